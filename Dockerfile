@@ -1,0 +1,21 @@
+# Dependencies are compiled in a layer of their own (cargo-chef): a change of the sources compiles only the sources.
+FROM lukemathwalker/cargo-chef:latest-rust-1.95-bookworm AS chef
+WORKDIR /app
+
+FROM chef AS planner
+COPY . .
+RUN cargo chef prepare --recipe-path recipe.json
+
+FROM chef AS builder
+COPY --from=planner /app/recipe.json recipe.json
+RUN cargo chef cook --release --locked --bin tickets --recipe-path recipe.json
+COPY . .
+RUN cargo build --release --locked --bin tickets
+
+# glibc of the same Debian as the builder; no shell, so the health check is the binary itself.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=builder /app/target/release/tickets /usr/local/bin/tickets
+USER 65532:65532
+EXPOSE 3000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/local/bin/tickets", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/tickets"]

@@ -1,0 +1,226 @@
+//! The connection to `MongoDB`, and the one way to write: a transaction that no vanished client can cut short.
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bson::doc;
+use futures_util::future::BoxFuture;
+use mongodb::{
+    Client, ClientSession, Collection, Database, IndexModel,
+    error::{
+        Error as MongoError, ErrorKind, Result as MongoResult, TRANSIENT_TRANSACTION_ERROR,
+        UNKNOWN_TRANSACTION_COMMIT_RESULT,
+    },
+    options::{ClientOptions, ReadConcern, WriteConcern},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    config::{MongoConfig, SERVICE},
+    error::Error,
+};
+
+/// How long an operation looks for a primary before it gives up: a service answers 503 rather than waits.
+const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The driver's 10 connections make a queue of a busy service's transactions.
+const MAX_POOL_SIZE: u32 = 64;
+/// No attempt of a transaction starts later than this after the first, so that hardly a request
+/// that was answered 503 at the request's time-out is saved afterwards.
+const ATTEMPTS_END_AFTER: Duration = Duration::from_secs(8);
+
+/// A handle to the service's database; clones share it.
+#[derive(Debug, Clone)]
+pub struct Db {
+    client: Client,
+    database: Database,
+    tasks: TaskTracker,
+    /// Whether collections and indexes are there: a transaction must not meet a database without them.
+    prepared: Arc<AtomicBool>,
+}
+
+impl Db {
+    /// Makes the client. Nothing is connected yet: a database that is away is found out by the operations.
+    ///
+    /// # Errors
+    /// When the connection string asks for something that can't be had.
+    pub async fn new(config: &MongoConfig) -> MongoResult<Self> {
+        let mut options = ClientOptions::parse(config.uri()).await?;
+        options.app_name.get_or_insert_with(|| SERVICE.to_owned());
+        options
+            .server_selection_timeout
+            .get_or_insert(SERVER_SELECTION_TIMEOUT);
+        options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+        options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
+        options.max_connecting.get_or_insert(8);
+        // Transactions take these from the client, not from the collection.
+        options.write_concern = Some(WriteConcern::majority());
+        options.read_concern = Some(ReadConcern::majority());
+        let name = options
+            .default_database
+            .clone()
+            .unwrap_or_else(|| SERVICE.to_owned());
+        let client = Client::with_options(options)?;
+        let database = client.database(&name);
+        Ok(Self {
+            client,
+            database,
+            tasks: TaskTracker::new(),
+            prepared: Arc::default(),
+        })
+    }
+
+    /// A collection of the service's database; reads and writes are acknowledged by a majority.
+    pub fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
+        self.database.collection(name)
+    }
+
+    /// The service's database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Makes a collection and its indexes where they are not there yet; any number of instances may at once.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn ensure_collection(
+        &self,
+        name: &str,
+        indexes: impl IntoIterator<Item = IndexModel>,
+    ) -> MongoResult<()> {
+        const NAMESPACE_EXISTS: i32 = 48;
+        match self.database.create_collection(name).await {
+            Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
+            _ => {}
+        }
+        self.collection::<()>(name)
+            .create_indexes(indexes)
+            .await
+            .map(drop)
+    }
+
+    /// Says that collections and indexes are there: from now on writes are taken.
+    pub fn mark_prepared(&self) {
+        self.prepared.store(true, Ordering::Release);
+    }
+
+    /// Whether writes are taken.
+    pub fn is_prepared(&self) -> bool {
+        self.prepared.load(Ordering::Acquire)
+    }
+
+    /// Asks the primary for a sign of life.
+    ///
+    /// # Errors
+    /// The driver's, or a time-out after `limit`.
+    pub async fn ping(&self, limit: Duration) -> MongoResult<()> {
+        let database = self.database.clone();
+        self.bounded(limit, async move {
+            database.run_command(doc! { "ping": 1 }).await.map(drop)
+        })
+        .await
+    }
+
+    /// Runs a call to its end in a task of its own, because a dropped driver future can corrupt its
+    /// connection (RUST-937), and stops waiting for it after `limit`: the driver has no socket time-out.
+    ///
+    /// # Errors
+    /// The driver's, or a time-out after `limit`.
+    pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> MongoResult<T>
+    where
+        F: Future<Output = MongoResult<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        match tokio::time::timeout(limit, self.tasks.spawn(call)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panicked)) => Err(io::Error::other(panicked).into()),
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    /// Runs `run` in one transaction and commits it. It may be run more than once, so ids and times are made
+    /// outside it, and it must return the driver's errors as they are: their labels drive the retries.
+    /// The task lives on when the caller is dropped, as a handler is when its client hangs up.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it is not known whether the transaction was committed or it could not be
+    /// tried, [`Error::Internal`] when it was refused.
+    pub async fn transaction<T, F>(&self, mut run: F) -> Result<T, Error>
+    where
+        F: for<'a> FnMut(&'a mut ClientSession) -> BoxFuture<'a, MongoResult<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        if !self.is_prepared() {
+            return Err(Error::Unavailable(anyhow::anyhow!(
+                "the database is not prepared yet"
+            )));
+        }
+        let client = self.client.clone();
+        let attempts_end = Instant::now() + ATTEMPTS_END_AFTER;
+        let task = self.tasks.spawn(async move {
+            let mut session = client.start_session().await?;
+            let attempt = async move |session: &mut ClientSession| {
+                if Instant::now() >= attempts_end {
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
+                run(session).await
+            };
+            session.start_transaction().and_run2(attempt).await
+        });
+        match task.await {
+            Ok(result) => result.map_err(Error::from),
+            Err(panicked) => Err(Error::Internal(panicked.into())),
+        }
+    }
+
+    /// Waits for the transactions that are under way; none may be begun any more.
+    pub async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl From<MongoError> for Error {
+    fn from(error: MongoError) -> Self {
+        if is_unavailable(&error) {
+            Self::Unavailable(error.into())
+        } else {
+            Self::Internal(error.into())
+        }
+    }
+}
+
+/// Whether the database could not be reached, was changing its primary, or left an outcome unknown.
+fn is_unavailable(error: &MongoError) -> bool {
+    // The server's codes for "not the primary (any more)", "shutting down", "interrupted" and "timed out".
+    const PASSING: [i32; 15] = [
+        6, 7, 50, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435,
+    ];
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+        || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+        || error_code(error).is_some_and(|code| PASSING.contains(&code) || code == 13436)
+        || matches!(
+            *error.kind,
+            ErrorKind::Io(_)
+                | ErrorKind::ServerSelection { .. }
+                | ErrorKind::ConnectionPoolCleared { .. }
+                | ErrorKind::DnsResolve { .. }
+                | ErrorKind::Transaction { .. }
+        )
+}
+
+/// The server's number for the error, where it gave one.
+pub fn error_code(error: &MongoError) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}

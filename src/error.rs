@@ -1,0 +1,154 @@
+//! The outcomes a request can have besides success, and how a client is told of one:
+//! RFC 9457 `application/problem+json` with an `errors` array to loop over.
+//! Variants are outcomes; the cause travels to the log (see `http::problem`), never to the client.
+
+use std::sync::Arc;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// What went wrong, as the client may know it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// 400: the input is not what the route wants; one entry for each thing to mend.
+    #[error("the request is not valid")]
+    Validation(Vec<Invalid>),
+    /// 401: there is no token, or not one that we accept.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// 403: the user is known, and may not.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// 404.
+    #[error("there is nothing at this address")]
+    NotFound,
+    /// 409: the state of the resource forbids it.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// 412: `If-Match` names another version than the current one.
+    #[error("If-Match names another version than the current one")]
+    PreconditionFailed,
+    /// 413.
+    #[error("the body is larger than this server takes")]
+    PayloadTooLarge,
+    /// 415.
+    #[error("the body must be sent as Content-Type: application/json")]
+    UnsupportedMediaType,
+    /// 503: the database could not answer in time. Whether the write happened may be unknown.
+    #[error("the database could not answer in time; whether a write was saved is not known")]
+    Unavailable(#[source] anyhow::Error),
+    /// 500: a defect, ours or the database's. The client learns nothing of it.
+    #[error("something went wrong on our side")]
+    Internal(#[source] anyhow::Error),
+}
+
+/// One thing wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invalid {
+    pub message: String,
+    /// The body's member or the query's parameter, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl Error {
+    /// A 400 about the request as a whole.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Validation(vec![Invalid {
+            message: message.into(),
+            field: None,
+        }])
+    }
+
+    /// A 400 about one field or parameter.
+    pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
+        let field = Some(field.to_owned());
+        Self::Validation(vec![Invalid {
+            message: message.into(),
+            field,
+        }])
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Validation(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// Why a request failed, kept beside the response for whoever logs it.
+#[derive(Debug, Clone)]
+pub struct Cause(pub Arc<anyhow::Error>);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let message = self.to_string();
+        match self {
+            Self::Validation(errors) => problem(status, errors),
+            Self::Unavailable(cause) | Self::Internal(cause) => {
+                let mut response = problem_with_message(status, message);
+                response.extensions_mut().insert(Cause(Arc::new(cause)));
+                response
+            }
+            _ => problem_with_message(status, message),
+        }
+    }
+}
+
+/// A problem whose one error is `message`.
+pub fn problem_with_message(status: StatusCode, message: impl Into<String>) -> Response {
+    problem(
+        status,
+        vec![Invalid {
+            message: message.into(),
+            field: None,
+        }],
+    )
+}
+
+fn problem(status: StatusCode, errors: Vec<Invalid>) -> Response {
+    #[derive(Serialize)]
+    struct Problem {
+        r#type: &'static str,
+        title: &'static str,
+        status: u16,
+        errors: Vec<Invalid>,
+    }
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = Problem {
+        r#type: "about:blank",
+        title,
+        status: status.as_u16(),
+        errors,
+    };
+    let mut response = (status, axum::Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    match status {
+        StatusCode::UNAUTHORIZED => drop(headers.insert(header::WWW_AUTHENTICATE, BEARER)),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS))
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The media type of every error that we send (RFC 9457).
+pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+/// A database that elects a new primary is back within a few seconds.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");

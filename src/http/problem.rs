@@ -1,0 +1,61 @@
+//! The one place that every error passes on its way out: plain ones of axum and tower-http become
+//! problem+json, and causes are logged.
+
+use std::any::Any;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{Response, StatusCode, header},
+    middleware::Next,
+    response::IntoResponse,
+};
+
+use crate::error::{Cause, Error, PROBLEM_JSON, problem_with_message};
+
+/// Makes every error response problem+json, keeping the headers that say more (`Allow`), and logs its cause.
+pub(super) async fn unify(request: Request, next: Next) -> axum::response::Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    if let Some(Cause(cause)) = response.extensions().get() {
+        tracing::error!(
+            http.status = status.as_u16(),
+            error = format!("{cause:#}"),
+            "request failed"
+        );
+    }
+    if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
+        return response;
+    }
+    let mut problem = problem_with_message(status, message(status));
+    for (name, value) in response.headers() {
+        if name == header::ALLOW || name == header::RETRY_AFTER || name == header::CONNECTION {
+            problem.headers_mut().insert(name, value.clone());
+        }
+    }
+    problem
+}
+
+fn message(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "there is nothing at this address",
+        StatusCode::METHOD_NOT_ALLOWED => "this address does not take this method; see Allow",
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this server takes",
+        StatusCode::SERVICE_UNAVAILABLE => {
+            "no answer in time; whether a write was saved is not known"
+        }
+        status => status.canonical_reason().unwrap_or("the request failed"),
+    }
+}
+
+/// A handler that panics is a 500 like any other.
+pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    Error::Internal(anyhow::anyhow!("panic: {}", text.unwrap_or("of no text"))).into_response()
+}

@@ -1,0 +1,17 @@
+//! A microservice that saves a document and the event that announces it in one `MongoDB` transaction,
+//! and publishes the event to `NATS` `JetStream`: the transactional outbox.
+//!
+//! Read it in this order: [`app`] puts the parts together, [`tickets`] is the domain, [`db`] holds the
+//! transaction, [`outbox`] records events and publishes them; [`http`], [`auth`] and [`error`] are what
+//! every route shares. A sibling service replaces `tickets` and keeps the rest.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod http;
+pub mod outbox;
+pub mod state;
+pub mod telemetry;
+pub mod tickets;

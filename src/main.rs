@@ -1,0 +1,212 @@
+//! The command line: reads it, hands over to the library, and turns the outcome into an exit code
+//! (0 done, 1 failed, 2 bad command line or configuration).
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, ensure};
+use clap::{Args, Parser, Subcommand};
+use tickets::{
+    app::{self, Roles},
+    auth,
+    config::{self, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig},
+    telemetry,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Creates and updates tickets over REST, and publishes what happened to NATS JetStream.
+///
+/// Configuration comes from flags, the environment and a file `.env`, in this order.
+#[derive(Parser)]
+#[command(version, flatten_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the REST interface and publish events; what happens without a command.
+    Serve(Serve),
+    /// Only publish events.
+    Publish(Publish),
+    /// Print a token for a user, signed with JWT_KEY.
+    Token(Token),
+    /// Ask a service on this machine whether it is ready; for images without a shell.
+    Healthcheck(Healthcheck),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Leave publishing to `tickets publish` processes.
+    #[arg(long)]
+    no_publisher: bool,
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    log: LogConfig,
+}
+
+#[derive(Args)]
+struct Publish {
+    #[command(flatten)]
+    mongo: MongoConfig,
+    #[command(flatten)]
+    nats: NatsConfig,
+    #[command(flatten)]
+    log: LogConfig,
+}
+
+#[derive(Args)]
+struct Token {
+    /// The user's id.
+    #[arg(long)]
+    user: String,
+    #[arg(long)]
+    email: Option<String>,
+    /// How long the token is valid.
+    #[arg(long, default_value = "1h", value_parser = config::duration)]
+    ttl: Duration,
+    #[command(flatten)]
+    jwt: JwtConfig,
+}
+
+#[derive(Args)]
+struct Healthcheck {
+    /// The address that the service listens on.
+    #[arg(long, env, value_name = "LISTEN_ADDR", default_value = "0.0.0.0:3000")]
+    listen_addr: SocketAddr,
+}
+
+fn main() -> ExitCode {
+    if let Err(line) = config::load_dotenv() {
+        eprintln!("{line}");
+        return ExitCode::from(2);
+    }
+    let mut args: Vec<_> = std::env::args_os().collect();
+    if args.len() == 1 {
+        args.push("serve".into());
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => match config::bad_value(&error) {
+            Some(line) => {
+                eprintln!("{line}");
+                return ExitCode::from(2);
+            }
+            None => error.exit(),
+        },
+    };
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn execute(command: Command) -> anyhow::Result<()> {
+    // The one provider in the tree; TLS panics without it.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    match command {
+        Command::Serve(Serve {
+            no_publisher,
+            config,
+            log,
+        }) => {
+            telemetry::init(&log);
+            let address = config.http.listen_addr;
+            let listener = TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen on {address}; LISTEN_ADDR chooses another address")
+            })?;
+            let roles = Roles {
+                http: Some((listener, config.http)),
+                publisher: !no_publisher,
+            };
+            app::run(roles, &config.mongo, &config.nats, stop_on_signal()?).await
+        }
+        Command::Publish(Publish { mongo, nats, log }) => {
+            telemetry::init(&log);
+            app::run(
+                Roles {
+                    http: None,
+                    publisher: true,
+                },
+                &mongo,
+                &nats,
+                stop_on_signal()?,
+            )
+            .await
+        }
+        Command::Token(Token {
+            user,
+            email,
+            ttl,
+            jwt,
+        }) => {
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)?
+                .as_secs();
+            println!(
+                "{}",
+                auth::sign(&jwt, &user, email.as_deref(), now, ttl.as_secs())?
+            );
+            Ok(())
+        }
+        Command::Healthcheck(Healthcheck { listen_addr }) => {
+            tokio::time::timeout(Duration::from_secs(3), healthcheck(listen_addr))
+                .await
+                .context("no answer in 3 s")?
+        }
+    }
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        signalled.cancel();
+    });
+    Ok(stop)
+}
+
+async fn healthcheck(mut address: SocketAddr) -> anyhow::Result<()> {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let mut connection = TcpStream::connect(address).await?;
+    connection
+        .write_all(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    ensure!(
+        answer.starts_with("HTTP/1.1 200"),
+        "not ready: {}",
+        answer.lines().next().unwrap_or_default()
+    );
+    Ok(())
+}

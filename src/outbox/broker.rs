@@ -1,0 +1,303 @@
+//! `JetStream`: connecting, the stream, and publishing one event so that it is stored exactly once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectOptions, HeaderMap,
+    connection::State,
+    jetstream::{
+        self, Context, ErrorCode,
+        context::PublishErrorKind,
+        message::PublishMessage,
+        stream::{Config as StreamConfig, LastRawMessageErrorKind},
+    },
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::sync::watch;
+
+use super::event::Event;
+use crate::config::{NatsConfig, SERVICE};
+
+/// A half-open connection is noticed after two unanswered pings (by default of 60 s each).
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+/// How many subjects' last sequences are remembered, to save the question to the stream.
+const REMEMBERED_SUBJECTS: usize = 10_000;
+const VERSION_HEADER: &str = "ce-keyversion";
+/// `CloudEvents`' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// A connection to the stream.
+#[derive(Clone)]
+pub struct Broker {
+    client: Client,
+    jetstream: Context,
+    stream: StreamConfig,
+    prefix: String,
+    connected: watch::Receiver<bool>,
+    /// Subject → sequence of its last message, for the subjects that change.
+    last: Arc<Mutex<HashMap<String, u64>>>,
+}
+
+/// Why an event was not published.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing can be published for now.
+    Broker(anyhow::Error),
+    /// This event was not; others may be.
+    Event(anyhow::Error),
+    /// This event never will be.
+    Never(String),
+}
+
+/// What the stream holds of a subject.
+enum Last {
+    /// The event, or a later version of its key.
+    Stored,
+    /// Only earlier ones; the sequence of the last, or 0.
+    Earlier(u64),
+}
+
+impl Broker {
+    /// Connects in the background: a server that is away is tried again for ever.
+    ///
+    /// # Errors
+    /// When the options can't be used.
+    pub async fn connect(config: &NatsConfig, subjects: &str) -> anyhow::Result<Self> {
+        let (is_connected, connected) = watch::channel(false);
+        let client = ConnectOptions::new()
+            .name(SERVICE)
+            .retry_on_initial_connect()
+            .ping_interval(PING_INTERVAL)
+            .reconnect_delay_callback(|attempt| {
+                LONGEST_RECONNECT_DELAY
+                    .min(Duration::from_millis(20) * u32::try_from(attempt.min(100)).unwrap_or(100))
+            })
+            .event_callback(move |event| {
+                match event {
+                    async_nats::Event::Connected => drop(is_connected.send_replace(true)),
+                    async_nats::Event::Disconnected | async_nats::Event::Closed => {
+                        drop(is_connected.send_replace(false))
+                    }
+                    _ => {}
+                }
+                tracing::info!(nats.event = %event, "nats connection");
+                std::future::ready(())
+            })
+            .connect(config.urls())
+            .await?;
+        let jetstream = jetstream::ContextBuilder::new()
+            .timeout(ACK_TIMEOUT)
+            .ack_timeout(ACK_TIMEOUT)
+            .build(client.clone());
+        let prefix = match config.nats_subject_prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}."),
+        };
+        let stream = StreamConfig {
+            name: config.nats_stream.clone(),
+            subjects: vec![format!("{prefix}{subjects}")],
+            num_replicas: config.nats_replicas,
+            duplicate_window: config.nats_duplicate_window,
+            ..StreamConfig::default()
+        };
+        Ok(Self {
+            client,
+            jetstream,
+            stream,
+            prefix,
+            connected,
+            last: Arc::default(),
+        })
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Returns when there is a connection.
+    pub(super) async fn connected(&self) {
+        // The sender lives as long as the client.
+        drop(
+            self.connected
+                .clone()
+                .wait_for(|connected| *connected)
+                .await,
+        );
+    }
+
+    /// Makes the stream where there is none, and checks that one that is there takes our subjects.
+    pub(super) async fn ensure_stream(&self) -> anyhow::Result<()> {
+        let found = self
+            .jetstream
+            .get_or_create_stream(self.stream.clone())
+            .await?;
+        let theirs = &found.cached_info().config.subjects;
+        anyhow::ensure!(
+            self.stream
+                .subjects
+                .iter()
+                .all(|ours| theirs.contains(ours)),
+            "stream {} takes the subjects {theirs:?}, not {:?}",
+            self.stream.name,
+            self.stream.subjects,
+        );
+        Ok(())
+    }
+
+    /// Publishes an event and waits until the stream holds it.
+    ///
+    /// The message id removes a copy within the stream's window. Outside it, the expected sequence of the
+    /// subject's last message does: the stream refuses a message that is not the next, whenever it arrives.
+    pub(super) async fn publish(&self, event: &Event) -> Result<(), Failure> {
+        const ATTEMPTS: usize = 2;
+        let subject = format!("{}{}", self.prefix, event.subject);
+        let remembered = self.remembered(&subject);
+        let mut expected = match remembered {
+            Some(sequence) => sequence,
+            // The first event of a key is the first of its subject.
+            None if event.version == 0 => 0,
+            None => match self.last_of(&subject, event).await? {
+                Last::Stored => return Ok(()),
+                Last::Earlier(sequence) => sequence,
+            },
+        };
+        let mut refused = None;
+        for _ in 0..ATTEMPTS {
+            match self.send(&subject, event, expected).await {
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                    match self.last_of(&subject, event).await? {
+                        Last::Stored => return Ok(()),
+                        Last::Earlier(sequence) => expected = sequence,
+                    }
+                    refused = Some(error);
+                }
+                Err(error) => return Err(failure(error)),
+                Ok(sequence) => {
+                    if event.version > 0 {
+                        self.remember(subject, sequence);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Err(Failure::Event(anyhow::anyhow!(
+            "the subject keeps changing: {refused:?}"
+        )))
+    }
+
+    async fn send(
+        &self,
+        subject: &str,
+        event: &Event,
+        expected: u64,
+    ) -> Result<u64, jetstream::context::PublishError> {
+        let payload = serde_json::to_vec(&event.data).map_err(|error| {
+            jetstream::context::PublishError::with_source(PublishErrorKind::Other, error)
+        })?;
+        let message = PublishMessage::build()
+            .headers(headers(event))
+            .message_id(event.id.to_hex())
+            .expected_last_subject_sequence(expected)
+            .payload(payload.into());
+        Ok(self
+            .jetstream
+            .send_publish(subject.to_owned(), message)
+            .await?
+            .await?
+            .sequence)
+    }
+
+    /// Asks the stream's leader, never a replica that may lag.
+    async fn last_of(&self, subject: &str, event: &Event) -> Result<Last, Failure> {
+        let broker = |error: anyhow::Error| {
+            Failure::Broker(error.context("asking for the last message of a subject"))
+        };
+        let stream = self
+            .jetstream
+            .get_stream_no_info(&self.stream.name)
+            .await
+            .map_err(|error| broker(error.into()))?;
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                Ok(Last::Earlier(0))
+            }
+            Err(error) => Err(broker(error.into())),
+            Ok(message) => {
+                let header = message
+                    .headers
+                    .get(VERSION_HEADER)
+                    .map(|version| version.as_str().parse::<i64>());
+                match header {
+                    Some(Ok(version)) if version >= event.version => Ok(Last::Stored),
+                    _ => Ok(Last::Earlier(message.sequence)),
+                }
+            }
+        }
+    }
+
+    fn remembered(&self, subject: &str) -> Option<u64> {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(subject)
+            .copied()
+    }
+
+    fn remember(&self, subject: String, sequence: u64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= REMEMBERED_SUBJECTS {
+            last.clear();
+        }
+        last.insert(subject, sequence);
+    }
+}
+
+/// `CloudEvents` 1.0 in binary mode, and the request's trace.
+fn headers(event: &Event) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut insert = |name: &'static str, value: &str| {
+        headers.insert(name, utf8_percent_encode(value, ESCAPED).to_string());
+    };
+    insert("ce-specversion", "1.0");
+    insert("ce-id", &event.id.to_hex());
+    insert("ce-source", &format!("/{SERVICE}"));
+    insert("ce-type", &event.r#type);
+    insert("ce-subject", &event.key);
+    insert(
+        "ce-time",
+        &event.created_at.try_to_rfc3339_string().unwrap_or_default(),
+    );
+    insert(VERSION_HEADER, &event.version.to_string());
+    insert("content-type", "application/json");
+    if let Some(traceparent) = &event.traceparent {
+        insert("traceparent", traceparent);
+    }
+    headers
+}
+
+fn failure(error: jetstream::context::PublishError) -> Failure {
+    use std::error::Error as _;
+    let code = error
+        .source()
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .map(jetstream::Error::error_code);
+    match (error.kind(), code) {
+        (PublishErrorKind::MaxPayloadExceeded, _)
+        | (_, Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)) => {
+            Failure::Never(format!("{:#}", anyhow::Error::from(error)))
+        }
+        // A copy of it is being stored at this moment.
+        (_, Some(code)) if code.0 == 10158 => Failure::Event(error.into()),
+        _ => Failure::Broker(error.into()),
+    }
+}

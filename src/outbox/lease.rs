@@ -1,0 +1,159 @@
+//! The lease: one instance publishes at a time. It expires on the server's clock; its holder counts on its own
+//! clock, from before it asked, so that it always stops first.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bson::{Document, doc, oid::ObjectId};
+use mongodb::{
+    error::{ErrorKind, Result as MongoResult, WriteFailure},
+    options::ReturnDocument,
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::db::Db;
+
+const LEASES: &str = "leases";
+const PUBLISHER: &str = "publisher";
+/// After a crash, others take over within this and [`STANDBY_INTERVAL`].
+const TERM: Duration = Duration::from_secs(3);
+const RENEW_INTERVAL: Duration = Duration::from_millis(750);
+const STANDBY_INTERVAL: Duration = Duration::from_millis(500);
+/// The holder stops this much before the server lets another have the lease.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// The right to publish.
+#[derive(Clone)]
+pub(super) struct Lease {
+    db: Db,
+    holder: ObjectId,
+    valid_until: Arc<Mutex<Instant>>,
+    lost: CancellationToken,
+}
+
+impl Lease {
+    /// Waits until this instance has the lease, then renews it until it is released, or lost.
+    /// `None` when `stop` came first.
+    pub(super) async fn acquire(
+        db: &Db,
+        stop: &CancellationToken,
+    ) -> Option<(Self, AbortOnDropHandle<()>)> {
+        let holder = ObjectId::new();
+        loop {
+            let asked = Instant::now();
+            match take(db, holder).await {
+                Ok(Some(fence)) => {
+                    tracing::info!(lease.fence = fence, "this instance publishes");
+                    let valid_until = Arc::new(Mutex::new(asked + TERM - MARGIN));
+                    let lease = Self {
+                        db: db.clone(),
+                        holder,
+                        valid_until,
+                        lost: CancellationToken::new(),
+                    };
+                    let renewal = AbortOnDropHandle::new(tokio::spawn(lease.clone().renew()));
+                    return Some((lease, renewal));
+                }
+                Ok(None) => tracing::debug!("another instance publishes"),
+                Err(error) => tracing::warn!(%error, "cannot ask for the publisher's lease"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(STANDBY_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Whether this instance may publish at this moment.
+    pub(super) fn is_valid(&self) -> bool {
+        Instant::now()
+            < *self
+                .valid_until
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+            && !self.lost.is_cancelled()
+    }
+
+    /// Returns when another instance has it.
+    pub(super) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    async fn renew(self) {
+        loop {
+            tokio::time::sleep(RENEW_INTERVAL).await;
+            let asked = Instant::now();
+            match take(&self.db, self.holder).await {
+                Ok(Some(_)) => {
+                    *self
+                        .valid_until
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = asked + TERM - MARGIN
+                }
+                Ok(None) => {
+                    tracing::warn!("another instance has taken the publisher's lease");
+                    return self.lost.cancel();
+                }
+                Err(error) => tracing::warn!(%error, "cannot renew the publisher's lease"),
+            }
+        }
+    }
+
+    /// Hands it over at once.
+    pub(super) async fn release(self) {
+        let leases = self.db.collection::<Document>(LEASES);
+        let holder = self.holder;
+        let expire = async move {
+            leases
+                .update_one(
+                    doc! { "_id": PUBLISHER, "holder": holder },
+                    vec![doc! { "$set": { "expiresAt": "$$NOW" } }],
+                )
+                .await
+        };
+        if let Err(error) = self.db.bounded(TERM, expire).await {
+            tracing::warn!(%error, "cannot release the publisher's lease; it expires by itself");
+        }
+    }
+}
+
+/// Takes or renews the lease. The fence grows with each change of the holder; `None` when another has it.
+async fn take(db: &Db, holder: ObjectId) -> MongoResult<Option<i64>> {
+    let mine = doc! { "$eq": ["$holder", holder] };
+    let free = doc! { "$lte": ["$expiresAt", "$$NOW"] };
+    let term_ms = i64::try_from(TERM.as_millis()).unwrap_or(i64::MAX);
+    let next = doc! { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] };
+    let update = doc! { "$set": {
+        "holder": holder,
+        "fence": { "$cond": [mine.clone(), "$fence", next] },
+        "expiresAt": { "$add": ["$$NOW", term_ms] },
+    } };
+    let leases = db.collection::<Document>(LEASES);
+    let asked = async move {
+        leases
+            .find_one_and_update(
+                doc! { "_id": PUBLISHER, "$expr": { "$or": [mine, free] } },
+                vec![update],
+            )
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await
+    };
+    match db.bounded(TERM, asked).await {
+        Ok(lease) => Ok(lease.and_then(|lease| lease.get_i64("fence").ok())),
+        // The upsert met the document that the filter left out.
+        Err(error) if is_duplicate_key(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
+    const DUPLICATE_KEY: i32 = 11000;
+    match &*error.kind {
+        ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
+        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
+        _ => false,
+    }
+}

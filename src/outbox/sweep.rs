@@ -1,0 +1,148 @@
+//! One sweep: publishes the backlog, many keys at once and each in order, and marks what was acknowledged
+//! while the rest is being published.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bson::{Bson, RawDocumentBuf, doc, oid::ObjectId};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use mongodb::{Collection, error::Result as MongoResult};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    backlog::{Backlog, Turn},
+    broker::{Broker, Failure},
+    lease::Lease,
+};
+use crate::db::Db;
+
+/// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
+const KEYS_IN_FLIGHT: usize = 512;
+const LARGEST_MARK: usize = 1_000;
+const MARKS_IN_FLIGHT: usize = 2;
+/// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
+const STALLED_AFTER: Duration = Duration::from_secs(15);
+
+/// What a sweep came to.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    pub(super) published: usize,
+    /// There is more to publish, for another sweep at once.
+    pub(super) left_some: bool,
+    /// Something failed that a later attempt may not.
+    pub(super) try_again: bool,
+    /// The broker takes nothing for now.
+    pub(super) broker_failed: bool,
+}
+
+/// What became of a turn.
+struct TurnResult {
+    acked: Vec<ObjectId>,
+    parked: Option<(Bson, String)>,
+    failure: Option<Failure>,
+}
+
+/// Publishes what is unsent, once for each key. On `stop` it finishes what is in flight, and no more.
+pub(super) async fn sweep(
+    db: &Db,
+    events: &Collection<RawDocumentBuf>,
+    broker: &Broker,
+    lease: &Lease,
+    stop: &CancellationToken,
+) -> MongoResult<Swept> {
+    let mut swept = Swept::default();
+    let opening = Backlog::open(events.clone());
+    let mut backlog = db.bounded(STALLED_AFTER, opening).await?;
+    let mut turns = FuturesUnordered::new();
+    let mut marks = FuturesUnordered::new();
+    let mut acked: Vec<ObjectId> = Vec::new();
+    let mut reading = true;
+    let broker = Arc::new(broker.clone());
+    loop {
+        reading &= !swept.broker_failed && !stop.is_cancelled() && lease.is_valid();
+        while !acked.is_empty() && marks.len() < MARKS_IN_FLIGHT {
+            let batch = acked.split_off(acked.len().saturating_sub(LARGEST_MARK));
+            marks.push(tokio::spawn(mark(events.clone(), batch)));
+        }
+        if !reading && turns.is_empty() && marks.is_empty() {
+            swept.left_some |= backlog.left_some;
+            return Ok(swept);
+        }
+        tokio::select! {
+            Some(result) = turns.next() => {
+                let TurnResult { acked: done, parked, failure } = result;
+                swept.published += done.len();
+                acked.extend(done);
+                if let Some((id, reason)) = parked {
+                    marks.push(tokio::spawn(park(events.clone(), id, reason)));
+                }
+                match failure {
+                    Some(Failure::Broker(error)) => {
+                        if !swept.broker_failed {
+                            tracing::warn!(error = format!("{error:#}"), "cannot publish");
+                        }
+                        swept.broker_failed = true;
+                    }
+                    Some(Failure::Event(error)) => {
+                        tracing::warn!(error = format!("{error:#}"), "an event could not be published");
+                        swept.try_again = true;
+                    }
+                    Some(Failure::Never(_)) | None => {}
+                }
+            }
+            Some(marked) = marks.next() => marked.map_err(io::Error::other)??,
+            turn = backlog.next_turn(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn? {
+                Some(turn) => turns.push(publish(Arc::clone(&broker), lease.clone(), turn)),
+                None => reading = false,
+            },
+            () = tokio::time::sleep(STALLED_AFTER) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
+    }
+}
+
+/// Publishes the events of one key, each after the acknowledgement of the one before.
+async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
+    let mut result = TurnResult {
+        acked: Vec::with_capacity(turn.events.len()),
+        parked: None,
+        failure: None,
+    };
+    for event in &turn.events {
+        if !lease.is_valid() {
+            return result;
+        }
+        match broker.publish(event).await {
+            Ok(()) => result.acked.push(event.id),
+            Err(Failure::Never(reason)) => {
+                result.parked = Some((Bson::ObjectId(event.id), reason));
+                return result;
+            }
+            Err(failure) => {
+                result.failure = Some(failure);
+                return result;
+            }
+        }
+    }
+    result.parked = turn.unreadable;
+    result
+}
+
+async fn mark(events: Collection<RawDocumentBuf>, ids: Vec<ObjectId>) -> MongoResult<()> {
+    let update = doc! { "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true } };
+    events
+        .update_many(doc! { "_id": { "$in": ids } }, update)
+        .await
+        .map(drop)
+}
+
+/// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
+async fn park(events: Collection<RawDocumentBuf>, id: Bson, reason: String) -> MongoResult<()> {
+    tracing::error!(event.id = %id, reason, "an event can't be published; it is parked");
+    let parked = doc! { "reason": { "$literal": reason }, "at": "$$NOW" };
+    events
+        .update_one(
+            doc! { "_id": id, "sent": "NO" },
+            vec![doc! { "$set": { "parked": parked } }],
+        )
+        .await
+        .map(drop)
+}

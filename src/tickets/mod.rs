@@ -1,0 +1,17 @@
+//! The domain: tickets. A sibling service replaces this folder; the three items below are what `app` asks of it.
+
+mod events;
+mod model;
+mod pages;
+mod price;
+mod routes;
+mod store;
+
+pub use model::{NewTicket, Ticket};
+pub use pages::Cursor;
+pub use price::Price;
+pub use routes::routes;
+pub use store::prepare;
+
+/// Every subject that this service publishes to.
+pub const SUBJECTS: &str = "ticket.>";
