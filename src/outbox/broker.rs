@@ -80,13 +80,14 @@ impl Broker {
             })
             .event_callback(move |event| {
                 match event {
-                    async_nats::Event::Connected => drop(is_connected.send_replace(true)),
+                    async_nats::Event::Connected => {
+                        is_connected.send_replace(true);
+                    }
                     async_nats::Event::Disconnected | async_nats::Event::Closed => {
-                        drop(is_connected.send_replace(false))
+                        is_connected.send_replace(false);
                     }
                     _ => {}
                 }
-                tracing::info!(nats.event = %event, "nats connection");
                 std::future::ready(())
             })
             .connect(config.urls())

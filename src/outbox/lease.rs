@@ -7,10 +7,7 @@ use std::{
 };
 
 use bson::{Document, doc, oid::ObjectId};
-use mongodb::{
-    error::{ErrorKind, Result as MongoResult, WriteFailure},
-    options::ReturnDocument,
-};
+use mongodb::{error::Result as MongoResult, options::ReturnDocument};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::db::Db;
@@ -122,38 +119,29 @@ impl Lease {
 /// Takes or renews the lease. The fence grows with each change of the holder; `None` when another has it.
 async fn take(db: &Db, holder: ObjectId) -> MongoResult<Option<i64>> {
     let mine = doc! { "$eq": ["$holder", holder] };
-    let free = doc! { "$lte": ["$expiresAt", "$$NOW"] };
+    let free = doc! { "$lte": [{ "$ifNull": ["$expiresAt", "$$NOW"] }, "$$NOW"] };
+    let may = doc! { "$or": [mine.clone(), free] };
     let term_ms = i64::try_from(TERM.as_millis()).unwrap_or(i64::MAX);
-    let next = doc! { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] };
+    let next_fence = doc! { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] };
+    // A lease that another has is written back as it is, which the server makes nothing of.
     let update = doc! { "$set": {
-        "holder": holder,
-        "fence": { "$cond": [mine.clone(), "$fence", next] },
-        "expiresAt": { "$add": ["$$NOW", term_ms] },
+        "holder": { "$cond": [may.clone(), holder, "$holder"] },
+        "fence": { "$cond": [mine, "$fence", { "$cond": [may.clone(), next_fence, "$fence"] }] },
+        "expiresAt": { "$cond": [may, { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
     } };
     let leases = db.collection::<Document>(LEASES);
     let asked = async move {
         leases
-            .find_one_and_update(
-                doc! { "_id": PUBLISHER, "$expr": { "$or": [mine, free] } },
-                vec![update],
-            )
+            .find_one_and_update(doc! { "_id": PUBLISHER }, vec![update])
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await
     };
-    match db.bounded(TERM, asked).await {
-        Ok(lease) => Ok(lease.and_then(|lease| lease.get_i64("fence").ok())),
-        // The upsert met the document that the filter left out.
-        Err(error) if is_duplicate_key(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
-    const DUPLICATE_KEY: i32 = 11000;
-    match &*error.kind {
-        ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
-        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
-        _ => false,
-    }
+    let lease = db.bounded(TERM, asked).await?;
+    let ours = lease.filter(|lease| {
+        lease
+            .get_object_id("holder")
+            .is_ok_and(|theirs| theirs == holder)
+    });
+    Ok(ours.and_then(|lease| lease.get_i64("fence").ok()))
 }

@@ -1,0 +1,167 @@
+//! Servers that are away: at the start, in the middle, and while a transaction commits.
+
+use bson::doc;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    harness::{Place, TestApp, eventually, mongo_uri, nats_url, token},
+    servers::{Mongo, Nats},
+};
+
+#[tokio::test]
+async fn what_is_written_while_nats_is_down_is_published_in_order_when_it_is_back() {
+    let mut nats = Nats::absent();
+    let app = TestApp::start_at(Place::at(&mongo_uri(), &nats.url())).await; // NATS was never there
+    let id = app.create().await;
+    app.put("alice", &id, json!({ "title": "play", "price": 1 }))
+        .await;
+    let ready: Value = app.get("/health/ready").await.json().await.unwrap();
+    assert_eq!(
+        (&ready["status"], &ready["nats"]),
+        (&json!("ok"), &json!("down"))
+    );
+    assert!(
+        app.place
+            .events()
+            .await
+            .iter()
+            .all(|event| event.get_str("sent").unwrap() == "NO")
+    );
+    nats.start().await;
+    app.place.drained().await;
+
+    nats.kill();
+    app.put("alice", &id, json!({ "title": "play", "price": 2 }))
+        .await;
+    let unsent = app.create().await;
+    assert!(
+        app.place
+            .events()
+            .await
+            .iter()
+            .any(|event| event.get_str("key").unwrap() == &unsent
+                && event.get_str("sent").unwrap() == "NO")
+    );
+    nats.start().await;
+    app.place.drained().await;
+    let versions: Vec<Value> = app
+        .place
+        .messages()
+        .await
+        .iter()
+        .map(|message| serde_json::from_slice::<Value>(&message.payload).unwrap())
+        .filter(|payload| payload["id"] == json!(id))
+        .map(|payload| payload["version"].clone())
+        .collect();
+    assert_eq!(versions, [json!(0), json!(1), json!(2)]);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn without_mongodb_requests_are_503_and_the_service_recovers_by_itself() {
+    let mut mongo = Mongo::absent();
+    let app = TestApp::begin_at(Place::at(&mongo.uri(), &nats_url())).await; // MongoDB was never there
+    let unready = app.get("/health/ready").await;
+    assert_eq!(unready.status(), 503);
+    assert_eq!(app.get("/health/live").await.status(), 200);
+    let refused = app
+        .post("alice", json!({ "title": "concert", "price": 1 }))
+        .await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    mongo.start().await;
+    eventually("ready", async || {
+        app.get("/health/ready").await.status() == 200
+    })
+    .await;
+    app.create().await;
+    app.place.drained().await;
+
+    mongo.kill();
+    let refused = app
+        .post("alice", json!({ "title": "concert", "price": 1 }))
+        .await;
+    assert_eq!(refused.status(), 503);
+    mongo.start().await;
+    eventually("writes are taken again", async || {
+        app.post("alice", json!({ "title": "concert", "price": 1 }))
+            .await
+            .status()
+            == 201
+    })
+    .await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_outcome_is_unknown_is_503_and_not_a_claim() {
+    let app = TestApp::start().await;
+    let admin = app.place.database().await.client().database("admin");
+    let fail = doc! {
+        "configureFailPoint": "failCommand", "mode": { "times": 1 },
+        "data": {
+            "failCommands": ["commitTransaction"], "appName": &app.place.name,
+            "errorCode": 50, "errorLabels": ["UnknownTransactionCommitResult"],
+        },
+    };
+    admin.run_command(fail).await.unwrap();
+    let unknown = app
+        .post("alice", json!({ "title": "concert", "price": 1 }))
+        .await;
+    assert_eq!(unknown.status(), 503);
+    assert!(unknown.headers().contains_key("retry-after"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_leaves_both_or_neither() {
+    let app = TestApp::start().await;
+    let body = json!({ "title": "concert", "price": 1 }).to_string();
+    let head = format!(
+        "POST /api/tickets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        token("alice"),
+        body.len()
+    );
+    for cut in 0..20 {
+        let mut connection =
+            tokio::net::TcpStream::connect(app.address.trim_start_matches("http://"))
+                .await
+                .unwrap();
+        let whole = format!("{head}{body}");
+        connection
+            .write_all(&whole.as_bytes()[..whole.len() - (cut % 2)])
+            .await
+            .unwrap();
+        drop(connection);
+    }
+    // The last one was whole and stays, so that the ones before are through.
+    let id = app.create().await;
+    app.place.drained().await;
+    let listed = app
+        .request(Method::GET, "/api/tickets?limit=200")
+        .send()
+        .await
+        .unwrap()
+        .json::<Vec<Value>>()
+        .await
+        .unwrap();
+    let (mut tickets, mut events): (Vec<String>, Vec<String>) = (
+        listed
+            .iter()
+            .map(|ticket| ticket["id"].as_str().unwrap().to_owned())
+            .collect(),
+        app.place
+            .events()
+            .await
+            .iter()
+            .map(|event| event.get_str("key").unwrap().to_owned())
+            .collect(),
+    );
+    tickets.sort();
+    events.sort();
+    assert_eq!(tickets, events);
+    assert!(tickets.contains(&id));
+    app.finish().await;
+}

@@ -1,0 +1,262 @@
+//! A whole service in the test's process, with its own database, stream, subject prefix and port.
+
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
+
+use async_nats::jetstream;
+use bson::{Document, doc, oid::ObjectId};
+use futures_util::TryStreamExt;
+use mongodb::{Client, Database};
+use reqwest::{Method, RequestBuilder, Response};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tickets::{
+    app::{self, Roles},
+    auth,
+    config::{HttpConfig, JwtConfig, MongoConfig, NatsConfig},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where the servers that `make test` starts are.
+pub(crate) fn mongo_uri() -> String {
+    std::env::var("TEST_MONGO_URI")
+        .unwrap_or_else(|_| "mongodb://127.0.0.1:27017/?replicaSet=rs0".to_owned())
+}
+
+pub(crate) fn nats_url() -> String {
+    std::env::var("TEST_NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned())
+}
+
+/// What sets one test's data apart from all others'.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) mongo_uri: String,
+    pub(crate) nats_url: String,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self::at(&mongo_uri(), &nats_url())
+    }
+
+    pub(crate) fn at(mongo_uri: &str, nats_url: &str) -> Self {
+        let name = format!("t{}", ObjectId::new().to_hex());
+        let (servers, options) = mongo_uri.split_once("/?").unwrap();
+        let mongo_uri = format!("{servers}/{name}?{options}&appName={name}");
+        Self {
+            name,
+            mongo_uri,
+            nats_url: nats_url.to_owned(),
+        }
+    }
+
+    pub(crate) async fn database(&self) -> Database {
+        Client::with_uri_str(&self.mongo_uri)
+            .await
+            .unwrap()
+            .database(&self.name)
+    }
+
+    pub(crate) async fn events(&self) -> Vec<Document> {
+        let events = self.database().await.collection::<Document>("events");
+        events
+            .find(doc! {})
+            .sort(doc! { "key": 1, "version": 1 })
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap()
+    }
+
+    /// Waits until no event is unsent.
+    pub(crate) async fn drained(&self) {
+        let events = self.database().await.collection::<Document>("events");
+        eventually("the outbox is drained", async || {
+            events
+                .count_documents(doc! { "sent": "NO" })
+                .await
+                .is_ok_and(|unsent| unsent == 0)
+        })
+        .await;
+    }
+
+    /// Every message of the stream, in its order.
+    pub(crate) async fn messages(&self) -> Vec<jetstream::message::StreamMessage> {
+        let client = async_nats::connect(&self.nats_url).await.unwrap();
+        let mut stream = jetstream::new(client).get_stream(&self.name).await.unwrap();
+        let last = stream.info().await.unwrap().state.last_sequence;
+        let mut messages = Vec::new();
+        for sequence in 1..=last {
+            messages.push(stream.get_raw_message(sequence).await.unwrap());
+        }
+        messages
+    }
+
+    pub(crate) async fn remove(&self) {
+        self.database().await.drop().await.unwrap();
+        let client = async_nats::connect(&self.nats_url).await.unwrap();
+        drop(jetstream::new(client).delete_stream(&self.name).await);
+    }
+
+    fn mongo(&self) -> MongoConfig {
+        let retention = Duration::from_secs(3600);
+        MongoConfig {
+            mongo_uri: SecretString::from(self.mongo_uri.clone()),
+            event_retention: retention,
+        }
+    }
+
+    fn nats(&self) -> NatsConfig {
+        NatsConfig {
+            nats_url: SecretString::from(self.nats_url.clone()),
+            nats_stream: self.name.clone(),
+            nats_replicas: 1,
+            nats_duplicate_window: Duration::from_secs(120),
+            nats_subject_prefix: self.name.clone(),
+        }
+    }
+}
+
+/// The service, running.
+pub(crate) struct TestApp {
+    pub(crate) place: Place,
+    pub(crate) address: String,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::start_at(Place::new()).await
+    }
+
+    /// Starts it, and waits until it takes writes.
+    pub(crate) async fn start_at(place: Place) -> Self {
+        let app = Self::begin_at(place).await;
+        eventually("the service is ready", async || {
+            app.get("/health/ready").await.status() == 200
+        })
+        .await;
+        app
+    }
+
+    /// Starts it, and waits for nothing.
+    pub(crate) async fn begin_at(place: Place) -> Self {
+        Self::begin_with(place, true).await
+    }
+
+    pub(crate) async fn begin_with(place: Place, require_exp: bool) -> Self {
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listen_addr = listener.local_addr().unwrap();
+        let http = HttpConfig {
+            listen_addr,
+            jwt: jwt(JWT_KEY),
+            jwt_require_exp: require_exp,
+            session_cookie: "express:sess".to_owned(),
+        };
+        let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
+        let stopped = stop.clone();
+        let roles = Roles {
+            http: Some((listener, http)),
+            publisher: true,
+        };
+        let running = tokio::spawn(async move { app::run(roles, &mongo, &nats, stopped).await });
+        Self {
+            place,
+            address: format!("http://{listen_addr}"),
+            stop,
+            running,
+        }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        reqwest::Client::new().request(method, format!("{}{path}", self.address))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, user: &str, body: Value) -> Response {
+        self.request(Method::POST, "/api/tickets")
+            .bearer_auth(token(user))
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn put(&self, user: &str, id: &str, body: Value) -> Response {
+        let request = self.request(Method::PUT, &format!("/api/tickets/{id}"));
+        request
+            .bearer_auth(token(user))
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// A ticket of alice's; its id.
+    pub(crate) async fn create(&self) -> String {
+        let created = self
+            .post("alice", json!({ "title": "concert", "price": 20.5 }))
+            .await;
+        assert_eq!(created.status(), 201);
+        text(&created.json::<Value>().await.unwrap()["id"])
+    }
+
+    pub(crate) async fn stop(self) -> Place {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+        self.place
+    }
+
+    /// Every test's last step: nothing is left unsent, and the data goes.
+    pub(crate) async fn finish(self) {
+        self.place.drained().await;
+        self.stop().await.remove().await;
+    }
+}
+
+pub(crate) fn jwt(key: &str) -> JwtConfig {
+    JwtConfig {
+        jwt_key: SecretString::from(key),
+    }
+}
+
+pub(crate) fn token(user: &str) -> String {
+    auth::sign(&jwt(JWT_KEY), user, None, now_seconds(), 600).unwrap()
+}
+
+pub(crate) fn now_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Looks again and again until it is so, or panics at the deadline.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let look = async {
+        let mut again = tokio::time::interval(Duration::from_millis(20));
+        while !is_so().await {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, look)
+        .await
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+}

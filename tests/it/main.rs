@@ -1,0 +1,13 @@
+//! One binary for all integration tests: against a real MongoDB replica set and a real NATS server.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod faults;
+mod harness;
+mod http;
+mod outbox;
+mod process;
+mod servers;
+mod tickets;

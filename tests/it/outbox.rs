@@ -1,0 +1,252 @@
+//! What is published: each event once, in order, as the contract says.
+
+use bson::{Bson, Document, doc, oid::ObjectId};
+use futures_util::StreamExt;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{TestApp, eventually, text, token};
+
+#[tokio::test]
+async fn an_event_is_published_with_its_payload_headers_and_subject_and_then_marked() {
+    let app = TestApp::start().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = app
+        .request(Method::POST, "/api/tickets")
+        .bearer_auth(token("alice"))
+        .header("traceparent", trace);
+    let ticket: Value = request
+        .json(&json!({ "title": "concert", "price": 20.5 }))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let id = text(&ticket["id"]);
+    app.put("alice", &id, json!({ "title": "play", "price": 20 }))
+        .await;
+    app.place.drained().await;
+
+    let (events, messages) = (app.place.events().await, app.place.messages().await);
+    assert_eq!((events.len(), messages.len()), (2, 2));
+    for ((event, message), (r#type, version)) in events
+        .iter()
+        .zip(&messages)
+        .zip([("ticket.created", 0), ("ticket.updated", 1)])
+    {
+        assert_eq!(event.get_str("type").unwrap(), r#type);
+        assert_eq!(event.get_str("subject").unwrap(), format!("{type}.{id}"));
+        assert_eq!(
+            (
+                event.get_str("key").unwrap(),
+                event.get_i64("version").unwrap()
+            ),
+            (id.as_str(), version)
+        );
+        assert_eq!(event.get_str("sent").unwrap(), "YES");
+        assert!(event.get_datetime("sentAt").is_ok());
+        assert_eq!(
+            message.subject.as_str(),
+            format!("{}.{type}.{id}", app.place.name)
+        );
+        let header = |name: &str| {
+            message
+                .headers
+                .get(name)
+                .map(|value| value.as_str().to_owned())
+        };
+        let event_id = event.get_object_id("_id").unwrap().to_hex();
+        assert_eq!(header("Nats-Msg-Id"), Some(event_id.clone()));
+        assert_eq!(header("ce-id"), Some(event_id));
+        assert_eq!(header("ce-specversion").as_deref(), Some("1.0"));
+        assert_eq!(header("ce-source").as_deref(), Some("/tickets"));
+        assert_eq!(header("ce-type").as_deref(), Some(r#type));
+        assert_eq!(header("ce-subject"), Some(id.clone()));
+        assert_eq!(header("content-type").as_deref(), Some("application/json"));
+        assert!(header("ce-time").unwrap().ends_with('Z'));
+        assert_eq!(
+            header("traceparent").as_deref(),
+            (version == 0).then_some(trace)
+        );
+    }
+    let payload: Value = serde_json::from_slice(&messages[0].payload).unwrap();
+    assert_eq!(payload, ticket);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn every_event_is_published_once_and_in_order_for_its_ticket() {
+    let app = TestApp::start().await;
+    let chains = (0..40).map(async |_| {
+        let id = app.create().await;
+        for price in 1..=5 {
+            assert_eq!(
+                app.put("alice", &id, json!({ "title": "concert", "price": price }))
+                    .await
+                    .status(),
+                200
+            );
+        }
+    });
+    futures_util::stream::iter(chains)
+        .buffer_unordered(16)
+        .collect::<Vec<_>>()
+        .await;
+    app.place.drained().await;
+    let mut next = std::collections::HashMap::<String, i64>::new();
+    for message in app.place.messages().await {
+        let payload: Value = serde_json::from_slice(&message.payload).unwrap();
+        let version = next.entry(text(&payload["id"])).or_default();
+        assert_eq!(payload["version"], *version);
+        *version += 1;
+    }
+    assert_eq!(next.len(), 40);
+    assert!(next.values().all(|published| *published == 6));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_whose_copy_left_the_duplicate_window_is_not_stored_twice() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    for price in 1..=3 {
+        app.put("alice", &id, json!({ "title": "concert", "price": price }))
+            .await;
+    }
+    app.place.drained().await;
+    // The window is emptied by a stream of the same messages that has forgotten their ids.
+    let client = async_nats::connect(&app.place.nats_url).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let mut config = jetstream
+        .get_stream(&app.place.name)
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
+    config.duplicate_window = std::time::Duration::from_millis(100);
+    jetstream.update_stream(&config).await.unwrap();
+    let before = app.place.messages().await;
+    eventually("the server has forgotten the ids", async || {
+        let probe = format!("{}.ticket.probe", app.place.name);
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(
+            "Nats-Msg-Id",
+            before[0].headers.get("Nats-Msg-Id").unwrap().as_str(),
+        );
+        !jetstream
+            .publish_with_headers(probe, headers, "".into())
+            .await
+            .unwrap()
+            .await
+            .unwrap()
+            .duplicate
+    })
+    .await;
+
+    let events = app.place.database().await.collection::<Document>("events");
+    events
+        .update_many(doc! {}, doc! { "$set": { "sent": "NO" } })
+        .await
+        .unwrap();
+    app.create().await; // rings
+    app.place.drained().await;
+    let tickets_of = |messages: &[async_nats::jetstream::message::StreamMessage]| {
+        messages
+            .iter()
+            .filter(|message| message.subject.ends_with(&id))
+            .count()
+    };
+    assert_eq!(tickets_of(&app.place.messages().await), 4);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_published_is_parked_and_holds_back_its_own_key_only() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    app.place.drained().await;
+    let events = app.place.database().await.collection::<Document>("events");
+    let unreadable =
+        doc! { "_id": ObjectId::new(), "key": &id, "version": 1_i64, "sent": "NO", "type": 7 };
+    let large = doc! {
+        "_id": ObjectId::new(), "key": "large", "version": 0_i64, "sent": "NO", "type": "ticket.created",
+        "subject": "ticket.created.large", "createdAt": bson::DateTime::now(), "data": { "title": "a".repeat(2 << 20) },
+    };
+    events.insert_many([&unreadable, &large]).await.unwrap();
+    let behind = doc! {
+        "_id": ObjectId::new(), "key": &id, "version": 2_i64, "sent": "NO", "type": "ticket.updated",
+        "subject": format!("ticket.updated.{id}"), "createdAt": bson::DateTime::now(), "data": {},
+    };
+    events.insert_one(&behind).await.unwrap();
+    eventually("both are parked", async || {
+        events
+            .count_documents(doc! { "parked.reason": { "$type": "string" }, "sent": "NO" })
+            .await
+            .unwrap()
+            == 2
+    })
+    .await;
+    let other = app.create().await;
+    eventually("another key goes on", async || {
+        events
+            .count_documents(doc! { "key": &other, "sent": "YES" })
+            .await
+            .unwrap()
+            == 1
+    })
+    .await;
+    let held = events
+        .find_one(doc! { "_id": behind.get("_id").cloned().unwrap_or(Bson::Null) })
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(held.get_str("sent").unwrap(), "NO");
+    events.delete_many(doc! { "sent": "NO" }).await.unwrap();
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_dropped_events_collection_and_a_removed_stream_are_recovered_from() {
+    let app = TestApp::start().await;
+    app.create().await;
+    app.place.drained().await;
+    app.place
+        .database()
+        .await
+        .collection::<Document>("events")
+        .drop()
+        .await
+        .unwrap();
+    let client = async_nats::connect(&app.place.nats_url).await.unwrap();
+    async_nats::jetstream::new(client)
+        .delete_stream(&app.place.name)
+        .await
+        .unwrap();
+    let id = app.create().await;
+    app.place.drained().await;
+    eventually("the event is in the new stream", async || {
+        app.place
+            .messages()
+            .await
+            .iter()
+            .any(|message| message.subject.ends_with(&id))
+    })
+    .await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn of_several_instances_each_takes_writes_and_one_takes_over_from_another() {
+    let first = TestApp::start().await;
+    let second = TestApp::start_at(first.place.clone()).await;
+    first.create().await;
+    second.create().await;
+    first.place.drained().await;
+    let place = first.stop().await;
+    second.create().await;
+    place.drained().await;
+    assert_eq!(place.messages().await.len(), 3);
+    second.finish().await;
+}

@@ -1,0 +1,244 @@
+//! The program itself, as a process: configuration, signals, kill -9.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
+
+use bson::{Document, doc};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{JWT_KEY, Place, eventually, nats_url, token},
+    servers::{Mongo, Process},
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tickets");
+
+fn command(place: &Place) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .current_dir(std::env::temp_dir())
+        .env("MONGO_URI", &place.mongo_uri)
+        .env("NATS_URL", &place.nats_url);
+    command
+        .env("NATS_STREAM", &place.name)
+        .env("NATS_SUBJECT_PREFIX", &place.name)
+        .env("JWT_KEY", JWT_KEY);
+    command
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("RUST_LOG", "info")
+        .env("LOG_FORMAT", "text");
+    command
+}
+
+/// Starts the program; its process and address.
+async fn start(command: &mut Command) -> (Process, String) {
+    let mut process = Process::spawn(command.stderr(Stdio::piped()));
+    let mut lines = BufReader::new(process.child().stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let line = lines.find(|line| line.contains("address=")).unwrap();
+    let address = format!("http://{}", line.rsplit_once("address=").unwrap().1.trim());
+    // The pipe is read to its end, so that the program never waits for a reader of its log.
+    std::thread::spawn(move || lines.for_each(drop));
+    let ready = format!("{address}/health/ready");
+    eventually("the process is ready", async || {
+        reqwest::get(&ready)
+            .await
+            .is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    (process, address)
+}
+
+async fn create(address: &str) -> reqwest::Result<reqwest::Response> {
+    let request = reqwest::Client::new()
+        .post(format!("{address}/api/tickets"))
+        .bearer_auth(token("alice"));
+    request
+        .json(&json!({ "title": "concert", "price": 1 }))
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn killed_between_publish_and_mark_it_publishes_nothing_twice() {
+    // A server of its own: a fail point holds for all of a server.
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let (process, address) = start(&mut command(&place)).await;
+    let admin = place.database().await.client().database("admin");
+    // The server holds the mark of this service only, long enough to be killed while it waits.
+    let hold = doc! {
+        "configureFailPoint": "failCommand", "mode": "alwaysOn",
+        "data": { "failCommands": ["update"], "appName": &place.name, "blockConnection": true, "blockTimeMS": 60_000 },
+    };
+    admin.run_command(hold).await.unwrap();
+    let ticket: Value = create(&address).await.unwrap().json().await.unwrap();
+    eventually("the message is stored", async || {
+        place.messages().await.len() == 1
+    })
+    .await;
+    process.signal("-KILL");
+    drop(process);
+    admin
+        .run_command(doc! { "configureFailPoint": "failCommand", "mode": "off" })
+        .await
+        .unwrap();
+    assert_eq!(place.events().await[0].get_str("sent").unwrap(), "NO");
+
+    let (process, _) = start(&mut command(&place)).await;
+    place.drained().await;
+    let messages = place.messages().await;
+    assert_eq!(messages.len(), 1);
+    assert_eq!(
+        serde_json::from_slice::<Value>(&messages[0].payload).unwrap(),
+        ticket
+    );
+    drop(process);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn stopped_in_mid_load_it_loses_no_accepted_request_and_exits_0() {
+    let place = Place::new();
+    let (mut process, address) = start(&mut command(&place)).await;
+    let load = (0..8).map(|_| {
+        let address = address.clone();
+        tokio::spawn(async move {
+            let mut accepted = Vec::new();
+            while let Ok(created) = create(&address).await {
+                assert_eq!(created.status(), 201);
+                accepted.push(
+                    created.json::<Value>().await.unwrap()["id"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned(),
+                );
+            }
+            accepted
+        })
+    });
+    let load = futures_util::future::join_all(load);
+    let tickets = place.database().await.collection::<Document>("tickets");
+    let enough = eventually("the load is on", async || {
+        tickets.count_documents(doc! {}).await.unwrap() > 50
+    });
+    let load = tokio::spawn(load);
+    enough.await;
+    process.signal("-TERM");
+    let accepted: Vec<String> = load
+        .await
+        .unwrap()
+        .into_iter()
+        .flat_map(Result::unwrap)
+        .collect();
+    let code = tokio::task::spawn_blocking(move || process.child().wait().unwrap().code())
+        .await
+        .unwrap();
+    assert_eq!(code, Some(0));
+
+    let (process, _) = start(&mut command(&place)).await;
+    place.drained().await;
+    let keys: Vec<String> = place
+        .events()
+        .await
+        .iter()
+        .map(|event| event.get_str("key").unwrap().to_owned())
+        .collect();
+    assert!(accepted.len() > 40);
+    assert!(accepted.iter().all(|id| keys.contains(id)));
+    assert_eq!(place.messages().await.len(), keys.len());
+    drop(process);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn http_and_publisher_run_as_separate_processes() {
+    let place = Place::new();
+    let (_serving, address) = start(command(&place).args(["serve", "--no-publisher"])).await;
+    assert_eq!(create(&address).await.unwrap().status(), 201);
+    assert_eq!(place.events().await[0].get_str("sent").unwrap(), "NO");
+    let ready: Value = reqwest::get(format!("{address}/health/ready"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert!(ready.get("nats").is_none());
+    let publishing = Process::spawn(command(&place).arg("publish").stderr(Stdio::null()));
+    place.drained().await;
+    drop(publishing);
+    place.remove().await;
+}
+
+#[test]
+fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
+    let place = Place::new();
+    let bad = [
+        ("MONGO_URI", "localhost:27017"),
+        ("MONGO_URI", ""),
+        ("NATS_URL", ""),
+        ("JWT_KEY", "hunter2hunter2"),
+        ("JWT_REQUIRE_EXP", "perhaps"),
+        ("SESSION_COOKIE", "a b"),
+        ("LISTEN_ADDR", "3000"),
+        ("NATS_STREAM", "a.b"),
+        ("NATS_REPLICAS", "2"),
+        ("NATS_DUPLICATE_WINDOW", "1ms"),
+        ("NATS_SUBJECT_PREFIX", "a..b"),
+        ("EVENT_RETENTION", "0s"),
+        ("RUST_LOG", "info,=,="),
+        ("LOG_FORMAT", "xml"),
+    ];
+    for (name, value) in bad {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command(&place).env(name, value).output().unwrap();
+        let told = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{name}: {told}");
+        assert!(
+            stdout.is_empty() && told.starts_with(&format!("{name} wants ")),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(!told.contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_token_is_printed_and_help_is_the_reference() {
+    let place = Place::new();
+    let token = command(&place)
+        .args([
+            "token", "--user", "alice", "--email", "a@b.c", "--ttl", "5m",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(token.stdout)
+            .unwrap()
+            .trim()
+            .split('.')
+            .count(),
+        3
+    );
+    let help = command(&place).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for variable in [
+        "MONGO_URI",
+        "NATS_URL",
+        "JWT_KEY",
+        "EVENT_RETENTION",
+        "LOG_FORMAT",
+        "healthcheck",
+        "--no-publisher",
+    ] {
+        assert!(help.contains(variable), "{variable}");
+    }
+    assert!(!help.contains(JWT_KEY));
+}
