@@ -5,7 +5,7 @@
 use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
 use clap::{
-    Args, ValueEnum,
+    ArgAction, Args, ValueEnum,
     error::{ContextKind, ContextValue},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -33,7 +33,7 @@ pub struct HttpConfig {
     #[command(flatten)]
     pub jwt: JwtConfig,
     /// Whether a token without `exp` is refused.
-    #[arg(long, env, value_name = "JWT_REQUIRE_EXP", default_value = "true", value_parser = boolean)]
+    #[arg(long, env, value_name = "JWT_REQUIRE_EXP", default_value = "true", action = ArgAction::Set, value_parser = boolean)]
     pub jwt_require_exp: bool,
     /// Name of the cookie that may hold the token, as Express's cookie-session writes it.
     #[arg(long, env, value_name = "SESSION_COOKIE", default_value = "express:sess", value_parser = cookie_name)]

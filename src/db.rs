@@ -1,4 +1,4 @@
-//! The connection to `MongoDB`, and the one way to write: a transaction that no vanished client can cut short.
+//! The connection to MongoDB, and the one way to write: a transaction that no vanished client can cut short.
 
 use std::{
     future::Future,

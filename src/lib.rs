@@ -1,5 +1,5 @@
-//! A microservice that saves a document and the event that announces it in one `MongoDB` transaction,
-//! and publishes the event to `NATS` `JetStream`: the transactional outbox.
+//! A microservice that saves a document and the event that announces it in one MongoDB transaction,
+//! and publishes the event to NATS JetStream: the transactional outbox.
 //!
 //! Read it in this order: [`app`] puts the parts together, [`tickets`] is the domain, [`db`] holds the
 //! transaction, [`outbox`] records events and publishes them; [`http`], [`auth`] and [`error`] are what

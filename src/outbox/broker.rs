@@ -1,4 +1,4 @@
-//! `JetStream`: connecting, the stream, and publishing one event so that it is stored exactly once.
+//! JetStream: connecting, the stream, and publishing one event so that it is stored exactly once.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,6 @@ use std::{
 
 use async_nats::{
     Client, ConnectOptions, HeaderMap,
-    connection::State,
     jetstream::{
         self, Context, ErrorCode,
         context::PublishErrorKind,
@@ -29,7 +28,7 @@ const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// How many subjects' last sequences are remembered, to save the question to the stream.
 const REMEMBERED_SUBJECTS: usize = 10_000;
 const VERSION_HEADER: &str = "ce-keyversion";
-/// `CloudEvents`' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
+/// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// A connection to the stream.
@@ -119,10 +118,6 @@ impl Broker {
 
     pub fn client(&self) -> &Client {
         &self.client
-    }
-
-    pub(super) fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
     }
 
     /// Returns when there is a connection.
@@ -263,7 +258,7 @@ impl Broker {
     }
 }
 
-/// `CloudEvents` 1.0 in binary mode, and the request's trace.
+/// CloudEvents 1.0 in binary mode, and the request's trace.
 fn headers(event: &Event) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut insert = |name: &'static str, value: &str| {

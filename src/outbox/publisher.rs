@@ -47,13 +47,15 @@ impl Publisher {
             Arc::clone(&bell),
         )));
         let mut delays = delays();
+        let mut stream_is_there = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = lease.lost() => return,
                 () = self.broker.connected() => {}
             }
-            let (delay, until_bell) = match self.sweep_once(lease, stop).await {
+            let (delay, until_bell) = match self.sweep_once(lease, stop, &mut stream_is_there).await
+            {
                 Outcome::Done => {
                     delays = self::delays();
                     (SAFETY_INTERVAL, true)
@@ -71,47 +73,48 @@ impl Publisher {
         }
     }
 
-    async fn sweep_once(&self, lease: &Lease, stop: &CancellationToken) -> Outcome {
+    /// After any failure of the broker the stream is looked for again: perhaps it is gone.
+    async fn sweep_once(
+        &self,
+        lease: &Lease,
+        stop: &CancellationToken,
+        stream_is_there: &mut bool,
+    ) -> Outcome {
+        if !*stream_is_there {
+            if let Err(error) = self.broker.ensure_stream().await {
+                tracing::warn!(error = format!("{error:#}"), "the stream cannot be used");
+                return Outcome::Failed;
+            }
+            *stream_is_there = true;
+        }
         let events = self.db.collection::<RawDocumentBuf>(EVENTS);
-        match sweep(&self.db, &events, &self.broker, lease, stop).await {
+        let swept = match sweep(&self.db, &events, &self.broker, lease, stop).await {
+            Ok(swept) => swept,
             Err(error) => {
                 tracing::warn!(%error, "cannot read or mark the events");
-                // A collection that was dropped comes back with its indexes.
-                let (db, retention) = (self.db.clone(), self.event_retention);
-                let prepared = self
-                    .db
-                    .bounded(SAFETY_INTERVAL, async move {
-                        event::prepare(&db, retention).await
-                    })
-                    .await;
-                drop(
-                    prepared
-                        .inspect_err(|error| tracing::warn!(%error, "cannot prepare the events")),
-                );
-                Outcome::Failed
+                self.prepare_again().await;
+                return Outcome::Failed;
             }
-            Ok(swept) => {
-                tracing::debug!(events.published = swept.published, "swept");
-                if swept.broker_failed {
-                    if self.broker.is_connected() {
-                        // Perhaps the stream is gone.
-                        drop(
-                            self.broker.ensure_stream().await.inspect_err(
-                                |error| tracing::warn!(%error, "cannot make the stream"),
-                            ),
-                        );
-                    }
-                    Outcome::Failed
-                } else if swept.left_some {
-                    Outcome::More
-                } else if swept.try_again {
-                    Outcome::EventFailed
-                } else if lease.is_valid() {
-                    Outcome::Done
-                } else {
-                    Outcome::Failed
-                }
-            }
+        };
+        tracing::debug!(events.published = swept.published, "swept");
+        *stream_is_there = !swept.broker_failed;
+        if swept.broker_failed || !lease.is_valid() {
+            Outcome::Failed
+        } else if swept.left_some {
+            Outcome::More
+        } else if swept.try_again {
+            Outcome::EventFailed
+        } else {
+            Outcome::Done
+        }
+    }
+
+    /// A collection that was dropped comes back with its indexes.
+    async fn prepare_again(&self) {
+        let (db, retention) = (self.db.clone(), self.event_retention);
+        let preparing = async move { event::prepare(&db, retention).await };
+        if let Err(error) = self.db.bounded(SAFETY_INTERVAL, preparing).await {
+            tracing::warn!(%error, "cannot prepare the events");
         }
     }
 }

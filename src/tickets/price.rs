@@ -41,7 +41,7 @@ impl Price {
         let trailing_zeros =
             i64::try_from(digits.len() - digits.trim_end_matches('0').len()).ok()?;
         let zeros = trailing_zeros.checked_sub(excess)?;
-        if zeros < 0 || zeros > 9 || significant.is_empty() {
+        if !(0..=9).contains(&zeros) || significant.is_empty() {
             return None;
         }
         let cents = significant

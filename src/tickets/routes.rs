@@ -6,13 +6,13 @@ use axum::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use axum_extra::{
     TypedHeader,
-    headers::{ETag, IfMatch, IfNoneMatch},
+    headers::{ETag, Header, HeaderMapExt, IfMatch, IfNoneMatch},
 };
 use bson::oid::ObjectId;
 
@@ -75,11 +75,12 @@ async fn list_tickets(
 async fn get_ticket(
     State(db): State<Db>,
     id: Result<Path<String>, PathRejection>,
-    if_none_match: Option<TypedHeader<IfNoneMatch>>,
+    headers: HeaderMap,
 ) -> Result<Response, Error> {
     let ticket = store::find(&db, ticket_id(id)?).await?;
     let etag = etag(&ticket);
-    if if_none_match.is_some_and(|TypedHeader(known)| !known.precondition_passes(&etag)) {
+    let if_none_match = precondition::<IfNoneMatch>(&headers)?;
+    if if_none_match.is_some_and(|known| !known.precondition_passes(&etag)) {
         return Ok((StatusCode::NOT_MODIFIED, TypedHeader(etag)).into_response());
     }
     Ok((TypedHeader(etag), Json(ticket.view())).into_response())
@@ -90,12 +91,12 @@ async fn update_ticket(
     user: User,
     id: Result<Path<String>, PathRejection>,
     TraceParent(traceparent): TraceParent,
-    if_match: Option<TypedHeader<IfMatch>>,
+    headers: HeaderMap,
     Valid(new): Valid<NewTicket>,
 ) -> Result<Response, Error> {
     // After the body: an invalid body is 400 on any id.
     let id = ticket_id(id)?;
-    let if_match = if_match.map(|TypedHeader(wanted)| wanted);
+    let if_match = precondition::<IfMatch>(&headers)?;
     let update = store::Update {
         id,
         new,
@@ -113,6 +114,17 @@ fn ticket_id(path: Result<Path<String>, PathRejection>) -> Result<ObjectId, Erro
     path.ok()
         .and_then(|Path(id)| ObjectId::parse_str(id).ok())
         .ok_or(Error::NotFound)
+}
+
+/// `If-Match` or `If-None-Match`; `Option<TypedHeader>` would take one that is absent for one that is empty.
+fn precondition<T: Header>(headers: &HeaderMap) -> Result<Option<T>, Error> {
+    let unreadable = |_| {
+        Error::invalid(format!(
+            "{} must be * or versions in quotes, such as \"3\"",
+            T::name()
+        ))
+    };
+    headers.typed_try_get().map_err(unreadable)
 }
 
 /// A version is a strong validator: nothing of a ticket changes without it.

@@ -41,7 +41,7 @@ async fn what_is_written_while_nats_is_down_is_published_in_order_when_it_is_bac
             .events()
             .await
             .iter()
-            .any(|event| event.get_str("key").unwrap() == &unsent
+            .any(|event| event.get_str("key").unwrap() == unsent
                 && event.get_str("sent").unwrap() == "NO")
     );
     nats.start().await;
@@ -99,19 +99,26 @@ async fn without_mongodb_requests_are_503_and_the_service_recovers_by_itself() {
 async fn a_commit_whose_outcome_is_unknown_is_503_and_not_a_claim() {
     let app = TestApp::start().await;
     let admin = app.place.database().await.client().database("admin");
+    // The commit is done, but the server can't say that a majority has it.
     let fail = doc! {
-        "configureFailPoint": "failCommand", "mode": { "times": 1 },
+        "configureFailPoint": "failCommand", "mode": "alwaysOn",
         "data": {
             "failCommands": ["commitTransaction"], "appName": &app.place.name,
-            "errorCode": 50, "errorLabels": ["UnknownTransactionCommitResult"],
+            "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" },
         },
     };
     admin.run_command(fail).await.unwrap();
     let unknown = app
         .post("alice", json!({ "title": "concert", "price": 1 }))
         .await;
+    admin
+        .run_command(doc! { "configureFailPoint": "failCommand", "mode": "off" })
+        .await
+        .unwrap();
     assert_eq!(unknown.status(), 503);
     assert!(unknown.headers().contains_key("retry-after"));
+    assert!(unknown.text().await.unwrap().contains("not known"));
+    assert_eq!(app.place.events().await.len(), 1);
     app.finish().await;
 }
 

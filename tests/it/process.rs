@@ -70,12 +70,12 @@ async fn killed_between_publish_and_mark_it_publishes_nothing_twice() {
     let place = Place::at(&mongo.uri(), &nats_url());
     let (process, address) = start(&mut command(&place)).await;
     let admin = place.database().await.client().database("admin");
-    // The server holds the mark of this service only, long enough to be killed while it waits.
-    let hold = doc! {
+    // The server refuses this service's marks, so that it is killed with the message stored and the event unmarked.
+    let refuse = doc! {
         "configureFailPoint": "failCommand", "mode": "alwaysOn",
-        "data": { "failCommands": ["update"], "appName": &place.name, "blockConnection": true, "blockTimeMS": 60_000 },
+        "data": { "failCommands": ["update"], "appName": &place.name, "errorCode": 11601 },
     };
-    admin.run_command(hold).await.unwrap();
+    admin.run_command(refuse).await.unwrap();
     let ticket: Value = create(&address).await.unwrap().json().await.unwrap();
     eventually("the message is stored", async || {
         place.messages().await.len() == 1
