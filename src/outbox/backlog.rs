@@ -1,8 +1,12 @@
 //! Reads what is unsent, key by key: a turn is the next events of one key, in the order of their versions.
 
+use std::io;
+
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Cursor, error::Result as MongoResult, options::Hint};
+
+use tokio::task::JoinHandle;
 
 use super::event::{Event, UNSENT_INDEX};
 
@@ -23,9 +27,13 @@ pub(super) struct Turn {
 pub(super) struct Backlog {
     events: Collection<RawDocumentBuf>,
     cursor: Cursor<RawDocumentBuf>,
+    /// The walk's continuation behind a key whose turn is full: a task, so that no driver future is dropped.
+    reopening: Option<JoinHandle<MongoResult<Cursor<RawDocumentBuf>>>>,
     turn: Option<Turn>,
     /// Whether the rest of the turn's key is left for another walk.
     turn_is_full: bool,
+    /// Whether that rest must wait behind an event that can't be published.
+    turn_is_blocked: bool,
     /// Whether something was left for another walk.
     pub(super) left_some: bool,
 }
@@ -36,24 +44,33 @@ impl Backlog {
         Ok(Self {
             events,
             cursor,
+            reopening: None,
             turn: None,
             turn_is_full: false,
+            turn_is_blocked: false,
             left_some: false,
         })
     }
 
     /// The next turn. What was read stays here when the future is dropped.
     pub(super) async fn next_turn(&mut self) -> MongoResult<Option<Turn>> {
-        while let Some(document) = self.cursor.try_next().await? {
+        loop {
+            if let Some(reopening) = &mut self.reopening {
+                let reopened = reopening.await;
+                self.reopening = None;
+                self.cursor = reopened.map_err(io::Error::other)??;
+            }
+            let Some(document) = self.cursor.try_next().await? else {
+                return Ok(self.turn.take());
+            };
             let key = document.get_str("key").unwrap_or_default();
             let same_key = self.turn.as_ref().is_some_and(|turn| turn.key == key);
             if same_key && self.turn_is_full {
-                self.left_some |= self
-                    .turn
-                    .as_ref()
-                    .is_some_and(|turn| turn.unreadable.is_none());
-                let key = key.to_owned();
-                self.cursor = unsent_behind(&self.events, Some(&key)).await?;
+                self.left_some |= !self.turn_is_blocked;
+                let (events, key) = (self.events.clone(), key.to_owned());
+                self.reopening = Some(tokio::spawn(async move {
+                    unsent_behind(&events, Some(&key)).await
+                }));
                 continue;
             }
             let finished = if same_key { None } else { self.turn.take() };
@@ -61,12 +78,10 @@ impl Backlog {
                 key: key.to_owned(),
                 ..Turn::default()
             });
+            self.turn_is_blocked = is_parked(&document);
             match bson::deserialize_from_slice::<Event>(document.as_bytes()) {
-                _ if is_parked(&document) => self.turn_is_full = true,
-                Ok(event) => {
-                    turn.events.push(event);
-                    self.turn_is_full = turn.events.len() >= LONGEST_TURN;
-                }
+                _ if self.turn_is_blocked => {}
+                Ok(event) => turn.events.push(event),
                 Err(error) => {
                     let id = document
                         .get("_id")
@@ -75,14 +90,14 @@ impl Backlog {
                         .and_then(|id| Bson::try_from(id).ok());
                     turn.unreadable =
                         Some((id.unwrap_or(Bson::Null), format!("cannot be read: {error}")));
-                    self.turn_is_full = true;
+                    self.turn_is_blocked = true;
                 }
             }
+            self.turn_is_full = self.turn_is_blocked || turn.events.len() >= LONGEST_TURN;
             if finished.is_some() {
                 return Ok(finished);
             }
         }
-        Ok(self.turn.take())
     }
 }
 

@@ -100,10 +100,10 @@ impl Publisher {
         *stream_is_there = !swept.broker_failed;
         if swept.broker_failed || !lease.is_valid() {
             Outcome::Failed
-        } else if swept.left_some {
-            Outcome::More
         } else if swept.try_again {
             Outcome::EventFailed
+        } else if swept.left_some {
+            Outcome::More
         } else {
             Outcome::Done
         }

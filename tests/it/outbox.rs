@@ -250,3 +250,34 @@ async fn of_several_instances_each_takes_writes_and_one_takes_over_from_another(
     assert_eq!(place.messages().await.len(), 3);
     second.finish().await;
 }
+
+#[tokio::test]
+async fn a_run_of_one_key_that_is_longer_than_a_turn_is_published_whole_and_in_order() {
+    let app = TestApp::start().await;
+    let events = app.place.database().await.collection::<Document>("events");
+    let of = |key: &str, version: i64| {
+        doc! {
+            "_id": ObjectId::new(), "key": key, "version": version, "sent": "NO", "type": "ticket.updated",
+            "subject": format!("ticket.updated.{key}"), "createdAt": bson::DateTime::now(), "data": { "version": version },
+        }
+    };
+    let backlog: Vec<Document> = ["a", "b", "c"]
+        .iter()
+        .flat_map(|key| (0..200).map(move |version| of(key, version)))
+        .collect();
+    events.insert_many(backlog).await.unwrap();
+    app.place.drained().await;
+    let messages = app.place.messages().await;
+    for key in ["a", "b", "c"] {
+        let of_key = messages
+            .iter()
+            .filter(|message| message.subject.ends_with(&format!(".{key}")));
+        let versions: Vec<Value> = of_key
+            .map(|message| {
+                serde_json::from_slice::<Value>(&message.payload).unwrap()["version"].clone()
+            })
+            .collect();
+        assert_eq!(versions, (0..200).map(Value::from).collect::<Vec<_>>());
+    }
+    app.finish().await;
+}
