@@ -149,3 +149,43 @@ async fn supervise(
     }
     failure.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    /// A database that nobody asks for anything.
+    async fn db() -> Db {
+        let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
+        Db::new(&MongoConfig {
+            mongo_uri,
+            event_retention: Duration::from_secs(1),
+        })
+        .await
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_early_fails_or_panics_stops_the_rest_and_is_told() {
+        type End = fn() -> anyhow::Result<()>;
+        let failed: End = || Err(anyhow::anyhow!("a reason"));
+        let panicked: End = || panic!("a reason");
+        for (told, end) in [
+            ("ended early", (|| Ok(())) as End),
+            ("failed", failed),
+            ("panicked", panicked),
+        ] {
+            let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+            tasks.spawn(async move { ("first", end()) });
+            let stopped = stop.clone();
+            tasks.spawn(async move {
+                stopped.cancelled().await;
+                ("second", Ok(()))
+            });
+            let failure = supervise(tasks, &db().await, stop).await.unwrap_err();
+            assert!(format!("{failure:#}").contains(told), "{failure:#}");
+        }
+    }
+}

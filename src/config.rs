@@ -1,5 +1,5 @@
 //! The configuration, and the only reader of the environment.
-//! Every variable is also a flag, so `tickets --help` is the reference; a value that is missing or bad is
+//! Every variable is also a flag, so `--help` is the reference; a value that is missing or bad is
 //! told in one line that names the variable and what it wants, and never shows what was given.
 
 use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
@@ -43,7 +43,7 @@ pub struct HttpConfig {
 /// The secret that tokens are signed with.
 #[derive(Debug, Clone, Args)]
 pub struct JwtConfig {
-    /// HS256 key of the tokens: 32 bytes or more, shared with whoever signs them [required].
+    /// HS256 key of the tokens: 32 bytes or more, shared with whoever signs them. Required.
     #[arg(long, env, value_name = "JWT_KEY", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
     pub jwt_key: SecretString,
 }
@@ -51,7 +51,7 @@ pub struct JwtConfig {
 /// The database.
 #[derive(Debug, Clone, Args)]
 pub struct MongoConfig {
-    /// Connection string of a replica set; its path names the database [required].
+    /// Connection string of a replica set; its path names the database. Required.
     #[arg(long, env, value_name = "MONGO_URI", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = mongo_uri)]
     pub mongo_uri: SecretString,
     /// How long an event is kept after it was published. One that is not published is kept for ever.
@@ -62,7 +62,7 @@ pub struct MongoConfig {
 /// The broker.
 #[derive(Debug, Clone, Args)]
 pub struct NatsConfig {
-    /// NATS servers, separated by commas [required].
+    /// NATS servers, separated by commas. Required.
     #[arg(long, env, value_name = "NATS_URL", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = nats_url)]
     pub nats_url: SecretString,
     /// JetStream stream that the events are published to; created at start where there is none.
@@ -82,7 +82,7 @@ pub struct NatsConfig {
 /// What is logged, and how.
 #[derive(Debug, Clone, Args)]
 pub struct LogConfig {
-    /// What to log: a level, or directives such as `info,tickets=debug`.
+    /// What to log: a level, or directives such as `info,service=debug`.
     #[arg(long, env, value_name = "RUST_LOG", default_value = "info", value_parser = log_filter)]
     pub rust_log: String,
     /// Lines for people (`text`) or for machines (`json`).
@@ -185,7 +185,7 @@ fn jwt_key(value: &str) -> Result<SecretString, String> {
 }
 
 fn mongo_uri(value: &str) -> Result<SecretString, String> {
-    let wants = "a connection string such as mongodb://127.0.0.1:27017/tickets?replicaSet=rs0";
+    let wants = "a connection string such as mongodb://127.0.0.1:27017/name?replicaSet=rs0";
     text(value, wants, |uri| {
         mongodb::options::ConnectionString::parse(uri).is_ok()
     })
@@ -226,7 +226,7 @@ fn subject_prefix(value: &str) -> Result<String, String> {
 fn log_filter(value: &str) -> Result<String, String> {
     text(
         value,
-        "a level (error, warn, info, debug, trace) or directives such as info,tickets=debug",
+        "a level (error, warn, info, debug, trace) or directives such as info,service=debug",
         |filter| tracing_subscriber::EnvFilter::try_new(filter).is_ok(),
     )
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
-use tickets::{
+use service::{
     app::{self, Roles},
     auth,
     config::{self, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig},
@@ -22,11 +22,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Creates and updates tickets over REST, and publishes what happened to NATS JetStream.
-///
-/// Configuration comes from flags, the environment and a file `.env`, in this order.
 #[derive(Parser)]
-#[command(version, flatten_help = true, disable_help_subcommand = true)]
+#[command(
+    version,
+    about,
+    after_help = "Configuration comes from flags, the environment and a file .env, in this order.",
+    flatten_help = true,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the REST interface and publish events; what happens without a command.
+    /// Serve the REST interface and publish events; what is done without a command.
     Serve(Serve),
     /// Only publish events.
     Publish(Publish),
@@ -46,7 +49,7 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
-    /// Leave publishing to `tickets publish` processes.
+    /// Leave publishing to processes of the command `publish`.
     #[arg(long)]
     no_publisher: bool,
     #[command(flatten)]

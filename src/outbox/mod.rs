@@ -1,7 +1,7 @@
 //! The transactional outbox: events are recorded in the transaction of what they announce, and published from
 //! the collection afterwards. It knows nothing of what is announced.
 //!
-//! [`event`]: what is recorded. `lease`: which instance publishes. `doorbell`: says that there is something to
+//! `event`: what is recorded. `lease`: which instance publishes. `doorbell`: says that there is something to
 //! publish. `backlog`: reads what is unsent, `sweep`: publishes and marks it, `publisher`: decides when.
 //! `broker`: JetStream, and what its answers mean.
 

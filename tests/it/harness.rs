@@ -12,7 +12,7 @@ use mongodb::{Client, Database};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tickets::{
+use service::{
     app::{self, Roles},
     auth,
     config::{HttpConfig, JwtConfig, MongoConfig, NatsConfig},

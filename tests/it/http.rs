@@ -10,7 +10,7 @@ use base64::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tickets::http::with_middleware;
+use service::http::with_middleware;
 use tokio::net::TcpListener;
 
 use crate::harness::{JWT_KEY, Place, TestApp, now_seconds, token};

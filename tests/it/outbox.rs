@@ -281,3 +281,19 @@ async fn a_run_of_one_key_that_is_longer_than_a_turn_is_published_whole_and_in_o
     }
     app.finish().await;
 }
+
+#[tokio::test]
+async fn any_number_of_instances_start_at_once() {
+    let place = crate::harness::Place::new();
+    let starts = (0..4).map(|_| TestApp::start_at(place.clone()));
+    let apps = futures_util::future::join_all(starts).await;
+    for app in &apps {
+        app.create().await;
+    }
+    place.drained().await;
+    assert_eq!(place.messages().await.len(), 4);
+    for app in apps {
+        app.stop().await;
+    }
+    place.remove().await;
+}

@@ -13,7 +13,7 @@ use crate::{
     servers::{Mongo, Process},
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tickets");
+const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn command(place: &Place) -> Command {
     let mut command = Command::new(PROGRAM);

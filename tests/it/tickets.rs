@@ -6,7 +6,7 @@ use bson::{DateTime, Document, doc, oid::ObjectId};
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tickets::tickets::{Cursor, Price};
+use service::tickets::{Cursor, Price};
 
 use crate::harness::{TestApp, text, token};
 
