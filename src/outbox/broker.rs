@@ -39,8 +39,8 @@ pub struct Broker {
     stream: StreamConfig,
     prefix: String,
     connected: watch::Receiver<bool>,
-    /// Subject → sequence of its last message, for the subjects that change.
-    last: Arc<Mutex<HashMap<String, u64>>>,
+    /// Subject → version and sequence of its last message, for the subjects that change.
+    last: Arc<Mutex<HashMap<String, (i64, u64)>>>,
 }
 
 /// Why an event was not published.
@@ -159,10 +159,10 @@ impl Broker {
         let subject = format!("{}{}", self.prefix, event.subject);
         let remembered = self.remembered(&subject);
         let mut expected = match remembered {
-            Some(sequence) => sequence,
+            Some((version, sequence)) if version < event.version => sequence,
             // The first event of a key is the first of its subject.
             None if event.version == 0 => 0,
-            None => match self.last_of(&subject, event).await? {
+            _ => match self.last_of(&subject, event).await? {
                 Last::Stored => return Ok(()),
                 Last::Earlier(sequence) => sequence,
             },
@@ -180,7 +180,7 @@ impl Broker {
                 Err(error) => return Err(failure(error)),
                 Ok(sequence) => {
                     if event.version > 0 {
-                        self.remember(subject, sequence);
+                        self.remember(subject, event.version, sequence);
                     }
                     return Ok(());
                 }
@@ -241,7 +241,7 @@ impl Broker {
         }
     }
 
-    fn remembered(&self, subject: &str) -> Option<u64> {
+    fn remembered(&self, subject: &str) -> Option<(i64, u64)> {
         self.last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -249,12 +249,12 @@ impl Broker {
             .copied()
     }
 
-    fn remember(&self, subject: String, sequence: u64) {
+    fn remember(&self, subject: String, version: i64, sequence: u64) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= REMEMBERED_SUBJECTS {
             last.clear();
         }
-        last.insert(subject, sequence);
+        last.insert(subject, (version, sequence));
     }
 }
 
