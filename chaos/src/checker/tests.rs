@@ -1,0 +1,220 @@
+//! Hand-made histories: a good one, and one for each way to break a promise.
+
+use serde_json::json;
+
+use super::*;
+use crate::history::Attempt;
+
+fn attempt(title: &str, outcome: Outcome) -> Attempt {
+    Attempt {
+        title: title.to_owned(),
+        outcome,
+        status: 0,
+        began_ms: 0,
+        ended_ms: 1,
+    }
+}
+
+fn event(version: i64, title: &str) -> Event {
+    let r#type = if version == 0 { "created" } else { "updated" };
+    Event {
+        id: format!("e{version}"),
+        subject: format!("ticket.{type}.t"),
+        key: "t".to_owned(),
+        version,
+        data: json!({ "version": version, "title": title }),
+        is_sent: true,
+        is_parked: false,
+    }
+}
+
+fn message(sequence: u64, event: &Event) -> Message {
+    Message {
+        sequence,
+        subject: event.subject.clone(),
+        message_id: Some(event.id.clone()),
+        event_id: Some(event.id.clone()),
+        payload: event.data.clone(),
+    }
+}
+
+/// A ticket created, updated with an unknown outcome that was saved, updated again; and a rejected write.
+fn good() -> Observed {
+    let ok = |version| Outcome::Ok {
+        ticket: "t".to_owned(),
+        version,
+    };
+    let events = vec![event(0, "a"), event(1, "b"), event(2, "c")];
+    Observed {
+        attempts: vec![
+            attempt("a", ok(0)),
+            attempt("b", Outcome::Unknown),
+            attempt("c", ok(2)),
+            attempt("r", Outcome::Rejected),
+        ],
+        planted: Vec::new(),
+        tickets: vec![Ticket {
+            id: "t".to_owned(),
+            version: 2,
+            title: "c".to_owned(),
+        }],
+        messages: (1..)
+            .zip(&events)
+            .map(|(sequence, event)| message(sequence, event))
+            .collect(),
+        events,
+    }
+}
+
+fn kinds(observed: &Observed) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = check(observed)
+        .iter()
+        .map(|violation| violation.kind)
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn a_good_history_has_no_violation() {
+    assert_eq!(kinds(&good()), []);
+    assert_eq!(kinds(&Observed::default()), []);
+}
+
+#[test]
+fn an_accepted_write_without_ticket_event_or_message_is_lost() {
+    let mut without_ticket = good();
+    without_ticket.tickets.clear();
+    assert_eq!(kinds(&without_ticket), [Kind::Lost, Kind::Half]);
+
+    let mut without_event = good();
+    without_event.events.remove(2);
+    without_event.messages.remove(2);
+    assert_eq!(kinds(&without_event), [Kind::Lost, Kind::Half]);
+
+    let mut without_message = good();
+    without_message.messages.remove(2);
+    assert_eq!(kinds(&without_message), [Kind::Lost, Kind::Premature]);
+
+    // The version is another write's: this one was overwritten without a trace.
+    let mut overwritten = good();
+    overwritten.attempts[3].outcome = Outcome::Ok {
+        ticket: "t".to_owned(),
+        version: 2,
+    };
+    assert_eq!(kinds(&overwritten), [Kind::Lost]);
+}
+
+#[test]
+fn a_ticket_without_event_and_an_event_without_ticket_are_half() {
+    let mut without_event = good();
+    without_event.events.remove(1);
+    without_event.messages.remove(1);
+    assert_eq!(kinds(&without_event), [Kind::Half]);
+
+    let mut without_ticket = good();
+    without_ticket.attempts.remove(2);
+    without_ticket.attempts.push(attempt("c", Outcome::Unknown));
+    without_ticket.tickets[0].version = 1;
+    without_ticket.tickets[0].title = "b".to_owned();
+    assert_eq!(kinds(&without_ticket), [Kind::Half]);
+}
+
+#[test]
+fn what_is_left_of_a_rejected_write_or_of_none_is_a_phantom() {
+    let mut rejected = good();
+    rejected.attempts[1].outcome = Outcome::Rejected;
+    assert_eq!(kinds(&rejected), [Kind::Phantom]);
+
+    let mut nobodys = good();
+    nobodys.attempts.remove(1);
+    assert_eq!(kinds(&nobodys), [Kind::Phantom]);
+
+    let mut of_no_event = good();
+    of_no_event.messages.push(message(
+        4,
+        &Event {
+            id: "x".to_owned(),
+            ..event(3, "b")
+        },
+    ));
+    assert_eq!(kinds(&of_no_event), [Kind::Phantom]);
+}
+
+#[test]
+fn yes_without_a_message_is_premature() {
+    let mut premature = good();
+    premature.messages.remove(1);
+    assert_eq!(kinds(&premature), [Kind::Premature]);
+}
+
+#[test]
+fn no_is_stuck_unless_it_is_parked_or_held_back() {
+    let mut stuck = good();
+    stuck.events[1].is_sent = false;
+    assert_eq!(kinds(&stuck), [Kind::Stuck]);
+
+    let mut parked = good();
+    parked.attempts[2].outcome = Outcome::Unknown;
+    parked.events[1].is_sent = false;
+    parked.events[1].is_parked = true;
+    parked.events[2].is_sent = false;
+    parked.messages.truncate(1);
+    assert_eq!(kinds(&parked), []);
+
+    // Another key is not held back.
+    parked.events[1].key = "other".to_owned();
+    parked.planted.push("other".to_owned());
+    assert!(kinds(&parked).contains(&Kind::Stuck));
+}
+
+#[test]
+fn a_message_id_or_a_version_stored_twice_is_a_duplicate() {
+    let mut id_twice = good();
+    id_twice.messages.push(message(4, &event(2, "c")));
+    assert_eq!(kinds(&id_twice), [Kind::Duplicate]);
+
+    let mut version_twice = good();
+    version_twice.events.push(Event {
+        id: "e2b".to_owned(),
+        ..event(2, "c")
+    });
+    version_twice
+        .messages
+        .push(message(4, &version_twice.events[3]));
+    assert_eq!(kinds(&version_twice), [Kind::Duplicate]);
+}
+
+#[test]
+fn versions_out_of_their_order_are_reordered() {
+    let mut reordered = good();
+    reordered.messages.swap(1, 2);
+    assert_eq!(kinds(&reordered), [Kind::Reordered]);
+
+    let mut past_a_parked_one = good();
+    past_a_parked_one.attempts[1].outcome = Outcome::Unknown;
+    past_a_parked_one.events[1].is_sent = false;
+    past_a_parked_one.events[1].is_parked = true;
+    past_a_parked_one.messages.remove(1);
+    assert_eq!(kinds(&past_a_parked_one), [Kind::Reordered]);
+}
+
+#[test]
+fn what_differs_from_its_event_is_altered() {
+    let mut payload = good();
+    payload.messages[1].payload["price"] = json!(1);
+    assert_eq!(kinds(&payload), [Kind::Altered]);
+
+    let mut subject = good();
+    subject.messages[1].subject = "ticket.created.t".to_owned();
+    assert_eq!(kinds(&subject), [Kind::Altered]);
+
+    let mut without_id = good();
+    without_id.messages[1].message_id = None;
+    assert_eq!(kinds(&without_id), [Kind::Altered]);
+
+    let mut ticket = good();
+    ticket.tickets[0].title = "z".to_owned();
+    assert_eq!(kinds(&ticket), [Kind::Altered]);
+}

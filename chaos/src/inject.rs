@@ -1,0 +1,241 @@
+//! Does what the schedule says: one task for each fault, which undoes it when its time is over.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bson::{Binary, Document, doc, spec::BinarySubtype};
+use serde::Serialize;
+use tokio::time::{sleep, sleep_until};
+
+use crate::{
+    history::planted_event,
+    process::Process,
+    proxy::{Link, Mode},
+    schedule::{Fault, Planned},
+    world::{STREAM, Shared, World},
+};
+
+const DELAY: Duration = Duration::from_millis(500);
+/// More than JetStream's default for a message.
+const TOO_LARGE: usize = 2 * 1024 * 1024;
+
+/// A fault as it was.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Injected {
+    pub(crate) fault: Fault,
+    pub(crate) began_ms: u64,
+    pub(crate) ended_ms: u64,
+    /// What the attempt to inject it said when it could not be.
+    pub(crate) failure: Option<String>,
+}
+
+/// What was injected so far, and the keys of the planted events.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) injected: Mutex<Vec<Injected>>,
+    pub(crate) planted: Mutex<Vec<String>>,
+}
+
+/// Waits for the fault's time, injects it, undoes it.
+pub(crate) async fn inject(world: Arc<World>, planned: Planned, began: Instant, log: Arc<Log>) {
+    sleep_until((began + planned.at).into()).await;
+    let ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let began_ms = ms();
+    let failure = fault(&world, &planned, &log).await.err();
+    let injected = Injected {
+        fault: planned.fault,
+        began_ms,
+        ended_ms: ms(),
+        failure: failure.map(|error| format!("{error:#}")),
+    };
+    log.injected
+        .lock()
+        .expect("no panic while it is held")
+        .push(injected);
+}
+
+async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<()> {
+    let Planned {
+        lasts,
+        target,
+        fault,
+        is_of_one,
+        ..
+    } = *planned;
+    let of = |of: &[Shared]| Arc::clone(&of[target % of.len()]);
+    match fault {
+        Fault::KillInstance => kill(&[of(&world.instances)], lasts).await,
+        Fault::KillPublisher => kill(&[publisher(world, target).await], lasts).await,
+        Fault::TerminateInstance => terminate(&of(&world.instances), lasts).await,
+        Fault::PauseInstance => pause(&of(&world.instances), lasts).await,
+        Fault::PausePublisher => pause(&publisher(world, target).await, lasts).await,
+        Fault::KillNats => kill(&[of(&world.nats)], lasts).await,
+        Fault::KillAllNats => kill(&world.nats, lasts).await,
+        Fault::PauseNats => pause(&of(&world.nats), lasts).await,
+        Fault::StepDownStream => step_down_stream(world).await,
+        Fault::KillPrimary => kill(&[primary(world, target).await], lasts).await,
+        Fault::PausePrimary => pause(&primary(world, target).await, lasts).await,
+        Fault::StepDownPrimary => step_down_primary(world).await,
+        Fault::CutNats | Fault::BlackHoleNats | Fault::SlowNats | Fault::TearNats => {
+            change(&world.nats_links, planned, lasts, is_of_one).await;
+            Ok(())
+        }
+        Fault::CutMongo | Fault::BlackHoleMongo | Fault::SlowMongo | Fault::TearMongo => {
+            change(&world.mongo_links, planned, lasts, is_of_one).await;
+            Ok(())
+        }
+        Fault::LoseHistory => lose_history(world, target).await,
+        Fault::Poison => poison(world, log).await,
+    }
+}
+
+/// A process is under one fault at a time: its lock is held as long.
+async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Result<()> {
+    let mut killed = Vec::new();
+    for process in processes {
+        let mut process = process.lock().await;
+        process.kill().await?;
+        killed.push(process);
+    }
+    sleep(lasts).await;
+    killed.iter_mut().try_for_each(|process| process.start())
+}
+
+async fn terminate(process: &Shared, lasts: Duration) -> anyhow::Result<()> {
+    let mut process = process.lock().await;
+    let ended = process.terminate().await;
+    sleep(lasts).await;
+    process.start()?;
+    ended
+}
+
+async fn pause(process: &Shared, lasts: Duration) -> anyhow::Result<()> {
+    let process = process.lock().await;
+    process.pause().await?;
+    sleep(lasts).await;
+    process.resume().await
+}
+
+async fn change(links: &[Vec<Link>], planned: &Planned, lasts: Duration, is_of_one: bool) {
+    let mode = match planned.fault {
+        Fault::CutNats | Fault::CutMongo => Mode::Cut,
+        Fault::BlackHoleNats | Fault::BlackHoleMongo => Mode::BlackHole,
+        Fault::SlowNats | Fault::SlowMongo => Mode::Slow(DELAY),
+        _ => Mode::Tear,
+    };
+    let chosen = planned.target % links.len();
+    let links = || {
+        let instances = links.iter().enumerate();
+        instances
+            .filter(move |(i, _)| !is_of_one || *i == chosen)
+            .flat_map(|(_, links)| links)
+    };
+    links().for_each(|link| link.set(mode));
+    sleep(lasts).await;
+    links().for_each(|link| link.set(Mode::Open));
+}
+
+/// The instance that publishes; another where nobody can tell.
+async fn publisher(world: &World, otherwise: usize) -> Shared {
+    let leases = world.database.collection::<Document>("leases");
+    let lease = leases
+        .find_one(doc! { "_id": "publisher" })
+        .await
+        .ok()
+        .flatten();
+    let pid = lease.and_then(|lease| {
+        let instance = lease.get_str("instance").ok()?;
+        instance.rsplit('/').next()?.parse::<u32>().ok()
+    });
+    find(&world.instances, |process| process.pid() == pid)
+        .await
+        .unwrap_or_else(|| Arc::clone(&world.instances[otherwise % world.instances.len()]))
+}
+
+async fn primary(world: &World, otherwise: usize) -> Shared {
+    let admin = world.database.client().database("admin");
+    let status = admin.run_command(doc! { "serverStatus": 1 }).await.ok();
+    let pid = status.and_then(|status| status.get_i64("pid").ok());
+    find(&world.mongo, |process| process.pid().map(i64::from) == pid)
+        .await
+        .unwrap_or_else(|| Arc::clone(&world.mongo[otherwise % world.mongo.len()]))
+}
+
+async fn find(processes: &[Shared], is_it: impl Fn(&Process) -> bool) -> Option<Shared> {
+    for process in processes {
+        if is_it(&*process.lock().await) {
+            return Some(Arc::clone(process));
+        }
+    }
+    None
+}
+
+async fn step_down_stream(world: &World) -> anyhow::Result<()> {
+    let client = async_nats::connect(world.nats_urls.as_slice()).await?;
+    let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}");
+    client.request(subject, "".into()).await?;
+    Ok(())
+}
+
+async fn step_down_primary(world: &World) -> anyhow::Result<()> {
+    let admin = world.database.client().database("admin");
+    let command = doc! { "replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 1, "force": true };
+    admin.run_command(command).await?;
+    Ok(())
+}
+
+/// Writes more than the oplog holds while the publisher is paused. No member may be away meanwhile: it would
+/// have to be copied anew.
+async fn lose_history(world: &World, otherwise: usize) -> anyhow::Result<()> {
+    let publisher = publisher(world, otherwise).await;
+    let mut members = Vec::new();
+    for member in &world.mongo {
+        members.push(member.lock().await);
+    }
+    let publisher = publisher.lock().await;
+    publisher.pause().await?;
+    let filled = fill(world).await;
+    publisher.resume().await?;
+    filled
+}
+
+async fn fill(world: &World) -> anyhow::Result<()> {
+    const MIB: usize = 1024 * 1024;
+    let filler = world.database.collection::<Document>("filler");
+    let bytes = Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: vec![0; MIB],
+    };
+    for _ in 0..20 {
+        let batch = (0..4).map(|_| doc! { "filler": &bytes });
+        filler
+            .insert_many(batch)
+            .write_concern(mongodb::options::WriteConcern::majority())
+            .await?;
+    }
+    Ok(filler.drop().await?)
+}
+
+/// Two events of a key of its own: one that is too large, and one behind it that must be held back.
+async fn poison(world: &World, log: &Log) -> anyhow::Result<()> {
+    let key = format!("planted-{:08x}", fastrand::u32(..));
+    log.planted
+        .lock()
+        .expect("no panic while it is held")
+        .push(key.clone());
+    let too_large = doc! { "title": "x".repeat(TOO_LARGE) };
+    let events = [
+        planted_event(&key, 0, too_large),
+        planted_event(&key, 1, doc! { "title": "behind" }),
+    ];
+    world
+        .database
+        .collection::<Document>("events")
+        .insert_many(events)
+        .ordered(true)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What database and stream hold when all is over.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_nats::jetstream::{self, stream::RawMessageErrorKind};
+use bson::{Document, doc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    history::{Event, Message, Ticket},
+    world::{STREAM, World},
+};
+
+const READS_IN_FLIGHT: usize = 64;
+
+/// Waits until nothing moves: no event is unsent but those that are parked or behind one, or `limit` is over.
+pub(crate) async fn settled(world: &World, limit: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + limit;
+    let mut before = u64::MAX;
+    loop {
+        let waiting = waiting(world).await;
+        if matches!(waiting, Ok(0)) || Instant::now() >= deadline {
+            return waiting.map(drop);
+        }
+        if let Ok(waiting) = waiting
+            && waiting != before
+        {
+            eprintln!("chaos: {waiting} events are unsent");
+            before = waiting;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// How many events are unsent of keys that are not parked.
+async fn waiting(world: &World) -> anyhow::Result<u64> {
+    let events = world.database.collection::<Document>("events");
+    let parked = events
+        .distinct("key", doc! { "sent": "NO", "parked": { "$exists": true } })
+        .await?;
+    Ok(events
+        .count_documents(doc! { "sent": "NO", "key": { "$nin": parked } })
+        .await?)
+}
+
+pub(crate) async fn tickets(world: &World) -> anyhow::Result<Vec<Ticket>> {
+    let tickets = world.database.collection::<Document>("tickets");
+    let documents: Vec<Document> = tickets.find(doc! {}).await?.try_collect().await?;
+    let ticket = |document: &Document| {
+        Ok(Ticket {
+            id: document.get_object_id("_id")?.to_hex(),
+            version: document.get_i64("version")?,
+            title: document.get_str("title")?.to_owned(),
+        })
+    };
+    documents.iter().map(ticket).collect()
+}
+
+pub(crate) async fn events(world: &World) -> anyhow::Result<Vec<Event>> {
+    let events = world.database.collection::<Document>("events");
+    let documents: Vec<Document> = events.find(doc! {}).await?.try_collect().await?;
+    let event = |document: &Document| {
+        Ok(Event {
+            id: document.get_object_id("_id")?.to_hex(),
+            subject: document.get_str("subject")?.to_owned(),
+            key: document.get_str("key")?.to_owned(),
+            version: document.get_i64("version")?,
+            data: serde_json::to_value(document.get_document("data")?)?,
+            is_sent: document.get_str("sent")? == "YES",
+            is_parked: document.contains_key("parked"),
+        })
+    };
+    documents.iter().map(event).collect()
+}
+
+/// Every message of the stream, read from its leader.
+pub(crate) async fn messages(world: &World) -> anyhow::Result<Vec<Message>> {
+    let client = async_nats::connect(world.nats_urls.as_slice()).await?;
+    let stream = jetstream::new(client).get_stream(STREAM).await?;
+    let state = &stream.cached_info().state;
+    let read = async |sequence: u64| match stream.get_raw_message(sequence).await {
+        Ok(message) => message_of(message).map(Some),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => bail!("message {sequence}: {error}"),
+    };
+    let read: Vec<Option<Message>> =
+        stream::iter(state.first_sequence.max(1)..=state.last_sequence)
+            .map(read)
+            .buffered(READS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+fn message_of(message: jetstream::message::StreamMessage) -> anyhow::Result<Message> {
+    let header = |name: &str| message.headers.get(name).map(ToString::to_string);
+    let payload: Value = serde_json::from_slice(&message.payload)
+        .with_context(|| format!("the payload of message {}", message.sequence))?;
+    Ok(Message {
+        sequence: message.sequence,
+        subject: message.subject.to_string(),
+        message_id: header("Nats-Msg-Id"),
+        event_id: header("ce-id"),
+        payload,
+    })
+}
