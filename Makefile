@@ -17,7 +17,7 @@ TEST_NATS_URL ?= nats://127.0.0.1:$(NATS_PORT)
 test: export TEST_MONGO_URI := $(TEST_MONGO_URI)
 test: export TEST_NATS_URL := $(TEST_NATS_URL)
 
-.PHONY: help run test check services down .env
+.PHONY: help run test check chaos chaos-short chaos-convict services down .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -26,17 +26,35 @@ help: ## list the targets
 run: services .env ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
 	@cargo run --locked
 
-test: services ## start MongoDB and NATS, then run all tests against them
+test: services ## start MongoDB and NATS, then run all tests, a short run of chaos among them
 	@if command -v cargo-nextest >/dev/null; then \
-		cargo nextest run --locked && cargo test --locked --doc; \
+		cargo nextest run --workspace --locked && cargo test --locked --doc; \
 	else \
-		cargo test --locked; \
+		cargo test --workspace --locked; \
 	fi
+	@$(MAKE) --no-print-directory chaos-short chaos-convict
+
+chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
+	@scripts/services bin >/dev/null
+	cargo build --locked --release --workspace
+	target/release/chaos run --program target/release/tickets
+
+chaos-short: ## the same for half a minute on one of each, with a fixed seed and the debug build
+	@scripts/services bin >/dev/null
+	cargo build --locked --workspace
+	CHAOS_SMALL=1 CHAOS_SECONDS=30 CHAOS_GAP=2.5 CHAOS_RATE=60 CHAOS_SEED=7 \
+		target/debug/chaos run --program target/debug/tickets --json target/chaos-short.json
+
+chaos-convict: ## builds with a defect on purpose, each of which the checker must convict
+	@scripts/services bin >/dev/null
+	cargo build --locked --features sabotage && cp target/debug/tickets target/debug/tickets-sabotaged
+	cargo build --locked --workspace
+	target/debug/chaos convict --program target/debug/tickets-sabotaged
 
 check: ## formatting, lints, documentation, dependencies
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null; then \
 		echo "cargo deny check"; cargo deny --locked check; \
 	else \

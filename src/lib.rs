@@ -12,6 +12,7 @@ pub mod db;
 pub mod error;
 pub mod http;
 pub mod outbox;
+mod sabotage;
 pub mod state;
 pub mod telemetry;
 pub mod tickets;

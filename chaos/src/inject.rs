@@ -133,9 +133,9 @@ async fn change(links: &[Vec<Link>], planned: &Planned, lasts: Duration, is_of_o
             .filter(move |(i, _)| !is_of_one || *i == chosen)
             .flat_map(|(_, links)| links)
     };
-    links().for_each(|link| link.set(mode));
+    links().for_each(|link| link.begin(mode));
     sleep(lasts).await;
-    links().for_each(|link| link.set(Mode::Open));
+    links().for_each(|link| link.end(mode));
 }
 
 /// The instance that publishes; another where nobody can tell.

@@ -3,10 +3,14 @@
 use std::{fs::File, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep_until},
+};
 
 /// The service gives itself 10 s to drain.
 const LONGEST_STOP: Duration = Duration::from_secs(15);
+const START_OF_PROCESS: Duration = Duration::from_secs(1);
 
 /// How it is started, and the running process if it runs.
 pub(crate) struct Process {
@@ -16,6 +20,7 @@ pub(crate) struct Process {
     environment: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
+    started: Instant,
     /// How often it ended by itself, or not well when it was asked to.
     pub(crate) crashes: u32,
 }
@@ -35,6 +40,7 @@ impl Process {
             environment,
             log,
             child: None,
+            started: Instant::now(),
             crashes: 0,
         }
     }
@@ -52,6 +58,7 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         self.child = Some(child);
+        self.started = Instant::now();
         Ok(())
     }
 
@@ -78,6 +85,8 @@ impl Process {
 
     /// SIGTERM, which must end it with exit code 0.
     pub(crate) async fn terminate(&mut self) -> anyhow::Result<()> {
+        // Before it listens to signals, SIGTERM is the kernel's to answer.
+        sleep_until(self.started + START_OF_PROCESS).await;
         self.look();
         self.signal("-TERM").await?;
         let Some(mut child) = self.child.take() else {

@@ -28,17 +28,30 @@ pub(crate) enum Mode {
     Tear,
 }
 
+/// Its faults at this moment; of several the one that began last is what counts.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<watch::Sender<Mode>>);
+pub(crate) struct Link(Arc<watch::Sender<Vec<Mode>>>);
 
 impl Link {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Mode::Open)))
+        Self(Arc::default())
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
-        self.0.send_replace(mode);
+    pub(crate) fn begin(&self, mode: Mode) {
+        self.0.send_modify(|faults| faults.push(mode));
     }
+
+    pub(crate) fn end(&self, mode: Mode) {
+        self.0.send_modify(|faults| {
+            if let Some(ended) = faults.iter().rposition(|fault| *fault == mode) {
+                faults.remove(ended);
+            }
+        });
+    }
+}
+
+fn counts(faults: &[Mode]) -> Mode {
+    faults.last().copied().unwrap_or(Mode::Open)
 }
 
 /// Whose connections a listener takes.
@@ -96,14 +109,14 @@ async fn connect(mut client: TcpStream, server: SocketAddr, callers: &Callers) -
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut mode: watch::Receiver<Mode>,
+    mut mode: watch::Receiver<Vec<Mode>>,
     is_request: bool,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let length = tokio::select! {
             length = from.read(&mut chunk) => length?,
-            changed = mode.wait_for(|mode| *mode == Mode::Cut) => {
+            changed = mode.wait_for(|faults| counts(faults) == Mode::Cut) => {
                 drop(changed);
                 return Ok(());
             }
@@ -111,7 +124,7 @@ async fn pump(
         if length == 0 {
             return Ok(());
         }
-        let now = *mode.borrow();
+        let now = counts(&mode.borrow());
         match now {
             Mode::Open => {}
             Mode::Slow(delay) => tokio::time::sleep(delay).await,
@@ -127,11 +140,14 @@ async fn pump(
     }
 }
 
-fn is_cut(mode: &watch::Receiver<Mode>) -> bool {
-    *mode.borrow() == Mode::Cut
+fn is_cut(mode: &watch::Receiver<Vec<Mode>>) -> bool {
+    counts(&mode.borrow()) == Mode::Cut
 }
 
-async fn until_flowing(mode: &mut watch::Receiver<Mode>) {
+async fn until_flowing(mode: &mut watch::Receiver<Vec<Mode>>) {
     // The sender lives as long as the experiment.
-    drop(mode.wait_for(|mode| *mode != Mode::BlackHole).await);
+    drop(
+        mode.wait_for(|faults| counts(faults) != Mode::BlackHole)
+            .await,
+    );
 }

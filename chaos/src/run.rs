@@ -15,7 +15,7 @@ use crate::{
     load::load,
     observe,
     report::Report,
-    schedule::{Fault, Planned, schedule},
+    schedule::Planned,
     world::{Size, World},
 };
 
@@ -28,10 +28,8 @@ pub(crate) struct Experiment {
     pub(crate) seconds: u64,
     /// Writes that are begun in a second.
     pub(crate) rate: u32,
-    /// Mean pause between the beginnings of faults, in seconds.
-    pub(crate) gap: f64,
     pub(crate) size: Size,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<Planned>,
     pub(crate) program: PathBuf,
     /// Where `mongod` and `nats-server` are.
     pub(crate) servers: PathBuf,
@@ -43,8 +41,7 @@ pub(crate) struct Experiment {
 
 impl Experiment {
     pub(crate) async fn run(&self) -> anyhow::Result<Report> {
-        let planned = schedule(self.seed, self.seconds, self.gap, &self.faults);
-        print_schedule(&planned);
+        print_schedule(&self.faults);
         let world = World::start(
             self.size,
             &self.program,
@@ -56,7 +53,7 @@ impl Experiment {
         let log = Arc::new(Log::default());
         let began = Instant::now();
         let mut injections = JoinSet::new();
-        for planned in planned {
+        for planned in self.faults.clone() {
             injections.spawn(inject(Arc::clone(&world), planned, began, Arc::clone(&log)));
         }
         let progress = tokio::spawn(progress(began, self.seconds));

@@ -19,7 +19,10 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::watch;
 
 use super::event::Event;
-use crate::config::{NatsConfig, SERVICE};
+use crate::{
+    config::{NatsConfig, SERVICE},
+    sabotage,
+};
 
 /// A half-open connection is noticed after two unanswered pings (by default of 60 s each).
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -202,9 +205,15 @@ impl Broker {
         })?;
         let message = PublishMessage::build()
             .headers(headers(event))
-            .message_id(event.id.to_hex())
-            .expected_last_subject_sequence(expected)
             .payload(payload.into());
+        let message = match sabotage::is("no-message-id") {
+            true => message,
+            false => message.message_id(event.id.to_hex()),
+        };
+        let message = match sabotage::is("no-expected-sequence") {
+            true => message,
+            false => message.expected_last_subject_sequence(expected),
+        };
         Ok(self
             .jetstream
             .send_publish(subject.to_owned(), message)

@@ -8,7 +8,10 @@ use mongodb::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::db::{Db, error_code};
+use crate::{
+    db::{Db, error_code},
+    sabotage,
+};
 
 pub(super) const EVENTS: &str = "events";
 /// The index that the backlog is read from.
@@ -91,7 +94,11 @@ pub async fn record(
     session: &mut ClientSession,
     event: &Event,
 ) -> MongoResult<()> {
-    events.insert_one(event).session(session).await.map(drop)
+    let insert = events.insert_one(event);
+    match sabotage::is("event-outside-transaction") {
+        true => insert.await.map(drop),
+        false => insert.session(session).await.map(drop),
+    }
 }
 
 /// Makes the collection and its indexes; `retention` counts from the publication.
