@@ -17,6 +17,8 @@ use crate::{
     tickets as domain,
 };
 
+pub use domain::{NOUN as KEY_ALIAS, SUBJECTS};
+
 /// After a stop is asked for, what is not finished by then is given up.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 const PREPARE_INTERVAL: Duration = Duration::from_secs(1);

@@ -125,7 +125,12 @@ pub fn bad_value(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
-    let name = arg.split_once('<')?.1.trim_end_matches('>');
+    let (flag, value) = arg.split_once('<')?;
+    // A value in capitals is an environment variable of that name.
+    let name = match value.trim_end_matches('>') {
+        variable if !variable.contains(char::is_lowercase) => variable,
+        _ => flag.trim(),
+    };
     if let Some(wants) = std::error::Error::source(error) {
         return Some(format!("{name} wants {wants}"));
     }

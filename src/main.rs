@@ -1,6 +1,8 @@
 //! The command line: reads it, hands over to the library, and turns the outcome into an exit code
 //! (0 done, 1 failed, 2 bad command line or configuration).
 
+mod outbox_command;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
@@ -22,6 +24,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::outbox_command::OutboxCommand;
+
 #[derive(Parser)]
 #[command(
     version,
@@ -41,6 +45,9 @@ enum Command {
     Serve(Serve),
     /// Only publish events.
     Publish(Publish),
+    /// Look after the outbox.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
     /// Print a token for a user, signed with JWT_KEY.
     Token(Token),
     /// Ask a service on this machine whether it is ready; for images without a shell.
@@ -76,7 +83,7 @@ struct Token {
     #[arg(long)]
     email: Option<String>,
     /// How long the token is valid.
-    #[arg(long, default_value = "1h", value_parser = config::duration)]
+    #[arg(long, value_name = "duration", default_value = "1h", value_parser = config::duration)]
     ttl: Duration,
     #[command(flatten)]
     jwt: JwtConfig,
@@ -151,6 +158,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             )
             .await
         }
+        Command::Outbox(command) => outbox_command::execute(command).await,
         Command::Token(Token {
             user,
             email,

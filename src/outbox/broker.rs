@@ -7,12 +7,13 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions, HeaderMap,
+    Client, ConnectOptions, HeaderMap, Subject,
     jetstream::{
         self, Context, ErrorCode,
-        context::PublishErrorKind,
+        context::{GetStreamErrorKind, PublishErrorKind},
         message::PublishMessage,
-        stream::{Config as StreamConfig, LastRawMessageErrorKind},
+        publish::PublishAck,
+        stream::{Config as StreamConfig, LastRawMessageErrorKind, Stream},
     },
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -30,6 +31,7 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// How many subjects' last sequences are remembered, to save the question to the stream.
 const REMEMBERED_SUBJECTS: usize = 10_000;
+const ID_HEADER: &str = "ce-id";
 const VERSION_HEADER: &str = "ce-keyversion";
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
@@ -124,7 +126,7 @@ impl Broker {
     }
 
     /// Returns when there is a connection.
-    pub(super) async fn connected(&self) {
+    pub async fn connected(&self) {
         // The sender lives as long as the client.
         drop(
             self.connected
@@ -153,6 +155,21 @@ impl Broker {
         Ok(())
     }
 
+    /// The stream as it is, or `None` where there is none.
+    pub(super) async fn stream(&self) -> anyhow::Result<Option<Stream>> {
+        match self.jetstream.get_stream(&self.stream.name).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(refused)
+                    if refused.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
     /// Publishes an event and waits until the stream holds it.
     ///
     /// The message id removes a copy within the stream's window. Outside it, the expected sequence of the
@@ -160,11 +177,16 @@ impl Broker {
     pub(super) async fn publish(&self, event: &Event) -> Result<(), Failure> {
         const ATTEMPTS: usize = 2;
         let subject = format!("{}{}", self.prefix, event.subject);
-        let remembered = self.remembered(&subject);
-        let mut expected = match remembered {
-            Some((version, sequence)) if version < event.version => sequence,
+        if !self.is_of_stream(&subject) {
+            return Err(Failure::Never(format!(
+                "its subject {subject:?} is not one of {:?}",
+                self.stream.subjects
+            )));
+        }
+        let mut expected = match self.remembered(&subject) {
+            Some((version, sequence)) if version < event.version && !event.replay => sequence,
             // The first event of a key is the first of its subject.
-            None if event.version == 0 => 0,
+            None if event.version == 0 && !event.replay => 0,
             _ => match self.last_of(&subject, event).await? {
                 Last::Stored => return Ok(()),
                 Last::Earlier(sequence) => sequence,
@@ -181,9 +203,17 @@ impl Broker {
                     refused = Some(error);
                 }
                 Err(error) => return Err(failure(error)),
-                Ok(sequence) => {
+                Ok(ack) if ack.duplicate && event.replay => {
+                    return match self.last_of(&subject, event).await? {
+                        Last::Stored => Ok(()),
+                        Last::Earlier(_) => Err(Failure::Event(anyhow::anyhow!(
+                            "the stream still knows the id of a message that it lost, until its window has passed"
+                        ))),
+                    };
+                }
+                Ok(ack) => {
                     if event.version > 0 {
-                        self.remember(subject, event.version, sequence);
+                        self.remember(subject, event.version, ack.sequence);
                     }
                     return Ok(());
                 }
@@ -194,12 +224,22 @@ impl Broker {
         )))
     }
 
+    /// A subject that is not would fail like a stream that is away.
+    fn is_of_stream(&self, subject: &str) -> bool {
+        let is_concrete = Subject::validated(subject).is_ok() && !subject.contains(['*', '>']);
+        let is_under = |pattern: &String| {
+            let root = pattern.strip_suffix('>').unwrap_or(pattern);
+            subject.starts_with(root) && subject.len() > root.len()
+        };
+        is_concrete && self.stream.subjects.iter().any(is_under)
+    }
+
     async fn send(
         &self,
         subject: &str,
         event: &Event,
         expected: u64,
-    ) -> Result<u64, jetstream::context::PublishError> {
+    ) -> Result<PublishAck, jetstream::context::PublishError> {
         let payload = serde_json::to_vec(&event.data).map_err(|error| {
             jetstream::context::PublishError::with_source(PublishErrorKind::Other, error)
         })?;
@@ -214,12 +254,10 @@ impl Broker {
             true => message,
             false => message.expected_last_subject_sequence(expected),
         };
-        Ok(self
-            .jetstream
+        self.jetstream
             .send_publish(subject.to_owned(), message)
             .await?
-            .await?
-            .sequence)
+            .await
     }
 
     /// Asks the stream's leader, never a replica that may lag.
@@ -238,13 +276,16 @@ impl Broker {
             }
             Err(error) => Err(broker(error.into())),
             Ok(message) => {
-                let header = message
-                    .headers
-                    .get(VERSION_HEADER)
-                    .map(|version| version.as_str().parse::<i64>());
-                match header {
-                    Some(Ok(version)) if version >= event.version => Ok(Last::Stored),
-                    _ => Ok(Last::Earlier(message.sequence)),
+                let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
+                let version = header(VERSION_HEADER).and_then(|version| version.parse().ok());
+                let is_stored = match event.replay {
+                    // Later versions say nothing of one that was lost.
+                    true => header(ID_HEADER) == Some(event.id.to_hex().as_str()),
+                    false => version.is_some_and(|version: i64| version >= event.version),
+                };
+                match is_stored {
+                    true => Ok(Last::Stored),
+                    false => Ok(Last::Earlier(message.sequence)),
                 }
             }
         }
@@ -274,7 +315,7 @@ fn headers(event: &Event) -> HeaderMap {
         headers.insert(name, utf8_percent_encode(value, ESCAPED).to_string());
     };
     insert("ce-specversion", "1.0");
-    insert("ce-id", &event.id.to_hex());
+    insert(ID_HEADER, &event.id.to_hex());
     insert("ce-source", &format!("/{SERVICE}"));
     insert("ce-type", &event.r#type);
     insert("ce-subject", &event.key);
@@ -298,9 +339,13 @@ fn failure(error: jetstream::context::PublishError) -> Failure {
         .map(jetstream::Error::error_code);
     match (error.kind(), code) {
         (PublishErrorKind::MaxPayloadExceeded, _)
-        | (_, Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)) => {
-            Failure::Never(format!("{:#}", anyhow::Error::from(error)))
-        }
+        | (
+            _,
+            Some(
+                ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+                | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM,
+            ),
+        ) => Failure::Never(format!("{:#}", anyhow::Error::from(error))),
         // A copy of it is being stored at this moment.
         (_, Some(code)) if code.0 == 10158 => Failure::Event(error.into()),
         _ => Failure::Broker(error.into()),

@@ -16,15 +16,21 @@ const REOPEN_DELAY: Duration = Duration::from_millis(500);
 ///
 /// The stream has this task for good, since a dropped `next()` leaves the driver's stream unusable.
 pub(super) async fn ring(db: Db, bell: Arc<Notify>) {
-    let inserts = [
-        doc! { "$match": { "operationType": "insert" } },
+    // New events, and those that an operator gives another try; not the publisher's own marks.
+    let rings = [
+        doc! { "operationType": "insert" },
+        doc! { "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
+        doc! { "operationType": "update", "updateDescription.removedFields": "parked" },
+    ];
+    let pipeline = [
+        doc! { "$match": { "$or": rings.to_vec() } },
         doc! { "$project": { "_id": 1 } },
     ];
     loop {
         match db
             .collection::<RawDocumentBuf>(EVENTS)
             .watch()
-            .pipeline(inserts.clone())
+            .pipeline(pipeline.clone())
             .await
         {
             Err(error) => tracing::warn!(%error, "cannot watch the events"),

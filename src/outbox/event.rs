@@ -37,6 +37,9 @@ pub struct Event {
     pub created_at: DateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Whether an operator gave it back because the broker had lost it: see [`super::replay`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay: bool,
 }
 
 /// Whether the broker acknowledged the event.
@@ -67,6 +70,7 @@ impl Event {
             sent: Sent::No,
             created_at: DateTime::now(),
             traceparent,
+            replay: false,
         }
     }
 

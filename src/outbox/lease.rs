@@ -126,6 +126,7 @@ async fn take(db: &Db, holder: ObjectId) -> MongoResult<Option<i64>> {
     // A lease that another has is written back as it is, which the server makes nothing of.
     let update = doc! { "$set": {
         "holder": { "$cond": [may.clone(), holder, "$holder"] },
+        "instance": { "$cond": [may.clone(), instance(), "$instance"] },
         "fence": { "$cond": [mine, "$fence", { "$cond": [may.clone(), next_fence, "$fence"] }] },
         "expiresAt": { "$cond": [may, { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
     } };
@@ -144,4 +145,21 @@ async fn take(db: &Db, holder: ObjectId) -> MongoResult<Option<i64>> {
             .is_ok_and(|theirs| theirs == holder)
     });
     Ok(ours.and_then(|lease| lease.get_i64("fence").ok()))
+}
+
+/// Which process has it, for people to read: `host/pid`.
+fn instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = host.as_deref().map_or("unknown", str::trim);
+    format!("{host}/{}", std::process::id())
+}
+
+/// Who publishes at this moment, and the fence of its lease.
+pub(super) async fn holder(db: &Db) -> MongoResult<Option<(String, i64)>> {
+    let valid = doc! { "_id": PUBLISHER, "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
+    let lease = db.collection::<Document>(LEASES).find_one(valid).await?;
+    Ok(lease.and_then(|lease| {
+        let instance = lease.get_str("instance").ok()?.to_owned();
+        Some((instance, lease.get_i64("fence").ok()?))
+    }))
 }

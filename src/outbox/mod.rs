@@ -3,14 +3,16 @@
 //!
 //! `event`: what is recorded. `lease`: which instance publishes. `doorbell`: says that there is something to
 //! publish. `backlog`: reads what is unsent, `sweep`: publishes and marks it, `publisher`: decides when.
-//! `broker`: JetStream, and what its answers mean.
+//! `broker`: JetStream, and what its answers mean. `operator` and `replay`: what people ask of it.
 
 mod backlog;
 mod broker;
 mod doorbell;
 mod event;
 mod lease;
+pub mod operator;
 mod publisher;
+pub mod replay;
 mod sweep;
 
 pub use broker::Broker;

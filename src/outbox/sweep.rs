@@ -128,7 +128,10 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
 }
 
 async fn mark(events: Collection<RawDocumentBuf>, ids: Vec<ObjectId>) -> MongoResult<()> {
-    let update = doc! { "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true } };
+    let update = doc! {
+        "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
+        "$unset": { "replay": "", "attempts": "" },
+    };
     events
         .update_many(doc! { "_id": { "$in": ids } }, update)
         .await
@@ -138,7 +141,8 @@ async fn mark(events: Collection<RawDocumentBuf>, ids: Vec<ObjectId>) -> MongoRe
 /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
 async fn park(events: Collection<RawDocumentBuf>, id: Bson, reason: String) -> MongoResult<()> {
     tracing::error!(event.id = %id, reason, "an event can't be published; it is parked");
-    let parked = doc! { "reason": { "$literal": reason }, "at": "$$NOW" };
+    let attempts = doc! { "$add": [{ "$ifNull": ["$attempts", 0_i64] }, 1_i64] };
+    let parked = doc! { "reason": { "$literal": reason }, "at": "$$NOW", "attempts": attempts };
     events
         .update_one(
             doc! { "_id": id, "sent": "NO" },

@@ -1,4 +1,4 @@
-//! The domain: tickets. A sibling service replaces this folder; the three items below are what `app` asks of it.
+//! The domain: tickets. A sibling service replaces this folder; the items below are what `app` asks of it.
 
 mod events;
 mod model;
@@ -13,5 +13,7 @@ pub use price::Price;
 pub use routes::routes;
 pub use store::prepare;
 
+/// What an event's key is the id of.
+pub const NOUN: &str = "ticket";
 /// Every subject that this service publishes to.
 pub const SUBJECTS: &str = "ticket.>";

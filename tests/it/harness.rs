@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
@@ -40,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) mongo_uri: String,
     pub(crate) nats_url: String,
+    /// Of the stream, when it is created.
+    pub(crate) duplicate_window: Duration,
 }
 
 impl Place {
@@ -55,6 +57,7 @@ impl Place {
             name,
             mongo_uri,
             nats_url: nats_url.to_owned(),
+            duplicate_window: Duration::from_secs(120),
         }
     }
 
@@ -95,10 +98,13 @@ impl Place {
         let Ok(mut stream) = jetstream::new(client).get_stream(&self.name).await else {
             return Vec::new();
         };
-        let last = stream.info().await.unwrap().state.last_sequence;
+        let state = stream.info().await.unwrap().state.clone();
         let mut messages = Vec::new();
-        for sequence in 1..=last {
-            messages.push(stream.get_raw_message(sequence).await.unwrap());
+        for sequence in state.first_sequence.max(1)..=state.last_sequence {
+            match stream.get_raw_message(sequence).await {
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
+                message => messages.push(message.unwrap()),
+            }
         }
         messages
     }
@@ -122,7 +128,7 @@ impl Place {
             nats_url: SecretString::from(self.nats_url.clone()),
             nats_stream: self.name.clone(),
             nats_replicas: 1,
-            nats_duplicate_window: Duration::from_secs(120),
+            nats_duplicate_window: self.duplicate_window,
             nats_subject_prefix: self.name.clone(),
         }
     }

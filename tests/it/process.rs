@@ -15,7 +15,7 @@ use crate::{
 
 const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
-fn command(place: &Place) -> Command {
+pub(crate) fn command(place: &Place) -> Command {
     let mut command = Command::new(PROGRAM);
     command
         .current_dir(std::env::temp_dir())
@@ -33,7 +33,7 @@ fn command(place: &Place) -> Command {
 }
 
 /// Starts the program; its process and address.
-async fn start(command: &mut Command) -> (Process, String) {
+pub(crate) async fn start(command: &mut Command) -> (Process, String) {
     let mut process = Process::spawn(command.stderr(Stdio::piped()));
     let mut lines = BufReader::new(process.child().stderr.take().unwrap())
         .lines()
@@ -52,7 +52,7 @@ async fn start(command: &mut Command) -> (Process, String) {
     (process, address)
 }
 
-async fn create(address: &str) -> reqwest::Result<reqwest::Response> {
+pub(crate) async fn create(address: &str) -> reqwest::Result<reqwest::Response> {
     let request = reqwest::Client::new()
         .post(format!("{address}/api/tickets"))
         .bearer_auth(token("alice"));

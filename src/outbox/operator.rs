@@ -1,0 +1,168 @@
+//! What operators ask of the outbox: how it stands, what waits, and another try for what was parked.
+//! Every query reads the index of unsent events: it costs the backlog, never the history.
+
+use bson::{Bson, Document, doc, oid::ObjectId};
+use futures_util::TryStreamExt;
+use mongodb::{Collection, error::Result as MongoResult, options::Hint};
+use serde::Serialize;
+
+use super::{
+    event::{EVENTS, UNSENT_INDEX},
+    lease,
+};
+use crate::db::Db;
+
+/// How the outbox stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Events that are not published yet, those that are parked among them.
+    pub unsent: i64,
+    pub oldest_unsent_seconds: Option<f64>,
+    pub parked: i64,
+    /// Which instance publishes at this moment.
+    pub publisher: Option<PublishingInstance>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishingInstance {
+    /// `host/pid`.
+    pub instance: String,
+    /// Grows each time that another instance takes over.
+    pub fence: i64,
+}
+
+/// An event that waits, without its payload. What can't be read of it is empty: that may be why it waits.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    pub id: String,
+    pub r#type: Option<String>,
+    pub key: Option<String>,
+    pub version: Option<i64>,
+    /// RFC 3339, as all times here.
+    pub created_at: Option<String>,
+    pub parked: Option<Parked>,
+}
+
+/// Why an event was put aside.
+#[derive(Debug, Serialize)]
+pub struct Parked {
+    pub reason: Option<String>,
+    pub at: Option<String>,
+    /// How often it was tried and parked.
+    pub attempts: Option<i64>,
+}
+
+/// Which parked events get another try.
+#[derive(Debug, Clone, Copy)]
+pub enum Retry {
+    One(ObjectId),
+    AllParked,
+}
+
+/// # Errors
+/// The driver's.
+pub async fn status(db: &Db) -> MongoResult<Status> {
+    let counted = doc! { "$group": {
+        "_id": null,
+        "unsent": { "$sum": 1_i64 },
+        "parked": { "$sum": { "$cond": [{ "$ifNull": ["$parked", false] }, 1_i64, 0_i64] } },
+        "oldestMs": { "$max": { "$subtract": ["$$NOW", "$createdAt"] } },
+    } };
+    let groups: Vec<Document> = events(db)
+        .aggregate([doc! { "$match": { "sent": "NO" } }, counted])
+        .hint(unsent())
+        .await?
+        .try_collect()
+        .await?;
+    let count = |name| groups.first().and_then(|group| group.get_i64(name).ok());
+    let publisher = lease::holder(db).await?;
+    Ok(Status {
+        unsent: count("unsent").unwrap_or_default(),
+        oldest_unsent_seconds: count("oldestMs").map(|ms| ms as f64 / 1000.0),
+        parked: count("parked").unwrap_or_default(),
+        publisher: publisher.map(|(instance, fence)| PublishingInstance { instance, fence }),
+    })
+}
+
+/// Unsent events, or the parked ones among them, in the order in which they are published.
+///
+/// # Errors
+/// The driver's.
+pub async fn list(db: &Db, only_parked: bool, limit: i64) -> MongoResult<Vec<Waiting>> {
+    let mut filter = doc! { "sent": "NO" };
+    if only_parked {
+        filter.insert("parked", doc! { "$exists": true });
+    }
+    let found: Vec<Document> = events(db)
+        .find(filter)
+        .hint(unsent())
+        .sort(doc! { "key": 1, "version": 1, "_id": 1 })
+        .projection(doc! { "data": 0 })
+        .limit(limit)
+        .await?
+        .try_collect()
+        .await?;
+    Ok(found.iter().map(waiting).collect())
+}
+
+/// Takes events out of the park, which rings the doorbell; how many. Their attempts go on being counted.
+///
+/// # Errors
+/// The driver's.
+pub async fn retry(db: &Db, which: Retry) -> MongoResult<u64> {
+    let mut filter = doc! { "sent": "NO", "parked": { "$exists": true } };
+    if let Retry::One(id) = which {
+        filter.insert("_id", id);
+    }
+    let update = [
+        doc! { "$set": { "attempts": "$parked.attempts" } },
+        doc! { "$unset": "parked" },
+    ];
+    Ok(events(db)
+        .update_many(filter, update.to_vec())
+        .await?
+        .modified_count)
+}
+
+fn events(db: &Db) -> Collection<Document> {
+    db.collection(EVENTS)
+}
+
+fn unsent() -> Hint {
+    Hint::Name(UNSENT_INDEX.to_owned())
+}
+
+fn waiting(event: &Document) -> Waiting {
+    let parked = event.get_document("parked").ok().map(|parked| Parked {
+        reason: text(parked, "reason"),
+        at: time(parked, "at"),
+        attempts: parked.get_i64("attempts").ok(),
+    });
+    let id = match event.get("_id") {
+        Some(Bson::ObjectId(id)) => id.to_hex(),
+        other => other.map(ToString::to_string).unwrap_or_default(),
+    };
+    Waiting {
+        id,
+        r#type: text(event, "type"),
+        key: text(event, "key"),
+        version: event.get_i64("version").ok(),
+        created_at: time(event, "createdAt"),
+        parked,
+    }
+}
+
+fn text(document: &Document, name: &str) -> Option<String> {
+    document.get_str(name).ok().map(str::to_owned)
+}
+
+fn time(document: &Document, name: &str) -> Option<String> {
+    document
+        .get_datetime(name)
+        .ok()?
+        .try_to_rfc3339_string()
+        .ok()
+}

@@ -1,0 +1,188 @@
+//! Publishes again what the broker acknowledged and then lost. Replay only finds the lost events and gives them
+//! back to the publisher, so that they go the one way that every event goes.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use bson::{DateTime, Document, doc, oid::ObjectId};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use super::{broker::Broker, event::EVENTS};
+use crate::{db::Db, error::Error};
+
+/// A message may seem older than its event, by the clocks of two machines.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3600);
+const READS_IN_FLIGHT: usize = 64;
+/// Events in a transaction.
+const BATCH: usize = 500;
+
+/// Which events to look at: by their creation, and by their key where there is one.
+#[derive(Debug, Clone)]
+pub struct Range {
+    pub since: DateTime,
+    pub until: DateTime,
+    pub key: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Found {
+    /// Events that were acknowledged.
+    pub checked: usize,
+    /// Those of them that the stream does not hold, in the order in which they are published.
+    pub lost: Vec<Lost>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Lost {
+    #[serde(serialize_with = "hex")]
+    pub id: ObjectId,
+    pub r#type: String,
+    pub key: String,
+    pub version: i64,
+}
+
+/// Looks for events that are marked as sent and not in the stream. `progress` hears the sequence that was read
+/// and the last one.
+///
+/// The events are read first: whatever was marked by then is in the stream by then, or it is lost.
+///
+/// # Errors
+/// When database or stream can't be read.
+pub async fn find_lost(
+    db: &Db,
+    broker: &Broker,
+    range: &Range,
+    progress: impl Fn(u64, u64),
+) -> anyhow::Result<Found> {
+    let mut candidates = sent(db, range).await?;
+    let checked = candidates.len();
+    if let Some(stream) = broker.stream().await?
+        && checked > 0
+    {
+        let state = &stream.cached_info().state;
+        let since = range.since.timestamp_millis() - CLOCKS_DIFFER_BY.as_millis() as i64;
+        let first = first_since(&stream, state.first_sequence, state.last_sequence, since).await?;
+        let mut ids = stream::iter(first..=state.last_sequence)
+            .map(|sequence| message_id(&stream, sequence))
+            .buffered(READS_IN_FLIGHT);
+        while let Some((sequence, id)) = ids.try_next().await? {
+            progress(sequence, state.last_sequence);
+            if let Some(id) = id {
+                candidates.remove(&id);
+            }
+        }
+    }
+    let mut lost: Vec<Lost> = candidates.into_values().collect();
+    lost.sort_by(|one, other| (&one.key, one.version).cmp(&(&other.key, other.version)));
+    Ok(Found { checked, lost })
+}
+
+/// Gives lost events back to the publisher. A batch is seen by it as a whole, and the earlier versions of a key
+/// not after the later ones, so that it keeps their order.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the database can't be reached.
+pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), Error> {
+    for batch in lost.chunks(BATCH) {
+        let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
+        let events = db.collection::<Document>(EVENTS);
+        db.transaction(move |session| {
+            let events = events.clone();
+            let filter = doc! { "_id": { "$in": &ids }, "sent": "YES" };
+            let update =
+                doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": "" } };
+            async move { events.update_many(filter, update).session(session).await }.boxed()
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// How many of them were not published again yet.
+///
+/// # Errors
+/// The driver's.
+pub async fn waiting(db: &Db, lost: &[Lost]) -> mongodb::error::Result<u64> {
+    let mut waiting = 0;
+    for batch in lost.chunks(BATCH) {
+        let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
+        let filter = doc! { "_id": { "$in": ids }, "sent": "NO", "parked": { "$exists": false } };
+        waiting += db
+            .collection::<Document>(EVENTS)
+            .count_documents(filter)
+            .await?;
+    }
+    Ok(waiting)
+}
+
+/// By their ids, the events of the range that are marked as sent.
+async fn sent(db: &Db, range: &Range) -> anyhow::Result<HashMap<String, Lost>> {
+    // An id begins with the second of its creation, and ids have an index.
+    let second = |time: DateTime| {
+        let seconds = u32::try_from(time.timestamp_millis() / 1000).unwrap_or_default();
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&seconds.to_be_bytes());
+        ObjectId::from_bytes(id)
+    };
+    let mut filter = doc! {
+        "_id": { "$gte": second(range.since) },
+        "createdAt": { "$gte": range.since, "$lt": range.until },
+        "sent": "YES",
+    };
+    if let Some(key) = &range.key {
+        filter.insert("key", key);
+    }
+    let mut found = db
+        .collection::<Document>(EVENTS)
+        .find(filter)
+        .projection(doc! { "type": 1, "key": 1, "version": 1 })
+        .await?;
+    let mut sent = HashMap::new();
+    while let Some(event) = found.try_next().await? {
+        let id = event.get_object_id("_id")?;
+        let lost = Lost {
+            id,
+            r#type: event.get_str("type")?.to_owned(),
+            key: event.get_str("key")?.to_owned(),
+            version: event.get_i64("version")?,
+        };
+        sent.insert(id.to_hex(), lost);
+    }
+    Ok(sent)
+}
+
+/// The sequence and the id of a message; messages can be missing. The stream's leader is asked, never a replica that
+/// may lag behind.
+async fn message_id(stream: &Stream, sequence: u64) -> anyhow::Result<(u64, Option<String>)> {
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => {
+            let id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
+            Ok((sequence, id.map(ToString::to_string)))
+        }
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok((sequence, None)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The first sequence at or after a time, found by halving.
+async fn first_since(stream: &Stream, first: u64, last: u64, since_ms: i64) -> anyhow::Result<u64> {
+    let (mut low, mut high) = (first.max(1), last + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match stream.get_first_raw_message_by_subject(">", middle).await {
+            Ok(message) if message.time.unix_timestamp() * 1000 < since_ms => {
+                low = message.sequence + 1;
+            }
+            Ok(_) => high = middle,
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => high = middle,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(low)
+}
+
+fn hex<S: serde::Serializer>(id: &ObjectId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&id.to_hex())
+}

@@ -1,0 +1,278 @@
+//! `tickets outbox …`: reads the arguments, asks the library, prints tables or JSON.
+
+use std::{
+    io::{Write, stderr},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, ensure};
+use bson::{DateTime, oid::ObjectId};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use service::{
+    app,
+    config::{self, MongoConfig, NatsConfig},
+    db::Db,
+    outbox::{
+        Broker,
+        operator::{self, Retry, Status, Waiting},
+        replay::{self, Found, Lost, Range},
+    },
+};
+
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Subcommand)]
+pub(crate) enum OutboxCommand {
+    /// How many events are unsent and parked, how old the oldest is, and which instance publishes.
+    Status(Show),
+    /// Unsent events, in the order in which they are published.
+    List {
+        /// Only those that can't be published.
+        #[arg(long)]
+        parked: bool,
+        #[arg(long, value_name = "number", default_value_t = 50, value_parser = limit)]
+        limit: i64,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Give parked events another try.
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Publish again what the broker acknowledged and lost, as far back as events are retained.
+    Replay {
+        /// Look at events that were created since then: a time such as 2026-01-31T12:00:00Z, or how long ago.
+        #[arg(long, value_name = "time", value_parser = time)]
+        since: DateTime,
+        /// Look at events that were created before then. [default: now]
+        #[arg(long, value_name = "time", value_parser = time)]
+        until: Option<DateTime>,
+        /// Only events of this id.
+        #[arg(long, visible_alias = app::KEY_ALIAS, value_name = "ID")]
+        key: Option<String>,
+        /// Only say what is lost.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        nats: NatsConfig,
+        #[command(flatten)]
+        show: Show,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// The id of a parked event.
+    id: Option<ObjectId>,
+    /// Every parked event.
+    #[arg(long)]
+    all_parked: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    mongo: MongoConfig,
+}
+
+impl Show {
+    async fn db(&self) -> anyhow::Result<Db> {
+        Db::new(&self.mongo)
+            .await
+            .context("MONGO_URI cannot be used")
+    }
+
+    fn print<T: Serialize>(&self, value: &T, as_text: impl FnOnce(&T)) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(value)?);
+        } else {
+            as_text(value);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn execute(command: OutboxCommand) -> anyhow::Result<()> {
+    match command {
+        OutboxCommand::Status(show) => {
+            let status = operator::status(&show.db().await?).await?;
+            show.print(&status, print_status)
+        }
+        OutboxCommand::List {
+            parked,
+            limit,
+            show,
+        } => {
+            let waiting = operator::list(&show.db().await?, parked, limit).await?;
+            show.print(&waiting, |waiting| print_waiting(waiting))
+        }
+        OutboxCommand::Retry {
+            which: Which { id, .. },
+            show,
+        } => {
+            let which = id.map_or(Retry::AllParked, Retry::One);
+            let retried = operator::retry(&show.db().await?, which).await?;
+            ensure!(
+                retried > 0 || id.is_none(),
+                "no event with this id is parked; `outbox list --parked` shows those that are"
+            );
+            show.print(&serde_json::json!({ "retried": retried }), |_| {
+                println!("{retried} events are tried again");
+            })
+        }
+        OutboxCommand::Replay {
+            since,
+            until,
+            key,
+            dry_run,
+            nats,
+            show,
+        } => {
+            let until = until.unwrap_or_else(DateTime::now);
+            let range = Range { since, until, key };
+            replay(&range, dry_run, &nats, &show).await
+        }
+    }
+}
+
+async fn replay(
+    range: &Range,
+    dry_run: bool,
+    nats: &NatsConfig,
+    show: &Show,
+) -> anyhow::Result<()> {
+    let db = show.db().await?;
+    let broker = Broker::connect(nats, app::SUBJECTS)
+        .await
+        .context("NATS_URL cannot be used")?;
+    let connected = tokio::time::timeout(Duration::from_secs(5), broker.connected());
+    connected.await.context("NATS does not answer")?;
+    let found = replay::find_lost(&db, &broker, range, |sequence, last| {
+        if sequence % 10_000 == 0 || sequence == last {
+            progress(format_args!("read {sequence} of {last} messages"));
+        }
+    })
+    .await?;
+    if dry_run || found.lost.is_empty() {
+        return show.print(&found, print_found);
+    }
+    // The events are there, so their collection is.
+    db.mark_prepared();
+    replay::give_back(&db, &found.lost).await?;
+    tokio::select! {
+        published = published_again(&db, &found.lost) => published?,
+        _ = tokio::signal::ctrl_c() => eprintln!("\nthe publisher goes on with what is left"),
+    }
+    show.print(&found, print_found)
+}
+
+async fn published_again(db: &Db, lost: &[Lost]) -> anyhow::Result<()> {
+    loop {
+        let waiting = replay::waiting(db, lost).await?;
+        let published = lost.len() as u64 - waiting;
+        let nobody = match operator::status(db).await?.publisher {
+            Some(_) => "",
+            None => "; no instance publishes at this moment",
+        };
+        progress(format_args!(
+            "published {published} of {} again{nobody}",
+            lost.len()
+        ));
+        if waiting == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn progress(line: std::fmt::Arguments<'_>) {
+    // Nobody to tell it to is no reason to stop.
+    drop(writeln!(stderr(), "{line}"));
+}
+
+fn print_status(status: &Status) {
+    let oldest = match status.oldest_unsent_seconds {
+        Some(seconds) => format!(", the oldest for {seconds:.1} s"),
+        None => String::new(),
+    };
+    println!("unsent     {}{oldest}", status.unsent);
+    println!("parked     {}", status.parked);
+    match &status.publisher {
+        Some(publisher) => println!(
+            "publisher  {}, fence {}",
+            publisher.instance, publisher.fence
+        ),
+        None => println!("publisher  none"),
+    }
+}
+
+fn print_waiting(waiting: &[Waiting]) {
+    println!(
+        "{:<24}  {:<24}  {:>7}  {:<24}  {:<24}  parked",
+        "id", "key", "version", "type", "created"
+    );
+    for event in waiting {
+        let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+        let version = event
+            .version
+            .map_or_else(|| "?".to_owned(), |version| version.to_string());
+        let parked = event.parked.as_ref().map(|parked| {
+            let (at, attempts) = (or_unknown(&parked.at), parked.attempts.unwrap_or_default());
+            format!("{at}, attempt {attempts}: {}", or_unknown(&parked.reason))
+        });
+        println!(
+            "{:<24}  {:<24}  {version:>7}  {:<24}  {:<24}  {}",
+            event.id,
+            or_unknown(&event.key),
+            or_unknown(&event.r#type),
+            or_unknown(&event.created_at),
+            parked.unwrap_or_default()
+        );
+    }
+}
+
+fn print_found(found: &Found) {
+    for Lost {
+        id,
+        r#type,
+        key,
+        version,
+    } in &found.lost
+    {
+        println!("{}  {key:<24}  {version:>7}  {type}", id.to_hex());
+    }
+    println!(
+        "{} events were looked at, {} were lost",
+        found.checked,
+        found.lost.len()
+    );
+}
+
+fn limit(value: &str) -> Result<i64, String> {
+    let number = value.parse().ok().filter(|limit| *limit > 0);
+    number.ok_or_else(|| "a number above 0".to_owned())
+}
+
+/// A time, or how long ago.
+fn time(value: &str) -> Result<DateTime, String> {
+    let ago = |ago: Duration| {
+        SystemTime::now()
+            .checked_sub(ago)
+            .map(DateTime::from_system_time)
+    };
+    config::duration(value)
+        .ok()
+        .and_then(ago)
+        .or_else(|| DateTime::parse_rfc3339_str(value).ok())
+        .ok_or_else(|| {
+            "a time such as 2026-01-31T12:00:00Z, or how long ago, such as 2h".to_owned()
+        })
+}
