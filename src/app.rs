@@ -1,15 +1,17 @@
 //! The composition root: connects, prepares, serves, supervises and drains.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
-use anyhow::Context;
 use axum::{Router, serve::ListenerExt};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::Authenticator,
-    config::{HttpConfig, MongoConfig, NatsConfig},
+    config::{HttpConfig, MongoConfig, NatsConfig, Unusable},
     db::Db,
     http::{self, Health},
     outbox::{self, Broker, Publisher},
@@ -22,35 +24,62 @@ pub use domain::{NOUN as KEY_ALIAS, SUBJECTS};
 /// After a stop is asked for, what is not finished by then is given up.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 const PREPARE_INTERVAL: Duration = Duration::from_secs(1);
+/// An index on a large collection takes its time.
+const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 
-/// What one process does: the HTTP interface, the publisher, or both.
-pub struct Roles {
-    /// A listener that is bound already, so that the caller knows its port, and how requests are checked.
-    pub http: Option<(TcpListener, HttpConfig)>,
-    pub publisher: bool,
+/// The HTTP interface: a listener that is bound already, so that the caller knows its port, and how requests
+/// are checked.
+pub type Http = (TcpListener, HttpConfig);
+
+/// The servers behind this process.
+pub struct Servers {
+    db: Db,
+    /// `None` where this process does not publish.
+    broker: Option<Broker>,
+    event_retention: Duration,
 }
 
-/// Runs until `stop`, then drains. MongoDB and NATS may be away, at the start too.
+impl Servers {
+    /// Reads the options. Nothing needs to answer yet: MongoDB and NATS may be away.
+    ///
+    /// # Errors
+    /// When an option can't be used.
+    pub async fn new(mongo: &MongoConfig, nats: Option<&NatsConfig>) -> Result<Self, Unusable> {
+        let unusable = |variable, error: &dyn Display| Unusable {
+            variable,
+            reason: error.to_string(),
+        };
+        let db = Db::new(mongo).await;
+        let broker = match nats {
+            Some(nats) => Some(Broker::connect(nats, SUBJECTS).await),
+            None => None,
+        };
+        Ok(Self {
+            db: db.map_err(|error| unusable("MONGO_URI", &error))?,
+            broker: broker
+                .transpose()
+                .map_err(|error| unusable("NATS_URL", &error))?,
+            event_retention: mongo.event_retention,
+        })
+    }
+}
+
+/// Runs until `stop`, then drains: the HTTP interface where there is one, and the publisher where there is a broker.
 ///
 /// # Errors
 /// When a task ends before `stop`: the process must not go on without it.
 pub async fn run(
-    roles: Roles,
-    mongo: &MongoConfig,
-    nats: &NatsConfig,
+    http: Option<Http>,
+    servers: Servers,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let db = Db::new(mongo).await.context("MONGO_URI cannot be used")?;
-    let broker = match roles.publisher {
-        true => Some(
-            Broker::connect(nats, domain::SUBJECTS)
-                .await
-                .context("NATS_URL cannot be used")?,
-        ),
-        false => None,
-    };
+    let Servers {
+        db,
+        broker,
+        event_retention,
+    } = servers;
     let mut tasks = JoinSet::new();
-    if let Some((listener, config)) = roles.http {
+    if let Some((listener, config)) = http {
         let health = Health {
             db: db.clone(),
             nats: broker.as_ref().map(|broker| broker.client().clone()),
@@ -63,25 +92,22 @@ pub async fn run(
         let server = serve(listener, routes(state), stop.clone());
         tasks.spawn(async move { ("http", server.await) });
     }
-    let (prepared, retention, stopped) = (db.clone(), mongo.event_retention, stop.clone());
+    let (prepared, stopped) = (db.clone(), stop.clone());
     tasks.spawn(async move {
         tokio::select! {
             () = stopped.cancelled() => return ("outbox", Ok(())),
-            () = prepare(&prepared, retention) => {}
+            () = prepare(&prepared, event_retention) => {}
         }
-        match broker {
-            Some(broker) => {
-                Publisher {
-                    db: prepared,
-                    broker,
-                    event_retention: retention,
-                }
-                .run(stopped)
-                .await
-            }
-            None => stopped.cancelled().await,
-        }
-        ("outbox", Ok(()))
+        let Some(broker) = broker else {
+            stopped.cancelled().await;
+            return ("outbox", Ok(()));
+        };
+        let publisher = Publisher {
+            db: prepared,
+            broker,
+            event_retention,
+        };
+        ("outbox", publisher.run(stopped).await)
     });
     supervise(tasks, &db, stop).await
 }
@@ -110,12 +136,17 @@ async fn serve(
 
 /// Makes collections and indexes, and waits for the database as long as it takes.
 async fn prepare(db: &Db, retention: Duration) {
-    let all = async || {
-        domain::prepare(db).await?;
-        outbox::prepare(db, retention).await
-    };
-    while let Err(error) = all().await {
-        tracing::warn!(%error, "waiting for the database");
+    loop {
+        let preparing = db.clone();
+        let all = async move {
+            preparing.check_replica_set().await?;
+            domain::prepare(&preparing).await?;
+            outbox::prepare(&preparing, retention).await
+        };
+        match db.bounded(PREPARE_LIMIT, all).await {
+            Ok(()) => break,
+            Err(error) => tracing::warn!(%error, "waiting for the database"),
+        }
         tokio::time::sleep(PREPARE_INTERVAL).await;
     }
     db.mark_prepared();
@@ -129,27 +160,36 @@ async fn supervise(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let early = tokio::select! {
+        biased;
         () = stop.cancelled() => None,
         ended = tasks.join_next() => ended,
     };
-    // A task that ends because of the stop is no failure of its own.
-    let failure = early
-        .filter(|_| !stop.is_cancelled())
-        .map(|ended| match ended {
-            Ok((name, Ok(()))) => anyhow::anyhow!("the {name} task ended early"),
-            Ok((name, Err(error))) => error.context(format!("the {name} task failed")),
-            Err(panicked) => anyhow::Error::from(panicked).context("a task panicked"),
-        });
+    let mut failure = early.and_then(|ended| {
+        let early = ended.as_ref().ok().map(|(name, _)| *name);
+        failure_of(ended).or_else(|| Some(anyhow::anyhow!("the {} task ended early", early?)))
+    });
     tracing::info!("stopping");
     stop.cancel();
     let drained = async {
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            failure = failure.take().or_else(|| failure_of(ended));
+        }
         db.drained().await;
     };
     if tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err() {
         tracing::warn!("not all was finished before the deadline");
     }
     failure.map_or(Ok(()), Err)
+}
+
+fn failure_of(
+    ended: Result<(&'static str, anyhow::Result<()>), JoinError>,
+) -> Option<anyhow::Error> {
+    match ended {
+        Ok((_, Ok(()))) => None,
+        Ok((name, Err(error))) => Some(error.context(format!("the {name} task failed"))),
+        Err(panicked) => Some(anyhow::Error::from(panicked).context("a task panicked")),
+    }
 }
 
 #[cfg(test)]

@@ -103,6 +103,14 @@ pub enum LogFormat {
     Json,
 }
 
+/// A value that reads well, but whose options can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} cannot be used: {reason}")]
+pub struct Unusable {
+    pub variable: &'static str,
+    pub reason: String,
+}
+
 /// Reads `.env` into the environment, where there is one; what is set already wins.
 /// Call it before any thread starts.
 ///
@@ -162,7 +170,8 @@ fn text(
     }
 }
 
-fn listen_addr(value: &str) -> Result<SocketAddr, String> {
+/// An address and a port.
+pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
     parsed(value, "an address and a port, such as 0.0.0.0:3000", |_| {
         true
     })

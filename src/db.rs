@@ -77,6 +77,18 @@ impl Db {
         })
     }
 
+    /// # Errors
+    /// When the server is not of a replica set: it has no transactions. And the driver's.
+    pub async fn check_replica_set(&self) -> MongoResult<()> {
+        let hello = self.database.run_command(doc! { "hello": 1 }).await?;
+        match hello.contains_key("setName") {
+            true => Ok(()),
+            false => Err(MongoError::custom(
+                "MongoDB has to run as a replica set: there are no transactions without one",
+            )),
+        }
+    }
+
     /// A collection of the service's database; reads and writes are acknowledged by a majority.
     pub fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
         self.database.collection(name)

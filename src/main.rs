@@ -12,9 +12,9 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 use service::{
-    app::{self, Roles},
+    app::{self, Servers},
     auth,
-    config::{self, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig},
+    config::{self, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig, Unusable},
     telemetry,
 };
 use tokio::{
@@ -56,7 +56,7 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
-    /// Leave publishing to processes of the command `publish`.
+    /// Leave publishing to processes of the command `publish`. NATS is not connected to then.
     #[arg(long)]
     no_publisher: bool,
     #[command(flatten)]
@@ -92,7 +92,7 @@ struct Token {
 #[derive(Args)]
 struct Healthcheck {
     /// The address that the service listens on.
-    #[arg(long, env, value_name = "LISTEN_ADDR", default_value = "0.0.0.0:3000")]
+    #[arg(long, env, value_name = "LISTEN_ADDR", default_value = "0.0.0.0:3000", value_parser = config::listen_addr)]
     listen_addr: SocketAddr,
 }
 
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<Unusable>() { 2 } else { 1 })
         }
     }
 }
@@ -135,28 +135,18 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             log,
         }) => {
             telemetry::init(&log);
+            let nats = (!no_publisher).then_some(&config.nats);
+            let servers = Servers::new(&config.mongo, nats).await?;
             let address = config.http.listen_addr;
             let listener = TcpListener::bind(address).await.with_context(|| {
                 format!("cannot listen on {address}; LISTEN_ADDR chooses another address")
             })?;
-            let roles = Roles {
-                http: Some((listener, config.http)),
-                publisher: !no_publisher,
-            };
-            app::run(roles, &config.mongo, &config.nats, stop_on_signal()?).await
+            app::run(Some((listener, config.http)), servers, stop_on_signal()?).await
         }
         Command::Publish(Publish { mongo, nats, log }) => {
             telemetry::init(&log);
-            app::run(
-                Roles {
-                    http: None,
-                    publisher: true,
-                },
-                &mongo,
-                &nats,
-                stop_on_signal()?,
-            )
-            .await
+            let servers = Servers::new(&mongo, Some(&nats)).await?;
+            app::run(None, servers, stop_on_signal()?).await
         }
         Command::Outbox(command) => outbox_command::execute(command).await,
         Command::Token(Token {

@@ -7,12 +7,12 @@ use axum::{
     Json, Router,
     extract::{FromRef, State},
     http::StatusCode,
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Serialize;
+use serde_json::json;
 
-use crate::db::Db;
+use crate::{db::Db, error::problem_with_message};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -33,34 +33,22 @@ where
     Router::new()
         .route(
             "/health/live",
-            get(|| async { Json(serde_json::json!({ "status": "ok" })) }),
+            get(|| async { Json(json!({ "status": "ok" })) }),
         )
         .route("/health/ready", get(ready))
 }
 
-async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    #[derive(Serialize)]
-    struct Ready {
-        status: &'static str,
-        mongodb: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        nats: Option<&'static str>,
-    }
+async fn ready(State(health): State<Health>) -> Response {
     let mongodb = health.db.is_prepared() && health.db.ping(PING_TIMEOUT).await.is_ok();
-    let up = |up: bool| if up { "up" } else { "down" };
-    let body = Ready {
-        status: if mongodb { "ok" } else { "unavailable" },
-        mongodb: up(mongodb),
-        nats: health
-            .nats
-            .map(|nats| up(nats.connection_state() == Connection::Connected)),
-    };
-    (
-        if mongodb {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        },
-        Json(body),
-    )
+    let nats = health
+        .nats
+        .map(|nats| nats.connection_state() == Connection::Connected);
+    if !mongodb {
+        return problem_with_message(StatusCode::SERVICE_UNAVAILABLE, "MongoDB is down");
+    }
+    let mut body = json!({ "status": "ok", "mongodb": "up" });
+    if let Some(is_up) = nats {
+        body["nats"] = json!(if is_up { "up" } else { "down" });
+    }
+    Json(body).into_response()
 }

@@ -20,10 +20,12 @@ pub(super) async fn unify(request: Request, next: Next) -> axum::response::Respo
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    if let Some(Cause(cause)) = response.extensions().get() {
+    if status.is_server_error() {
+        let cause = response.extensions().get();
+        let cause = cause.map(|Cause(cause)| format!("{cause:#}"));
         tracing::error!(
             http.status = status.as_u16(),
-            error = format!("{cause:#}"),
+            error = cause,
             "request failed"
         );
     }

@@ -2,15 +2,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_nats::{
-    Client, ConnectOptions, HeaderMap, Subject,
+    Client, ConnectOptions, HeaderMap, ServerAddr, Subject,
     jetstream::{
         self, Context, ErrorCode,
-        context::{GetStreamErrorKind, PublishErrorKind},
+        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
         publish::PublishAck,
         stream::{Config as StreamConfig, LastRawMessageErrorKind, Stream},
@@ -74,7 +77,21 @@ impl Broker {
     /// When the options can't be used.
     pub async fn connect(config: &NatsConfig, subjects: &str) -> anyhow::Result<Self> {
         let (is_connected, connected) = watch::channel(false);
-        let client = ConnectOptions::new()
+        let mut options = ConnectOptions::new();
+        let mut servers = Vec::new();
+        for url in config.urls() {
+            let address: ServerAddr = url.parse()?;
+            options = match (address.username(), address.password()) {
+                (Some(user), Some(password)) => {
+                    options.user_and_password(user.to_owned(), password.to_owned())
+                }
+                (Some(token), None) => options.token(token.to_owned()),
+                _ => options,
+            };
+            servers.push(without_credentials(&url).parse::<ServerAddr>()?);
+        }
+        let is_told = AtomicBool::new(false);
+        let client = options
             .name(SERVICE)
             .retry_on_initial_connect()
             .ping_interval(PING_INTERVAL)
@@ -85,16 +102,25 @@ impl Broker {
             .event_callback(move |event| {
                 match event {
                     async_nats::Event::Connected => {
+                        tracing::info!("connected to NATS");
+                        is_told.store(false, Ordering::Relaxed);
                         is_connected.send_replace(true);
                     }
                     async_nats::Event::Disconnected | async_nats::Event::Closed => {
+                        tracing::warn!("not connected to NATS; events wait");
                         is_connected.send_replace(false);
+                    }
+                    // One attempt after the other fails: the first tells why.
+                    async_nats::Event::ClientError(error)
+                        if !is_told.swap(true, Ordering::Relaxed) =>
+                    {
+                        tracing::warn!(%error, "cannot connect to NATS; events wait");
                     }
                     _ => {}
                 }
                 std::future::ready(())
             })
-            .connect(config.urls())
+            .connect(servers)
             .await?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
@@ -195,7 +221,7 @@ impl Broker {
         let mut refused = None;
         for _ in 0..ATTEMPTS {
             match self.send(&subject, event, expected).await {
-                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Err(error) if is_wrong_sequence(&error) => {
                     match self.last_of(&subject, event).await? {
                         Last::Stored => return Ok(()),
                         Last::Earlier(sequence) => expected = sequence,
@@ -239,10 +265,9 @@ impl Broker {
         subject: &str,
         event: &Event,
         expected: u64,
-    ) -> Result<PublishAck, jetstream::context::PublishError> {
-        let payload = serde_json::to_vec(&event.data).map_err(|error| {
-            jetstream::context::PublishError::with_source(PublishErrorKind::Other, error)
-        })?;
+    ) -> Result<PublishAck, PublishError> {
+        let payload = serde_json::to_vec(&event.data)
+            .map_err(|error| PublishError::with_source(PublishErrorKind::Other, error))?;
         let message = PublishMessage::build()
             .headers(headers(event))
             .payload(payload.into());
@@ -331,23 +356,34 @@ fn headers(event: &Event) -> HeaderMap {
     headers
 }
 
-fn failure(error: jetstream::context::PublishError) -> Failure {
+/// The client logs addresses as they are.
+fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest))
+}
+
+fn error_code(error: &PublishError) -> Option<u64> {
     use std::error::Error as _;
-    let code = error
-        .source()
-        .and_then(|source| source.downcast_ref::<jetstream::Error>())
-        .map(jetstream::Error::error_code);
-    match (error.kind(), code) {
-        (PublishErrorKind::MaxPayloadExceeded, _)
-        | (
-            _,
-            Some(
-                ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
-                | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM,
-            ),
-        ) => Failure::Never(format!("{:#}", anyhow::Error::from(error))),
-        // A copy of it is being stored at this moment.
-        (_, Some(code)) if code.0 == 10158 => Failure::Event(error.into()),
+    let refused = error.source()?.downcast_ref::<jetstream::Error>()?;
+    Some(refused.error_code().0)
+}
+
+/// Another message came first; a cluster says so in another way while that one is on its way.
+fn is_wrong_sequence(error: &PublishError) -> bool {
+    const ON_ITS_WAY: u64 = 10164;
+    error.kind() == PublishErrorKind::WrongLastSequence || error_code(error) == Some(ON_ITS_WAY)
+}
+
+fn failure(error: PublishError) -> Failure {
+    const TOO_LARGE: [u64; 2] = [
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM.0,
+        ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM.0,
+    ];
+    const COPY_ON_ITS_WAY: u64 = 10158;
+    match (error.kind(), error_code(&error)) {
+        (PublishErrorKind::MaxPayloadExceeded, _) => Failure::Never(format!("{error:#}")),
+        (_, Some(code)) if TOO_LARGE.contains(&code) => Failure::Never(format!("{error:#}")),
+        (_, Some(COPY_ON_ITS_WAY)) => Failure::Event(error.into()),
         _ => Failure::Broker(error.into()),
     }
 }

@@ -3,18 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::{RawDocumentBuf, doc};
-use futures_util::StreamExt;
 use tokio::sync::Notify;
 
 use super::event::EVENTS;
 use crate::db::Db;
 
 const REOPEN_DELAY: Duration = Duration::from_millis(500);
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Rings `bell` after every commit that saved events; rings of the same moment are one. It never returns: a
 /// stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
-/// The stream has this task for good, since a dropped `next()` leaves the driver's stream unusable.
+/// The stream has this task for good, and is dropped with a `next_if_any()` that was: it is unusable then.
 pub(super) async fn ring(db: Db, bell: Arc<Notify>) {
     // New events, and those that an operator gives another try; not the publisher's own marks.
     let rings = [
@@ -27,23 +27,25 @@ pub(super) async fn ring(db: Db, bell: Arc<Notify>) {
         doc! { "$project": { "_id": 1 } },
     ];
     loop {
-        match db
-            .collection::<RawDocumentBuf>(EVENTS)
-            .watch()
-            .pipeline(pipeline.clone())
-            .await
-        {
+        let events = db.collection::<RawDocumentBuf>(EVENTS);
+        let pipeline = pipeline.clone();
+        let opening = async move { events.watch().pipeline(pipeline).await };
+        match db.bounded(SILENCE_LIMIT, opening).await {
             Err(error) => tracing::warn!(%error, "cannot watch the events"),
             Ok(stream) => {
                 let mut stream = stream.with_type::<RawDocumentBuf>();
                 bell.notify_one();
                 loop {
-                    match stream.next().await {
-                        Some(Ok(_)) => bell.notify_one(),
-                        Some(Err(error)) => {
+                    // The server answers every second, with nothing if need be; silence is a dead connection.
+                    let next = tokio::time::timeout(SILENCE_LIMIT, stream.next_if_any());
+                    match next.await {
+                        Ok(Ok(None)) if stream.is_alive() => {}
+                        Ok(Ok(Some(_))) => bell.notify_one(),
+                        Ok(Err(error)) => {
                             break tracing::warn!(%error, "the change stream failed");
                         }
-                        None => break tracing::warn!("the change stream ended"),
+                        Ok(Ok(None)) => break tracing::warn!("the change stream ended"),
+                        Err(_) => break tracing::warn!("the change stream is silent"),
                     }
                 }
             }

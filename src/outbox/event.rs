@@ -52,8 +52,10 @@ pub enum Sent {
 }
 
 impl Event {
-    /// A new event, to be recorded; its subject is `<type>.<key>`.
+    /// A new event, to be recorded; its subject is `<type>.<key>`. Id and time are made outside a transaction,
+    /// which may be tried more than once.
     pub fn new(
+        (id, created_at): (ObjectId, DateTime),
         r#type: &str,
         key: String,
         version: i64,
@@ -61,25 +63,16 @@ impl Event {
         traceparent: Option<String>,
     ) -> Self {
         Self {
-            id: ObjectId::new(),
+            id,
             r#type: r#type.to_owned(),
             subject: format!("{type}.{key}"),
             key,
             version,
             data,
             sent: Sent::No,
-            created_at: DateTime::now(),
+            created_at,
             traceparent,
             replay: false,
-        }
-    }
-
-    /// The same event with an id and a time that were made outside a retried transaction.
-    pub fn with_id(self, id: ObjectId, created_at: DateTime) -> Self {
-        Self {
-            id,
-            created_at,
-            ..self
         }
     }
 }

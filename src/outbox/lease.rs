@@ -28,6 +28,7 @@ pub(super) struct Lease {
     holder: ObjectId,
     valid_until: Arc<Mutex<Instant>>,
     lost: CancellationToken,
+    released: CancellationToken,
 }
 
 impl Lease {
@@ -49,6 +50,7 @@ impl Lease {
                         holder,
                         valid_until,
                         lost: CancellationToken::new(),
+                        released: CancellationToken::new(),
                     };
                     let renewal = AbortOnDropHandle::new(tokio::spawn(lease.clone().renew()));
                     return Some((lease, renewal));
@@ -80,7 +82,10 @@ impl Lease {
 
     async fn renew(self) {
         loop {
-            tokio::time::sleep(RENEW_INTERVAL).await;
+            tokio::select! {
+                () = self.released.cancelled() => return,
+                () = tokio::time::sleep(RENEW_INTERVAL) => {}
+            }
             let asked = Instant::now();
             match take(&self.db, self.holder).await {
                 Ok(Some(_)) => {
@@ -98,8 +103,10 @@ impl Lease {
         }
     }
 
-    /// Hands it over at once.
-    pub(super) async fn release(self) {
+    /// Hands it over at once; not before a renewal that is under way, which would take it back.
+    pub(super) async fn release(self, renewal: AbortOnDropHandle<()>) {
+        self.released.cancel();
+        drop(renewal.await);
         let leases = self.db.collection::<Document>(LEASES);
         let holder = self.holder;
         let expire = async move {

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bson::RawDocumentBuf;
 use tokio::sync::Notify;
@@ -19,6 +20,8 @@ use crate::db::Db;
 
 /// Finds what no bell rang for.
 const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
+/// An instance that is cut off from the broker alone does not keep the others from publishing for longer.
+const UNCONNECTED_LIMIT: Duration = Duration::from_secs(2);
 
 /// Publishes the events that are unsent.
 pub struct Publisher {
@@ -28,31 +31,44 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes until `stop`; then finishes what is in flight and hands the lease over.
-    pub async fn run(self, stop: CancellationToken) {
-        while let Some((lease, renewal)) = Lease::acquire(&self.db, &stop).await {
-            self.publish_while_held(&lease, &stop).await;
-            drop(renewal);
-            lease.release().await;
-            if stop.is_cancelled() {
-                return;
+    /// Publishes until `stop`; then finishes what is in flight and hands the lease over. An instance that has
+    /// no connection to the broker leaves the lease to others.
+    ///
+    /// # Errors
+    /// When a task of its own panicked.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.broker.connected() => {}
             }
+            let Some((lease, mut renewal)) = Lease::acquire(&self.db, &stop).await else {
+                return Ok(());
+            };
+            let bell = Arc::new(Notify::new());
+            let ring = doorbell::ring(self.db.clone(), Arc::clone(&bell));
+            let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
+            tokio::select! {
+                () = self.publish_while_held(&lease, &bell, &stop) => {}
+                ended = &mut watcher => ended.context("the task that watches the events")?,
+                Err(panicked) = &mut renewal => {
+                    return Err(panicked).context("the task that renews the lease");
+                }
+            }
+            lease.release(renewal).await;
         }
     }
 
-    async fn publish_while_held(&self, lease: &Lease, stop: &CancellationToken) {
-        let bell = Arc::new(Notify::new());
-        let _watcher = AbortOnDropHandle::new(tokio::spawn(doorbell::ring(
-            self.db.clone(),
-            Arc::clone(&bell),
-        )));
+    async fn publish_while_held(&self, lease: &Lease, bell: &Notify, stop: &CancellationToken) {
         let mut delays = delays();
         let mut stream_is_there = false;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = lease.lost() => return,
                 () = self.broker.connected() => {}
+                () = tokio::time::sleep(UNCONNECTED_LIMIT) => return,
             }
             let (delay, until_bell) = match self.sweep_once(lease, stop, &mut stream_is_there).await
             {

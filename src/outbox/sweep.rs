@@ -26,7 +26,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub(super) struct Swept {
     pub(super) published: usize,
-    /// There is more to publish, for another sweep at once.
+    /// Something was left behind, for another sweep at once.
     pub(super) left_some: bool,
     /// Something failed that a later attempt may not.
     pub(super) try_again: bool,
@@ -39,6 +39,8 @@ struct TurnResult {
     acked: Vec<ObjectId>,
     parked: Option<(Bson, String)>,
     failure: Option<Failure>,
+    /// Whether it ended because the lease did.
+    cut_short: bool,
 }
 
 /// Publishes what is unsent, once for each key. On `stop` it finishes what is in flight, and no more.
@@ -56,6 +58,7 @@ pub(super) async fn sweep(
     let mut marks = FuturesUnordered::new();
     let mut acked: Vec<ObjectId> = Vec::new();
     let mut reading = true;
+    let mut at_end = false;
     let broker = Arc::new(broker.clone());
     loop {
         reading &= !swept.broker_failed && !stop.is_cancelled() && lease.is_valid();
@@ -64,12 +67,13 @@ pub(super) async fn sweep(
             marks.push(tokio::spawn(mark(events.clone(), batch)));
         }
         if !reading && turns.is_empty() && marks.is_empty() {
-            swept.left_some |= backlog.left_some;
+            swept.left_some |= backlog.left_some || !at_end;
             return Ok(swept);
         }
         tokio::select! {
             Some(result) = turns.next() => {
-                let TurnResult { acked: done, parked, failure } = result;
+                let TurnResult { acked: done, parked, failure, cut_short } = result;
+                swept.left_some |= cut_short;
                 swept.published += done.len();
                 acked.extend(done);
                 if let Some((id, reason)) = parked {
@@ -92,7 +96,7 @@ pub(super) async fn sweep(
             Some(marked) = marks.next() => marked.map_err(io::Error::other)??,
             turn = backlog.next_turn(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn? {
                 Some(turn) => turns.push(publish(Arc::clone(&broker), lease.clone(), turn)),
-                None => reading = false,
+                None => (reading, at_end) = (false, true),
             },
             () = tokio::time::sleep(STALLED_AFTER) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
@@ -105,9 +109,11 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
         acked: Vec::with_capacity(turn.events.len()),
         parked: None,
         failure: None,
+        cut_short: false,
     };
     for event in &turn.events {
         if !lease.is_valid() {
+            result.cut_short = true;
             return result;
         }
         match broker.publish(event).await {

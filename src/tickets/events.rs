@@ -1,25 +1,26 @@
 //! What the rest of the world hears of a ticket.
 
-use bson::serialize_to_document;
+use bson::{oid::ObjectId, serialize_to_document};
 
 use super::model::Ticket;
 use crate::outbox::Event;
 
-pub(super) fn created(ticket: &Ticket, traceparent: Option<String>) -> bson::error::Result<Event> {
-    event("ticket.created", ticket, traceparent)
-}
-
-pub(super) fn updated(ticket: &Ticket, traceparent: Option<String>) -> bson::error::Result<Event> {
-    event("ticket.updated", ticket, traceparent)
-}
-
-fn event(r#type: &str, ticket: &Ticket, traceparent: Option<String>) -> bson::error::Result<Event> {
-    let data = serialize_to_document(&ticket.view())?;
+/// The event of what the ticket has become; its first version is its creation.
+pub(super) fn saved(
+    ticket: &Ticket,
+    id: ObjectId,
+    traceparent: Option<String>,
+) -> bson::error::Result<Event> {
+    let r#type = match ticket.version {
+        0 => "ticket.created",
+        _ => "ticket.updated",
+    };
     Ok(Event::new(
+        (id, ticket.updated_at),
         r#type,
         ticket.id.to_hex(),
         ticket.version,
-        data,
+        serialize_to_document(&ticket.view())?,
         traceparent,
     ))
 }

@@ -56,7 +56,8 @@ pub struct Ticket {
     pub title: String,
     pub price_cents: i64,
     pub user_id: String,
-    /// Set by another service while an order holds the ticket.
+    /// Set while an order holds the ticket. Whoever sets it also counts `version` up and records an event: clients
+    /// compare versions, and so do consumers.
     pub order_id: Option<String>,
     pub version: i64,
     pub created_at: DateTime,

@@ -1,5 +1,7 @@
 //! Every query of the domain. Writes save the ticket and its event in one transaction: both, or neither.
 
+use std::time::Duration;
+
 use axum_extra::headers::IfMatch;
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use futures_util::{FutureExt, TryStreamExt};
@@ -14,6 +16,8 @@ use super::{
 use crate::{db::Db, error::Error, outbox};
 
 const TICKETS: &str = "tickets";
+/// Less than a request may take.
+const READ_LIMIT: Duration = Duration::from_secs(8);
 
 /// Makes the collection and its index.
 ///
@@ -44,8 +48,8 @@ pub(super) async fn create(
         created_at: now,
         updated_at: now,
     };
-    let event =
-        events::created(&ticket, traceparent).map_err(|error| Error::Internal(error.into()))?;
+    let event = events::saved(&ticket, ObjectId::new(), traceparent)
+        .map_err(|error| Error::Internal(error.into()))?;
     let (tickets, events) = (db.collection::<Ticket>(TICKETS), outbox::events(db));
     let saved = ticket.clone();
     db.transaction(move |session| {
@@ -94,7 +98,7 @@ pub(super) async fn update(db: &Db, update: Update) -> Result<Ticket, Error> {
             };
             let set = doc! { "title": &next.title, "priceCents": next.price_cents, "version": next.version, "updatedAt": now };
             tickets.update_one(doc! { "_id": next.id }, doc! { "$set": set }).session(&mut *session).await?;
-            let event = events::updated(&next, traceparent)?.with_id(event_id, now);
+            let event = events::saved(&next, event_id, traceparent)?;
             outbox::record(&events, session, &event).await?;
             Ok(Ok(next))
         }
@@ -134,10 +138,9 @@ fn changed(current: &Ticket, update: Update, now: DateTime) -> Result<Option<Tic
 }
 
 pub(super) async fn find(db: &Db, id: ObjectId) -> Result<Ticket, Error> {
-    db.collection::<Ticket>(TICKETS)
-        .find_one(doc! { "_id": id })
-        .await?
-        .ok_or(Error::NotFound)
+    let tickets = db.collection::<Ticket>(TICKETS);
+    let found = async move { tickets.find_one(doc! { "_id": id }).await };
+    db.bounded(READ_LIMIT, found).await?.ok_or(Error::NotFound)
 }
 
 /// The tickets of a page, newest first, and where the next page begins if there is one.
@@ -151,13 +154,14 @@ pub(super) async fn list(db: &Db, page: Page) -> Result<(Vec<Ticket>, Option<Cur
         filter.extend(doc! { "createdAt": { "$lte": created_at }, "$or": behind });
     }
     // One more than asked for tells whether there is a next page.
-    let found = db
-        .collection::<Ticket>(TICKETS)
-        .find(filter)
-        .sort(doc! { "createdAt": -1, "_id": -1 })
-        .limit(page.limit + 1)
-        .await?;
-    let mut tickets: Vec<Ticket> = found.try_collect().await?;
+    let (tickets, limit) = (db.collection::<Ticket>(TICKETS), page.limit + 1);
+    let found = async move {
+        let found = tickets
+            .find(filter)
+            .sort(doc! { "createdAt": -1, "_id": -1 });
+        found.limit(limit).await?.try_collect().await
+    };
+    let mut tickets: Vec<Ticket> = db.bounded(READ_LIMIT, found).await?;
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = tickets.len() > limit;
     tickets.truncate(limit);

@@ -1,6 +1,9 @@
 //! Servers that are away: at the start, in the middle, and while a transaction commits.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use bson::doc;
 use reqwest::Method;
@@ -67,6 +70,8 @@ async fn without_mongodb_requests_are_503_and_the_service_recovers_by_itself() {
     let app = TestApp::begin_at(Place::at(&mongo.uri(), &nats_url())).await; // MongoDB was never there
     let unready = app.get("/health/ready").await;
     assert_eq!(unready.status(), 503);
+    let told: Value = unready.json().await.unwrap();
+    assert_eq!(told["errors"], json!([{ "message": "MongoDB is down" }]));
     assert_eq!(app.get("/health/live").await.status(), 200);
     let refused = app
         .post("alice", json!({ "title": "concert", "price": 1 }))
@@ -106,20 +111,30 @@ async fn a_commit_whose_outcome_is_unknown_is_503_and_not_a_claim() {
         "configureFailPoint": "failCommand", "mode": "alwaysOn",
         "data": {
             "failCommands": ["commitTransaction"], "appName": &app.place.name,
-            "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" },
+            "writeConcernError": { "code": 50, "errmsg": "waiting for replication timed out" },
         },
     };
     admin.run_command(fail).await.unwrap();
+    let began = Instant::now();
     let unknown = app
         .post("alice", json!({ "title": "concert", "price": 1 }))
         .await;
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "it is the outcome that answers, not the time-out"
+    );
     admin
         .run_command(doc! { "configureFailPoint": "failCommand", "mode": "off" })
         .await
         .unwrap();
     assert_eq!(unknown.status(), 503);
     assert!(unknown.headers().contains_key("retry-after"));
-    assert!(unknown.text().await.unwrap().contains("not known"));
+    let told = unknown.text().await.unwrap();
+    assert!(
+        told.contains(
+            "the database could not answer in time; whether a write was saved is not known"
+        )
+    );
     assert_eq!(app.place.events().await.len(), 1);
     app.finish().await;
 }
@@ -161,6 +176,48 @@ async fn a_client_that_hangs_up_leaves_both_or_neither() {
             .map(|event| event.get_str("key").unwrap().to_owned())
             .collect();
         tickets.contains(&id) && tickets == events
+    })
+    .await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_cancel_its_transaction() {
+    // A server of its own: a fail point holds for all of a server.
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    let admin = app.place.database().await.client().database("admin");
+    let block = doc! {
+        "configureFailPoint": "failCommand", "mode": { "times": 1 },
+        "data": {
+            "failCommands": ["insert"], "appName": &app.place.name,
+            "blockConnection": true, "blockTimeMS": 500,
+        },
+    };
+    admin.run_command(block).await.unwrap();
+    let body = json!({ "title": "concert", "price": 1 }).to_string();
+    let request = format!(
+        "POST /api/tickets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        token("alice"),
+        body.len()
+    );
+    let address = app.address.trim_start_matches("http://");
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let entered =
+        doc! { "waitForFailPoint": "failCommand", "timesEntered": 1, "maxTimeMS": 10_000 };
+    admin.run_command(entered).await.unwrap();
+    drop(connection);
+    eventually("ticket and event are saved", async || {
+        app.get("/api/tickets")
+            .await
+            .json::<Vec<Value>>()
+            .await
+            .unwrap()
+            .len()
+            == 1
+            && app.place.events().await.len() == 1
     })
     .await;
     app.finish().await;

@@ -13,7 +13,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{
-    app::{self, Roles},
+    app::{self, Servers},
     auth,
     config::{HttpConfig, JwtConfig, MongoConfig, NatsConfig},
 };
@@ -174,11 +174,8 @@ impl TestApp {
         };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let stopped = stop.clone();
-        let roles = Roles {
-            http: Some((listener, http)),
-            publisher: true,
-        };
-        let running = tokio::spawn(async move { app::run(roles, &mongo, &nats, stopped).await });
+        let servers = Servers::new(&mongo, Some(&nats)).await.unwrap();
+        let running = tokio::spawn(app::run(Some((listener, http)), servers, stopped));
         Self {
             place,
             address: format!("http://{listen_addr}"),

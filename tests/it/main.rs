@@ -7,6 +7,7 @@
 mod faults;
 mod harness;
 mod http;
+mod instances;
 mod operators;
 mod outbox;
 mod process;

@@ -1,11 +1,14 @@
 //! What is published: each event once, in order, as the contract says.
 
-use bson::{Bson, Document, doc, oid::ObjectId};
+use bson::{Document, doc, oid::ObjectId};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, eventually, text, token};
+use crate::{
+    harness::{Place, TestApp, eventually, nats_url, text, token},
+    servers::Mongo,
+};
 
 #[tokio::test]
 async fn an_event_is_published_with_its_payload_headers_and_subject_and_then_marked() {
@@ -108,25 +111,17 @@ async fn every_event_is_published_once_and_in_order_for_its_ticket() {
 
 #[tokio::test]
 async fn an_event_whose_copy_left_the_duplicate_window_is_not_stored_twice() {
-    let app = TestApp::start().await;
+    let mut place = Place::new();
+    place.duplicate_window = std::time::Duration::from_millis(100);
+    let app = TestApp::start_at(place).await;
     let id = app.create().await;
     for price in 1..=3 {
         app.put("alice", &id, json!({ "title": "concert", "price": price }))
             .await;
     }
     app.place.drained().await;
-    // A window so short that the ids are soon forgotten: of the newest message last.
     let client = async_nats::connect(&app.place.nats_url).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    let mut config = jetstream
-        .get_stream(&app.place.name)
-        .await
-        .unwrap()
-        .cached_info()
-        .config
-        .clone();
-    config.duplicate_window = std::time::Duration::from_millis(100);
-    jetstream.update_stream(&config).await.unwrap();
     let before = app.place.messages().await;
     eventually("the server has forgotten the ids", async || {
         let probe = format!("{}.ticket.probe", app.place.name);
@@ -163,51 +158,6 @@ async fn an_event_whose_copy_left_the_duplicate_window_is_not_stored_twice() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_published_is_parked_and_holds_back_its_own_key_only() {
-    let app = TestApp::start().await;
-    let id = app.create().await;
-    app.place.drained().await;
-    let events = app.place.database().await.collection::<Document>("events");
-    let unreadable =
-        doc! { "_id": ObjectId::new(), "key": &id, "version": 1_i64, "sent": "NO", "type": 7 };
-    let large = doc! {
-        "_id": ObjectId::new(), "key": "large", "version": 0_i64, "sent": "NO", "type": "ticket.created",
-        "subject": "ticket.created.large", "createdAt": bson::DateTime::now(), "data": { "title": "a".repeat(2 << 20) },
-    };
-    events.insert_many([&unreadable, &large]).await.unwrap();
-    let behind = doc! {
-        "_id": ObjectId::new(), "key": &id, "version": 2_i64, "sent": "NO", "type": "ticket.updated",
-        "subject": format!("ticket.updated.{id}"), "createdAt": bson::DateTime::now(), "data": {},
-    };
-    events.insert_one(&behind).await.unwrap();
-    eventually("both are parked", async || {
-        events
-            .count_documents(doc! { "parked.reason": { "$type": "string" }, "sent": "NO" })
-            .await
-            .unwrap()
-            == 2
-    })
-    .await;
-    let other = app.create().await;
-    eventually("another key goes on", async || {
-        events
-            .count_documents(doc! { "key": &other, "sent": "YES" })
-            .await
-            .unwrap()
-            == 1
-    })
-    .await;
-    let held = events
-        .find_one(doc! { "_id": behind.get("_id").cloned().unwrap_or(Bson::Null) })
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(held.get_str("sent").unwrap(), "NO");
-    events.delete_many(doc! { "sent": "NO" }).await.unwrap();
-    app.finish().await;
-}
-
-#[tokio::test]
 async fn a_dropped_events_collection_and_a_removed_stream_are_recovered_from() {
     let app = TestApp::start().await;
     app.create().await;
@@ -238,17 +188,45 @@ async fn a_dropped_events_collection_and_a_removed_stream_are_recovered_from() {
 }
 
 #[tokio::test]
-async fn of_several_instances_each_takes_writes_and_one_takes_over_from_another() {
-    let first = TestApp::start().await;
-    let second = TestApp::start_at(first.place.clone()).await;
-    first.create().await;
-    second.create().await;
-    first.place.drained().await;
-    let place = first.stop().await;
-    second.create().await;
-    place.drained().await;
-    assert_eq!(place.messages().await.len(), 3);
-    second.finish().await;
+async fn a_renamed_events_collection_is_recovered_from() {
+    let app = TestApp::start().await;
+    app.create().await;
+    app.place.drained().await;
+    let admin = app.place.database().await.client().database("admin");
+    let (from, to) = (
+        format!("{}.events", app.place.name),
+        format!("{}.kept", app.place.name),
+    );
+    admin
+        .run_command(doc! { "renameCollection": from, "to": to })
+        .await
+        .unwrap();
+    app.create().await;
+    app.place.drained().await;
+    assert_eq!(app.place.messages().await.len(), 2);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_change_stream_that_lost_its_history_is_opened_anew() {
+    // A server of its own: a fail point holds for all of a server.
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    app.create().await;
+    app.place.drained().await;
+    let admin = app.place.database().await.client().database("admin");
+    let lost = doc! {
+        "configureFailPoint": "failCommand", "mode": { "times": 3 },
+        "data": { "failCommands": ["getMore", "aggregate"], "appName": &app.place.name, "errorCode": 286 },
+    };
+    admin.run_command(lost).await.unwrap();
+    app.create().await;
+    app.place.drained().await;
+    app.create().await;
+    app.place.drained().await;
+    assert_eq!(app.place.messages().await.len(), 3);
+    app.finish().await;
 }
 
 #[tokio::test]
@@ -280,20 +258,4 @@ async fn a_run_of_one_key_that_is_longer_than_a_turn_is_published_whole_and_in_o
         assert_eq!(versions, (0..200).map(Value::from).collect::<Vec<_>>());
     }
     app.finish().await;
-}
-
-#[tokio::test]
-async fn any_number_of_instances_start_at_once() {
-    let place = crate::harness::Place::new();
-    let starts = (0..4).map(|_| TestApp::start_at(place.clone()));
-    let apps = futures_util::future::join_all(starts).await;
-    for app in &apps {
-        app.create().await;
-    }
-    place.drained().await;
-    assert_eq!(place.messages().await.len(), 4);
-    for app in apps {
-        app.stop().await;
-    }
-    place.remove().await;
 }

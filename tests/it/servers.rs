@@ -13,8 +13,10 @@ use tempfile::TempDir;
 use crate::harness::eventually;
 
 fn program(name: &str) -> PathBuf {
+    let services = std::env::var_os("SERVICES_DIR").unwrap_or_else(|| ".services".into());
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join(".services/bin")
+        .join(services)
+        .join("bin")
         .join(name)
 }
 
@@ -42,6 +44,10 @@ impl Process {
                 .unwrap()
                 .success()
         );
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     pub(crate) fn child(&mut self) -> &mut Child {

@@ -1,0 +1,183 @@
+//! Several instances at once: who publishes, and who takes over.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+
+use crate::{
+    harness::{Place, TestApp, eventually},
+    process::{command, create, start},
+    servers::Process,
+};
+
+/// The lease: which process publishes, and the fence.
+async fn publisher(place: &Place) -> Option<(u32, i64)> {
+    let leases = place.database().await.collection::<Document>("leases");
+    let lease = leases
+        .find_one(doc! { "_id": "publisher" })
+        .await
+        .unwrap()?;
+    let pid = lease
+        .get_str("instance")
+        .unwrap()
+        .rsplit('/')
+        .next()?
+        .parse();
+    Some((pid.unwrap(), lease.get_i64("fence").unwrap()))
+}
+
+/// Two processes, the one that publishes first.
+async fn two(place: &Place) -> [(Process, String); 2] {
+    let first = start(&mut command(place)).await;
+    eventually("the first publishes", async || {
+        publisher(place).await.is_some()
+    })
+    .await;
+    [first, start(&mut command(place)).await]
+}
+
+/// How long it takes until what `address` saves is published.
+async fn published_after(place: &Place, address: &str) -> Duration {
+    let began = Instant::now();
+    assert_eq!(create(address).await.unwrap().status(), 201);
+    place.drained().await;
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn of_several_instances_each_takes_writes_and_one_takes_over_from_another() {
+    let first = TestApp::start().await;
+    let second = TestApp::start_at(first.place.clone()).await;
+    first.create().await;
+    second.create().await;
+    first.place.drained().await;
+    let place = first.stop().await;
+    second.create().await;
+    place.drained().await;
+    assert_eq!(place.messages().await.len(), 3);
+    second.finish().await;
+}
+
+#[tokio::test]
+async fn any_number_of_instances_start_at_once() {
+    let place = Place::new();
+    let starts = (0..4).map(|_| TestApp::start_at(place.clone()));
+    let apps = futures_util::future::join_all(starts).await;
+    for app in &apps {
+        app.create().await;
+    }
+    place.drained().await;
+    assert_eq!(place.messages().await.len(), 4);
+    for app in apps {
+        app.stop().await;
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_is_told_to_stop_hands_over_at_once() {
+    let place = Place::new();
+    let [(mut first, _), (_second, address)] = two(&place).await;
+    first.signal("-TERM");
+    let code = tokio::task::spawn_blocking(move || first.child().wait().unwrap().code()).await;
+    assert_eq!(code.unwrap(), Some(0));
+    // Sooner than the lease would expire.
+    let took = published_after(&place, &address).await;
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_crashes_is_replaced_within_five_seconds() {
+    let place = Place::new();
+    let [(first, _), (_second, address)] = two(&place).await;
+    first.signal("-KILL");
+    let took = published_after(&place, &address).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_was_paused_leaves_publishing_to_the_other() {
+    let place = Place::new();
+    let [(first, first_address), (second, address)] = two(&place).await;
+    let (first_pid, fence) = publisher(&place).await.unwrap();
+    assert_eq!(first_pid, first.id());
+    first.signal("-STOP");
+    for _ in 0..20 {
+        assert_eq!(create(&address).await.unwrap().status(), 201);
+    }
+    place.drained().await;
+    first.signal("-CONT");
+    // The one that was paused goes on taking writes.
+    for _ in 0..20 {
+        assert_eq!(create(&first_address).await.unwrap().status(), 201);
+    }
+    place.drained().await;
+    assert_eq!(publisher(&place).await, Some((second.id(), fence + 1)));
+    assert_eq!(place.messages().await.len(), 40);
+    drop((first, second));
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_stands_by_writes_nothing() {
+    let first = TestApp::start().await;
+    let place = first.place.clone();
+    eventually("the first publishes", async || {
+        publisher(&place).await.is_some()
+    })
+    .await;
+    // Nothing renews the lease any more, and it does not expire while it is looked at.
+    let client = place.database().await.client().clone();
+    let leases = place.database().await.collection::<Document>("leases");
+    first.stop().await;
+    let far = doc! { "$set": { "expiresAt": bson::DateTime::MAX, "holder": "another" } };
+    leases.update_one(doc! {}, far).await.unwrap();
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let written = async || {
+        let of_leases = doc! { "ns": format!("{}.leases", place.name) };
+        oplog.count_documents(of_leases).await.unwrap()
+    };
+    let before = written().await;
+    let asked = async || {
+        let of_status = client
+            .database("admin")
+            .run_command(doc! { "top": 1 })
+            .await
+            .unwrap();
+        let totals = of_status.get_document("totals").unwrap();
+        let leases = totals
+            .get_document(format!("{}.leases", place.name))
+            .unwrap();
+        leases
+            .get_document("writeLock")
+            .unwrap()
+            .get_i32("count")
+            .unwrap_or_default()
+    };
+    let second = TestApp::start_at(place.clone()).await;
+    let asked_before = asked().await;
+    eventually("it asks for the lease several times", async || {
+        asked().await >= asked_before + 3
+    })
+    .await;
+    assert_eq!(written().await, before);
+    second.stop().await;
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn an_instance_without_nats_leaves_publishing_to_one_that_has_it() {
+    let mut without = Place::new();
+    let with = without.clone();
+    without.nats_url = "nats://127.0.0.1:1".to_owned();
+    let first = TestApp::start_at(without).await;
+    first.create().await;
+    let second = TestApp::start_at(with).await;
+    second.place.drained().await;
+    first.create().await;
+    second.place.drained().await;
+    first.stop().await;
+    second.finish().await;
+}
