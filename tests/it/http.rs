@@ -8,34 +8,12 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 use service::http::with_middleware;
 use tokio::net::TcpListener;
 
-use crate::harness::{JWT_KEY, Place, TestApp, now_seconds, token};
-
-/// Every error has this form.
-async fn assert_problem(response: Response, status: u16) -> Value {
-    assert_eq!(response.status(), status);
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/problem+json"
-    );
-    assert!(response.headers().contains_key("x-request-id"));
-    let problem: Value = response.json().await.unwrap();
-    assert_eq!(problem["status"], status);
-    assert!(problem["title"].is_string() && problem["type"] == "about:blank");
-    assert!(!problem["errors"].as_array().unwrap().is_empty());
-    assert!(
-        problem["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|error| error["message"].is_string())
-    );
-    problem
-}
+use crate::harness::{JWT_KEY, Place, TestApp, assert_problem, now_seconds, token};
 
 #[tokio::test]
 async fn errors_of_every_layer_are_problem_json() {

@@ -4,6 +4,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod commands;
 mod faults;
 mod harness;
 mod http;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use service::tickets::{Cursor, Price};
 
-use crate::harness::{TestApp, text, token};
+use crate::harness::{TestApp, assert_problem, text, token};
 
 #[tokio::test]
 async fn a_ticket_is_created_and_read() {
@@ -68,6 +68,7 @@ async fn bad_input_is_400_and_names_every_field_once() {
     let id = app.create().await;
     let (title, price) = ("\"concert\"", "20");
     let long = format!("\"{}\"", "a".repeat(101));
+    let emoji = format!("\"{}\"", "🎫".repeat(101));
     let bad_titles = [
         "null",
         "7",
@@ -80,6 +81,7 @@ async fn bad_input_is_400_and_names_every_field_once() {
         "\"a\\nb\"",
         "\"\\u007f\"",
         long.as_str(),
+        emoji.as_str(),
     ];
     let bad_prices = [
         "null",
@@ -191,21 +193,14 @@ async fn an_update_is_checked_in_the_order_of_the_contract() {
             .send()
             .await
             .unwrap()
-            .status()
     };
-    assert_eq!(
-        app.put("alice", "507f1f77bcf86cd799439011", body.clone())
-            .await
-            .status(),
-        404
-    );
-    assert_eq!(
-        app.put("alice", "nonsense", body.clone()).await.status(),
-        404
-    );
-    assert_eq!(put("bob", "\"7\"").await, 403);
-    assert_eq!(put("alice", "\"7\"").await, 412);
-    assert_eq!(put("alice", "W/\"0\"").await, 412);
+    for nobodys in ["507f1f77bcf86cd799439011", "nonsense"] {
+        assert_problem(app.put("alice", nobodys, body.clone()).await, 404).await;
+        assert_problem(app.get(&format!("/api/tickets/{nobodys}")).await, 404).await;
+    }
+    assert_problem(put("bob", "\"7\"").await, 403).await;
+    assert_problem(put("alice", "\"7\"").await, 412).await;
+    assert_problem(put("alice", "W/\"0\"").await, 412).await;
     assert_eq!(app.place.events().await.len(), 1);
 
     let tickets = app.place.database().await.collection::<Document>("tickets");
@@ -214,8 +209,8 @@ async fn an_update_is_checked_in_the_order_of_the_contract() {
         .update_one(by_id.clone(), doc! { "$set": { "orderId": "order" } })
         .await
         .unwrap();
-    assert_eq!(put("bob", "\"0\"").await, 403);
-    assert_eq!(put("alice", "\"7\"").await, 409);
+    assert_problem(put("bob", "\"0\"").await, 403).await;
+    assert_problem(put("alice", "\"7\"").await, 409).await;
     let reserved: Value = app
         .get(&format!("/api/tickets/{id}"))
         .await
@@ -235,7 +230,7 @@ async fn an_update_is_checked_in_the_order_of_the_contract() {
         .await
         .unwrap();
 
-    assert_eq!(put("alice", "\"7\", \"0\"").await, 200);
+    assert_eq!(put("alice", "\"7\", \"0\"").await.status(), 200);
     let updated: Value = app
         .get(&format!("/api/tickets/{id}"))
         .await

@@ -1,0 +1,163 @@
+//! The command line: configuration, tokens, the health check, help.
+
+use std::{
+    net::TcpListener,
+    process::{Output, Stdio},
+};
+
+use reqwest::header::COOKIE;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{JWT_KEY, Place, eventually},
+    process::{command, start},
+    servers::{Mongo, Process, free_port},
+};
+
+#[test]
+fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
+    let place = Place::new();
+    let bad = [
+        ("MONGO_URI", "localhost:27017"),
+        ("MONGO_URI", ""),
+        (
+            "MONGO_URI",
+            "mongodb://127.0.0.1/?tls=true&tlsCAFile=/there/is/no/such/file",
+        ),
+        ("NATS_URL", ""),
+        ("JWT_KEY", "hunter2hunter2"),
+        ("JWT_REQUIRE_EXP", "perhaps"),
+        ("SESSION_COOKIE", "a b"),
+        ("LISTEN_ADDR", "3000"),
+        ("NATS_STREAM", "a.b"),
+        ("NATS_REPLICAS", "2"),
+        ("NATS_DUPLICATE_WINDOW", "1ms"),
+        ("NATS_SUBJECT_PREFIX", "a..b"),
+        ("EVENT_RETENTION", "0s"),
+        ("RUST_LOG", "info,=,="),
+        ("LOG_FORMAT", "xml"),
+    ];
+    for (name, value) in bad {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command(&place).env(name, value).output().unwrap();
+        let told = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{name}: {told}");
+        assert!(
+            stdout.is_empty()
+                && [" wants ", " cannot be used: "]
+                    .iter()
+                    .any(|says| told.starts_with(&format!("{name}{says}"))),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(!told.contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn a_printed_token_is_accepted_in_the_header_and_in_the_cookie_of_the_chosen_name() {
+    let place = Place::new();
+    let printed = command(&place)
+        .args([
+            "token", "--user", "alice", "--email", "a@b.c", "--ttl", "5m",
+        ])
+        .output()
+        .unwrap();
+    let token = String::from_utf8(printed.stdout).unwrap().trim().to_owned();
+    let (process, address) = start(command(&place).env("SESSION_COOKIE", "session")).await;
+    let post = || {
+        let post = reqwest::Client::new().post(format!("{address}/api/tickets"));
+        post.json(&json!({ "title": "concert", "price": 1 }))
+    };
+    let by_header = post().bearer_auth(&token).send().await.unwrap();
+    assert_eq!(by_header.status(), 201);
+    assert_eq!(by_header.json::<Value>().await.unwrap()["userId"], "alice");
+    let session = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        json!({ "jwt": token }).to_string(),
+    );
+    for (name, status) in [("session", 201), ("express:sess", 401)] {
+        let by_cookie = post()
+            .header(COOKIE, format!("{name}={session}"))
+            .send()
+            .await;
+        assert_eq!(by_cookie.unwrap().status(), status);
+    }
+    drop(process);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn the_health_check_says_whether_the_service_is_ready() {
+    let mut mongo = Mongo::absent();
+    let place = Place::at(&mongo.uri(), &crate::harness::nats_url());
+    let address = format!("127.0.0.1:{}", free_port());
+    let healthcheck = || {
+        let mut healthcheck = command(&place);
+        healthcheck
+            .env("LISTEN_ADDR", &address)
+            .arg("healthcheck")
+            .stderr(Stdio::piped());
+        healthcheck.output().unwrap()
+    };
+    let refused = healthcheck();
+    assert_eq!(refused.status.code(), Some(1));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let stderr = log.reopen().unwrap();
+    let process = Process::spawn(command(&place).env("LISTEN_ADDR", &address).stderr(stderr));
+    eventually("it waits for MongoDB and says so", async || {
+        std::fs::read_to_string(log.path())
+            .unwrap()
+            .contains("waiting for the database")
+    })
+    .await;
+    let unready = healthcheck();
+    assert_eq!(unready.status.code(), Some(1));
+    assert!(
+        String::from_utf8(unready.stderr)
+            .unwrap()
+            .contains("not ready: HTTP/1.1 503")
+    );
+    mongo.start().await;
+    eventually("ready", async || healthcheck().status.success()).await;
+    drop(process);
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_clear_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = command(&Place::new())
+        .env("LISTEN_ADDR", &address)
+        .env("RUST_LOG", "off")
+        .output();
+    let Output { status, stderr, .. } = refused.unwrap();
+    let told = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(told.starts_with(&format!(
+        "cannot listen on {address}; LISTEN_ADDR chooses another"
+    )));
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+#[test]
+fn help_is_the_reference() {
+    let help = command(&Place::new()).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for told in [
+        "MONGO_URI",
+        "NATS_URL",
+        "JWT_KEY",
+        "EVENT_RETENTION",
+        "LOG_FORMAT",
+        "healthcheck",
+        "--no-publisher",
+        "outbox",
+    ] {
+        assert!(help.contains(told), "{told}");
+    }
+    assert!(!help.contains(JWT_KEY));
+}
