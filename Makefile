@@ -20,8 +20,8 @@ test: export TEST_NATS_URL := $(TEST_NATS_URL)
 .PHONY: help run test check chaos chaos-short chaos-convict services down .env
 
 help: ## list the targets
-	@sed -nE 's/^([a-z.]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
+		printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 run: services .env ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
 	@cargo run --locked

@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use crate::{
     harness::{Place, TestApp, eventually},
     process::{command, create, start},
-    servers::Process,
+    servers::{Nats, Process},
 };
 
 /// The lease: which process publishes, and the fence.
@@ -168,16 +168,23 @@ async fn an_instance_that_stands_by_writes_nothing() {
 }
 
 #[tokio::test]
-async fn an_instance_without_nats_leaves_publishing_to_one_that_has_it() {
-    let mut without = Place::new();
-    let with = without.clone();
-    without.nats_url = "nats://127.0.0.1:1".to_owned();
+async fn a_publisher_that_is_cut_off_from_nats_alone_leaves_publishing_to_another() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let with = Place::new();
+    let mut without = with.clone();
+    without.nats_url = nats.url();
     let first = TestApp::start_at(without).await;
     first.create().await;
+    first.place.drained().await;
     let second = TestApp::start_at(with).await;
-    second.place.drained().await;
+    nats.kill();
     first.create().await;
     second.place.drained().await;
+    // It does not take the lease back.
+    first.create().await;
+    second.place.drained().await;
+    assert_eq!(second.place.messages().await.len(), 2);
     first.stop().await;
     second.finish().await;
 }
