@@ -17,7 +17,7 @@ TEST_NATS_URL ?= nats://127.0.0.1:$(NATS_PORT)
 test: export TEST_MONGO_URI := $(TEST_MONGO_URI)
 test: export TEST_NATS_URL := $(TEST_NATS_URL)
 
-.PHONY: help run test check chaos chaos-short chaos-convict services down .env
+.PHONY: help run test check bench chaos chaos-short chaos-convict services down .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -50,6 +50,11 @@ chaos-convict: ## builds with a defect on purpose, each of which the checker mus
 	cargo build --locked --features sabotage && cp target/debug/tickets target/debug/tickets-sabotaged
 	cargo build --locked --workspace
 	target/debug/chaos convict --program target/debug/tickets-sabotaged
+
+bench: ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
+	@scripts/services bin >/dev/null
+	cargo build --locked --release --workspace
+	target/release/bench
 
 check: ## formatting, lints, documentation, dependencies
 	cargo fmt --check

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bson::{Binary, Document, doc, spec::BinarySubtype};
+use mongodb::options::WriteConcern;
 use serde::Serialize;
 use tokio::time::{sleep, sleep_until};
 
@@ -14,7 +15,7 @@ use crate::{
     process::Process,
     proxy::{Link, Mode},
     schedule::{Fault, Planned},
-    world::{STREAM, Shared, World},
+    world::{STREAM, Shared, World, is_whole, until},
 };
 
 const DELAY: Duration = Duration::from_millis(500);
@@ -196,6 +197,8 @@ async fn lose_history(world: &World, otherwise: usize) -> anyhow::Result<()> {
         members.push(member.lock().await);
     }
     let publisher = publisher.lock().await;
+    let admin = world.database.client().database("admin");
+    until("the replica set is whole", async || is_whole(&admin).await).await?;
     publisher.pause().await?;
     let filled = fill(world).await;
     publisher.resume().await?;
@@ -205,6 +208,8 @@ async fn lose_history(world: &World, otherwise: usize) -> anyhow::Result<()> {
 async fn fill(world: &World) -> anyhow::Result<()> {
     const MIB: usize = 1024 * 1024;
     let filler = world.database.collection::<Document>("filler");
+    // All of them: one that falls behind an oplog as short as this one would have to be copied anew.
+    let members = u32::try_from(world.mongo.len())?;
     let bytes = Binary {
         subtype: BinarySubtype::Generic,
         bytes: vec![0; MIB],
@@ -213,7 +218,7 @@ async fn fill(world: &World) -> anyhow::Result<()> {
         let batch = (0..4).map(|_| doc! { "filler": &bytes });
         filler
             .insert_many(batch)
-            .write_concern(mongodb::options::WriteConcern::majority())
+            .write_concern(WriteConcern::from(members))
             .await?;
     }
     Ok(filler.drop().await?)

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bson::{Document, doc};
 use mongodb::{Client, Database};
 use tokio::{
@@ -189,9 +189,10 @@ impl World {
         for address in &self.addresses {
             let ready = format!("{address}/health/ready");
             until("an instance is ready", async || {
-                Ok(reqwest::get(&ready)
-                    .await
-                    .is_ok_and(|answer| answer.status() == 200))
+                let answer = reqwest::get(&ready).await?;
+                let status = answer.status();
+                ensure!(status == 200, "{ready}: {status}, {}", answer.text().await?);
+                Ok(true)
             })
             .await?;
         }
@@ -326,14 +327,19 @@ async fn initiate(first: u16, members: &[String]) -> anyhow::Result<()> {
                 .run_command(doc! { "replSetInitiate": config.clone() })
                 .await,
         );
-        let status = admin.run_command(doc! { "replSetGetStatus": 1 }).await?;
-        let members = status.get_array("members")?;
-        let is = |state: &str| {
-            let of = members.iter().filter_map(|member| member.as_document());
-            of.filter(|member| member.get_str("stateStr").is_ok_and(|is| is == state))
-                .count()
-        };
-        Ok(is("PRIMARY") == 1 && is("PRIMARY") + is("SECONDARY") == members.len())
+        is_whole(&admin).await
     })
     .await
+}
+
+/// Whether each member is the primary or a secondary: none recovers, starts or is away.
+pub(crate) async fn is_whole(admin: &Database) -> anyhow::Result<bool> {
+    let status = admin.run_command(doc! { "replSetGetStatus": 1 }).await?;
+    let members = status.get_array("members")?;
+    let is = |state: &str| {
+        let of = members.iter().filter_map(|member| member.as_document());
+        of.filter(|member| member.get_str("stateStr").is_ok_and(|is| is == state))
+            .count()
+    };
+    Ok(is("PRIMARY") == 1 && is("PRIMARY") + is("SECONDARY") == members.len())
 }

@@ -1,0 +1,150 @@
+//! How fast a backlog goes, whatever its shape and however long the history behind it.
+
+use std::time::{Duration, Instant};
+
+use bson::{DateTime, Document, oid::ObjectId};
+use mongodb::Database;
+use tokio::time::sleep;
+
+use crate::{
+    Bench, raw,
+    servers::STREAM,
+    table::{Row, Target, alone, compared},
+    writes::drained,
+};
+
+const BATCH: usize = 5_000;
+
+/// Adds `events` of so many tickets.
+async fn fill(
+    database: &Database,
+    events: usize,
+    tickets: usize,
+    sent: &str,
+) -> anyhow::Result<()> {
+    let collection = database.collection::<Document>("events");
+    let ids: Vec<ObjectId> = (0..tickets).map(|_| ObjectId::new()).collect();
+    let mut batch = Vec::with_capacity(BATCH);
+    for number in 0..events {
+        let version = i64::try_from(number / tickets)?;
+        let (_, mut event) = raw::documents(ids[number % tickets], version, sent);
+        if sent == "YES" {
+            event.insert("sentAt", DateTime::now());
+        }
+        batch.push(event);
+        if batch.len() == BATCH || number + 1 == events {
+            collection
+                .insert_many(batch.drain(..))
+                .ordered(false)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Events a second that the service publishes and marks, from the first message to the last mark.
+async fn service_drain(
+    bench: &Bench,
+    database: &Database,
+    events: usize,
+) -> anyhow::Result<(f64, f64)> {
+    let (service, _) = bench.servers.service("service").await?;
+    let jetstream = bench.servers.jetstream().await?;
+    let began = loop {
+        if let Ok(mut stream) = jetstream.get_stream(STREAM).await
+            && stream.info().await?.state.messages > 0
+        {
+            break Instant::now();
+        }
+        sleep(Duration::from_millis(1)).await;
+    };
+    let cpu = service.cpu_seconds()?;
+    drained(database).await?;
+    let elapsed = began.elapsed().as_secs_f64();
+    let cpu_us = (service.cpu_seconds()? - cpu) * 1e6 / events as f64;
+    service.stop().await?;
+    Ok((events as f64 / elapsed, cpu_us))
+}
+
+/// The backlog of an outage, of as many tickets as events or of few.
+pub(crate) async fn drain(
+    bench: &Bench,
+    events: usize,
+    tickets: usize,
+) -> anyhow::Result<Vec<Row>> {
+    let mut per_second = vec![];
+    for _ in 0..bench.rounds {
+        let raw = bench.fresh("raw", 4).await?;
+        fill(&raw, events, tickets, "NO").await?;
+        let jetstream = bench.fresh_stream().await?;
+        let limit = raw::drain(&raw, &jetstream).await?;
+        let database = bench.fresh("service", 4).await?;
+        fill(&database, events, tickets, "NO").await?;
+        let (drained, _) = service_drain(bench, &database, events).await?;
+        per_second.push((drained, limit));
+    }
+    let name = format!("backlog of {events} events, {tickets} tickets");
+    let target = (tickets == events).then_some(Target::AtLeast(0.8));
+    let mut rows = vec![compared(name, "/s", &per_second, target)];
+    if tickets < events {
+        rows.push(Row {
+            name: "  limit by order: tickets ÷ one round trip".to_owned(),
+            value: tickets as f64 / bench.round_trip().await?.as_secs_f64(),
+            unit: "/s",
+            limit: None,
+            ratio: None,
+            target: None,
+        });
+    }
+    Ok(rows)
+}
+
+/// What a long backlog costs in memory.
+pub(crate) async fn memory(bench: &Bench, events: usize) -> anyhow::Result<Vec<Row>> {
+    let database = bench.fresh("service", 4).await?;
+    let (service, _) = bench.servers.service("service").await?;
+    let idle = service.resident_mib()?;
+    bench.servers.stop_nats().await?;
+    fill(&database, events, events, "NO").await?;
+    bench.servers.start_nats().await?;
+    drained(&database).await?;
+    let more = service.peak_mib()? - idle;
+    service.stop().await?;
+    let name = format!("memory over idle, draining {events}");
+    Ok(vec![alone(name, "MiB", [more], Some(Target::AtMost(20.0)))])
+}
+
+/// The cost of an event with a short and with a long history behind it.
+pub(crate) async fn growth(bench: &Bench, short: usize, long: usize) -> anyhow::Result<Vec<Row>> {
+    const FRESH: usize = 50_000;
+    let database = bench.fresh("service", 4).await?;
+    let mut history = 0;
+    let mut per_second = [vec![], vec![]];
+    let mut cpu_us = [vec![], vec![]];
+    for (at, length) in [short, long].into_iter().enumerate() {
+        fill(&database, length - history, length - history, "YES").await?;
+        history = length;
+        for _ in 0..bench.rounds {
+            fill(&database, FRESH, FRESH, "NO").await?;
+            let (drained, cpu) = service_drain(bench, &database, FRESH).await?;
+            per_second[at].push(drained);
+            cpu_us[at].push(cpu);
+        }
+    }
+    let pairs =
+        |[short, long]: [Vec<f64>; 2]| -> Vec<(f64, f64)> { long.into_iter().zip(short).collect() };
+    Ok(vec![
+        compared(
+            format!("events/s with {long} sent events, limit: with {short}"),
+            "/s",
+            &pairs(per_second),
+            Some(Target::AtLeast(0.85)),
+        ),
+        compared(
+            "  processor time of an event, the same",
+            "µs",
+            &pairs(cpu_us),
+            Some(Target::AtMost(1.15)),
+        ),
+    ])
+}
