@@ -218,7 +218,7 @@ async fn fill(world: &World) -> anyhow::Result<()> {
         let batch = (0..4).map(|_| doc! { "filler": &bytes });
         filler
             .insert_many(batch)
-            .write_concern(WriteConcern::from(members))
+            .write_concern(WriteConcern::nodes(members))
             .await?;
     }
     Ok(filler.drop().await?)
