@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::ensure;
 use bson::{Binary, Document, doc, spec::BinarySubtype};
 use mongodb::options::WriteConcern;
 use serde::Serialize;
@@ -15,9 +16,11 @@ use crate::{
     process::Process,
     proxy::{Link, Mode},
     schedule::{Fault, Planned},
-    world::{STREAM, Shared, World, is_whole, until},
+    world::{STREAM, Shared, World, is_whole},
 };
 
+/// A member that was killed has caught up by then.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 const DELAY: Duration = Duration::from_millis(500);
 /// More than JetStream's default for a message.
 const TOO_LARGE: usize = 2 * 1024 * 1024;
@@ -198,7 +201,14 @@ async fn lose_history(world: &World, otherwise: usize) -> anyhow::Result<()> {
     }
     let publisher = publisher.lock().await;
     let admin = world.database.client().database("admin");
-    until("the replica set is whole", async || is_whole(&admin).await).await?;
+    let deadline = Instant::now() + RECOVERY_LIMIT;
+    while !is_whole(&admin).await? {
+        ensure!(
+            Instant::now() < deadline,
+            "a member of the replica set is away"
+        );
+        sleep(RECOVERY_LIMIT / 100).await;
+    }
     publisher.pause().await?;
     let filled = fill(world).await;
     publisher.resume().await?;
