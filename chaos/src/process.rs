@@ -66,12 +66,12 @@ impl Process {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// Notes it when the process ended although nobody asked it to.
-    pub(crate) fn look(&mut self) {
+    /// Notes it when the process ended although nobody asked it to; whether it did.
+    pub(crate) fn look(&mut self) -> bool {
         let has_ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
-        if self.child.as_mut().is_some_and(has_ended) {
-            self.crashes += 1;
-        }
+        let has_crashed = self.child.as_mut().is_some_and(has_ended);
+        self.crashes += u32::from(has_crashed);
+        has_crashed
     }
 
     /// Kill -9.

@@ -70,7 +70,10 @@ impl Experiment {
         let mut crashes = 0;
         for instance in &world.instances {
             let mut instance = instance.lock().await;
-            instance.look();
+            if instance.look() {
+                // The verdict is about what it left, too.
+                instance.start()?;
+            }
             crashes += instance.crashes;
         }
         world.ready().await?;

@@ -106,7 +106,10 @@ impl Lease {
     /// Hands it over at once; not before a renewal that is under way, which would take it back.
     pub(super) async fn release(self, renewal: AbortOnDropHandle<()>) {
         self.released.cancel();
-        drop(renewal.await);
+        // It has ended, and was heard to, when the lease was lost.
+        if !renewal.is_finished() {
+            drop(renewal.await);
+        }
         let leases = self.db.collection::<Document>(LEASES);
         let holder = self.holder;
         let expire = async move {
