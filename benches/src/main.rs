@@ -34,8 +34,8 @@ struct Cli {
     /// The service's release build.
     #[arg(long, default_value = "target/release/tickets")]
     program: PathBuf,
-    /// The folder for data; it is emptied.
-    #[arg(long, default_value = "target/bench")]
+    /// The folder of `scripts/services`: the servers get ports and folders of their own in it.
+    #[arg(long, env = "SERVICES_DIR", default_value = ".services")]
     folder: PathBuf,
     /// Rounds of each figure, of which the medians are shown.
     #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3)]
@@ -153,7 +153,6 @@ async fn main() -> anyhow::Result<ExitCode> {
         "{} is not there: make bench builds it",
         cli.program.display()
     );
-    fs::create_dir_all(&cli.folder)?;
     let folder = fs::canonicalize(&cli.folder)?;
     let servers = Servers::start(fs::canonicalize(&cli.program)?, folder).await?;
     let token = servers.token().await?;

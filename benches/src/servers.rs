@@ -34,39 +34,44 @@ impl Servers {
     /// Starts both with empty folders.
     pub(crate) async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
         let servers = Self { folder, program };
-        servers.script(&["down"]).await?;
+        servers.stop().await?;
         for data in [format!("mongo-{MONGO_PORT}"), format!("nats-{NATS_PORT}")] {
             let data = servers.folder.join(data);
             if data.exists() {
                 fs::remove_dir_all(data)?;
             }
         }
-        servers.script(&["up"]).await?;
+        servers.script(["start", "mongo"]).await?;
+        servers.script(["start", "nats"]).await?;
         Ok(servers)
     }
 
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
-        self.script(&["down"]).await
+        self.script(["stop", "mongo"]).await?;
+        self.stop_nats().await
     }
 
     pub(crate) async fn stop_nats(&self) -> anyhow::Result<()> {
-        self.script(&["stop", "nats"]).await
+        self.script(["stop", "nats"]).await
     }
 
     pub(crate) async fn start_nats(&self) -> anyhow::Result<()> {
-        self.script(&["start", "nats"]).await
+        self.script(["start", "nats"]).await
     }
 
-    async fn script(&self, args: &[&str]) -> anyhow::Result<()> {
-        let status = Command::new("scripts/services")
+    async fn script(&self, args: [&str; 2]) -> anyhow::Result<()> {
+        let output = Command::new("scripts/services")
             .args(args)
             .env("MONGO_PORT", MONGO_PORT)
             .env("NATS_PORT", NATS_PORT)
             .env("SERVICES_DIR", &self.folder)
-            .stderr(Stdio::null())
-            .status()
+            .output()
             .await?;
-        ensure!(status.success(), "scripts/services {args:?} failed");
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "scripts/services {args:?} failed: {told}"
+        );
         Ok(())
     }
 
