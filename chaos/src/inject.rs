@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
-use bson::{Binary, Document, doc, spec::BinarySubtype};
+use anyhow::{Context, ensure};
+use bson::{Binary, Document, Timestamp, doc, spec::BinarySubtype};
 use mongodb::options::WriteConcern;
 use serde::Serialize;
 use tokio::time::{sleep, sleep_until};
@@ -21,6 +21,8 @@ use crate::{
 
 /// A member that was killed has caught up by then.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
+/// The server cuts its oplog when it gets to it.
+const FILL_LIMIT: Duration = Duration::from_secs(30);
 const DELAY: Duration = Duration::from_millis(500);
 /// More than JetStream's default for a message.
 const TOO_LARGE: usize = 2 * 1024 * 1024;
@@ -210,11 +212,14 @@ async fn lose_history(world: &World, otherwise: usize) -> anyhow::Result<()> {
         sleep(RECOVERY_LIMIT / 100).await;
     }
     publisher.pause().await?;
+    // What it asked last waits for a second at the server, and reads along so long.
+    sleep(Duration::from_millis(1_100)).await;
     let filled = fill(world).await;
     publisher.resume().await?;
     filled
 }
 
+/// Fills the oplog until the newest entry of before is no longer its oldest, nor behind it.
 async fn fill(world: &World) -> anyhow::Result<()> {
     const MIB: usize = 1024 * 1024;
     let filler = world.database.collection::<Document>("filler");
@@ -224,7 +229,11 @@ async fn fill(world: &World) -> anyhow::Result<()> {
         subtype: BinarySubtype::Generic,
         bytes: vec![0; MIB],
     };
-    for _ in 0..20 {
+    let seen = entry(world, -1).await?;
+    let deadline = Instant::now() + FILL_LIMIT;
+    // An error says that the oldest was cut off while it was read.
+    while entry(world, 1).await.is_ok_and(|oldest| oldest <= seen) {
+        ensure!(Instant::now() < deadline, "the oplog still reaches back");
         let batch = (0..4).map(|_| doc! { "filler": &bytes });
         filler
             .insert_many(batch)
@@ -232,6 +241,17 @@ async fn fill(world: &World) -> anyhow::Result<()> {
             .await?;
     }
     Ok(filler.drop().await?)
+}
+
+/// When the oldest (1) or the newest (-1) entry of the primary's oplog was written.
+async fn entry(world: &World, order: i32) -> anyhow::Result<Timestamp> {
+    let local = world.database.client().database("local");
+    let oplog = local.collection::<Document>("oplog.rs");
+    let entry = oplog.find_one(doc! {}).sort(doc! { "$natural": order });
+    Ok(entry
+        .await?
+        .context("the oplog is empty")?
+        .get_timestamp("ts")?)
 }
 
 /// Two events of a key of its own: one that is too large, and one behind it that must be held back.

@@ -28,6 +28,8 @@ pub(crate) const STREAM: &str = "CHAOS";
 /// Short, so that faults outlast it: exactly once must not hang on it.
 const DUPLICATE_WINDOW: &str = "2s";
 const OPLOG_MIB: u32 = 48;
+/// The oplog is cut no further than the last checkpoint, by default of a minute ago.
+const CHECKPOINT_SECONDS: u32 = 2;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) type Shared = Arc<Mutex<Process>>;
@@ -296,7 +298,7 @@ fn start_mongo(servers: &Path, folder: &Path, ports: &[u16]) -> anyhow::Result<V
         let data = folder.join(&name);
         fs::create_dir_all(&data)?;
         let args = format!(
-            "--bind_ip 127.0.0.1 --port {port} --replSet chaos --oplogSize {OPLOG_MIB} --wiredTigerCacheSizeGB 0.25 --nounixsocket --dbpath"
+            "--bind_ip 127.0.0.1 --port {port} --replSet chaos --oplogSize {OPLOG_MIB} --syncdelay {CHECKPOINT_SECONDS} --wiredTigerCacheSizeGB 0.25 --nounixsocket --dbpath"
         );
         let mut args: Vec<_> = args.split(' ').map(str::to_owned).collect();
         args.push(data.display().to_string());
