@@ -42,6 +42,7 @@ pub(crate) struct Place {
     pub(crate) nats_url: String,
     /// Of the stream, when it is created.
     pub(crate) duplicate_window: Duration,
+    pub(crate) event_retention: Duration,
 }
 
 impl Place {
@@ -58,6 +59,7 @@ impl Place {
             mongo_uri,
             nats_url: nats_url.to_owned(),
             duplicate_window: Duration::from_secs(120),
+            event_retention: Duration::from_secs(3600),
         }
     }
 
@@ -116,10 +118,9 @@ impl Place {
     }
 
     fn mongo(&self) -> MongoConfig {
-        let retention = Duration::from_secs(3600);
         MongoConfig {
             mongo_uri: SecretString::from(self.mongo_uri.clone()),
-            event_retention: retention,
+            event_retention: self.event_retention,
         }
     }
 

@@ -230,6 +230,32 @@ async fn a_change_stream_that_lost_its_history_is_opened_anew() {
 }
 
 #[tokio::test]
+async fn what_was_sent_expires_after_the_retention_that_was_set_last() {
+    let mut place = Place::new();
+    for seconds in [3600, 7200] {
+        place.event_retention = std::time::Duration::from_secs(seconds);
+        let app = TestApp::start_at(place).await;
+        app.create().await;
+        app.place.drained().await;
+        let events = app.place.database().await.collection::<Document>("events");
+        let mut indexes = events.list_indexes().await.unwrap();
+        let mut expiring = None;
+        while let Some(index) = indexes.next().await {
+            let index = index.unwrap();
+            let after = index.options.and_then(|options| options.expire_after);
+            expiring = expiring.or(after.map(|after| (index.keys, after.as_secs())));
+        }
+        // What is not sent has no such date, and is kept.
+        assert_eq!(expiring, Some((doc! { "sentAt": 1 }, seconds)));
+        let sent = doc! { "sent": "YES", "sentAt": { "$type": "date" } };
+        let all = events.count_documents(doc! {}).await.unwrap();
+        assert_eq!(events.count_documents(sent).await.unwrap(), all);
+        place = app.stop().await;
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
 async fn a_run_of_one_key_that_is_longer_than_a_turn_is_published_whole_and_in_order() {
     let app = TestApp::start().await;
     let events = app.place.database().await.collection::<Document>("events");
