@@ -16,7 +16,8 @@ use crate::{
     process::Process,
     proxy::{Link, Mode},
     schedule::{Fault, Planned},
-    world::{STREAM, Shared, World, is_whole},
+    servers::is_whole,
+    world::{STREAM, Shared, World},
 };
 
 /// A member that was killed has caught up by then.

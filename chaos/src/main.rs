@@ -13,6 +13,7 @@ mod proxy;
 mod report;
 mod run;
 mod schedule;
+mod servers;
 mod world;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};

@@ -1,16 +1,12 @@
 //! JetStream: connecting, the stream, and publishing one event so that it is stored exactly once.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use async_nats::{
-    Client, ConnectOptions, HeaderMap, ServerAddr, Subject,
+    Client, ConnectOptions, ServerAddr, Subject,
     jetstream::{
         self, Context, ErrorCode,
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
@@ -19,10 +15,14 @@ use async_nats::{
         stream::{Config as StreamConfig, LastRawMessageErrorKind, Stream},
     },
 };
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::watch;
 
-use super::event::Event;
+use super::{
+    event::Event,
+    failure::{Failure, is_wrong_sequence},
+    last_sequences::LastSequences,
+    message::{ID_HEADER, VERSION_HEADER, headers},
+};
 use crate::{
     config::{NatsConfig, SERVICE},
     sabotage,
@@ -32,12 +32,6 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
-/// How many subjects' last sequences are remembered, to save the question to the stream.
-const REMEMBERED_SUBJECTS: usize = 10_000;
-const ID_HEADER: &str = "ce-id";
-const VERSION_HEADER: &str = "ce-keyversion";
-/// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// A connection to the stream.
 #[derive(Clone)]
@@ -47,19 +41,7 @@ pub struct Broker {
     stream: StreamConfig,
     prefix: String,
     connected: watch::Receiver<bool>,
-    /// Subject → version and sequence of its last message, for the subjects that change.
-    last: Arc<Mutex<HashMap<String, (i64, u64)>>>,
-}
-
-/// Why an event was not published.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing can be published for now.
-    Broker(anyhow::Error),
-    /// This event was not; others may be.
-    Event(anyhow::Error),
-    /// This event never will be.
-    Never(String),
+    last: LastSequences,
 }
 
 /// What the stream holds of a subject.
@@ -143,7 +125,7 @@ impl Broker {
             stream,
             prefix,
             connected,
-            last: Arc::default(),
+            last: LastSequences::default(),
         })
     }
 
@@ -209,7 +191,7 @@ impl Broker {
                 self.stream.subjects
             )));
         }
-        let mut expected = match self.remembered(&subject) {
+        let mut expected = match self.last.of(&subject) {
             Some((version, sequence)) if version < event.version && !event.replay => sequence,
             // The first event of a key is the first of its subject.
             None if event.version == 0 && !event.replay => 0,
@@ -228,7 +210,7 @@ impl Broker {
                     }
                     refused = Some(error);
                 }
-                Err(error) => return Err(failure(error)),
+                Err(error) => return Err(Failure::from(error)),
                 Ok(ack) if ack.duplicate && event.replay => {
                     return match self.last_of(&subject, event).await? {
                         Last::Stored => Ok(()),
@@ -239,7 +221,7 @@ impl Broker {
                 }
                 Ok(ack) => {
                     if event.version > 0 {
-                        self.remember(subject, event.version, ack.sequence);
+                        self.last.remember(subject, event.version, ack.sequence);
                     }
                     return Ok(());
                 }
@@ -315,75 +297,10 @@ impl Broker {
             }
         }
     }
-
-    fn remembered(&self, subject: &str) -> Option<(i64, u64)> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(subject)
-            .copied()
-    }
-
-    fn remember(&self, subject: String, version: i64, sequence: u64) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= REMEMBERED_SUBJECTS {
-            last.clear();
-        }
-        last.insert(subject, (version, sequence));
-    }
-}
-
-/// CloudEvents 1.0 in binary mode, and the request's trace.
-fn headers(event: &Event) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let mut insert = |name: &'static str, value: &str| {
-        headers.insert(name, utf8_percent_encode(value, ESCAPED).to_string());
-    };
-    insert("ce-specversion", "1.0");
-    insert(ID_HEADER, &event.id.to_hex());
-    insert("ce-source", &format!("/{SERVICE}"));
-    insert("ce-type", &event.r#type);
-    insert("ce-subject", &event.key);
-    insert(
-        "ce-time",
-        &event.created_at.try_to_rfc3339_string().unwrap_or_default(),
-    );
-    insert(VERSION_HEADER, &event.version.to_string());
-    insert("content-type", "application/json");
-    if let Some(traceparent) = &event.traceparent {
-        insert("traceparent", traceparent);
-    }
-    headers
 }
 
 /// The client logs addresses as they are.
 fn without_credentials(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
     format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest))
-}
-
-fn error_code(error: &PublishError) -> Option<u64> {
-    use std::error::Error as _;
-    let refused = error.source()?.downcast_ref::<jetstream::Error>()?;
-    Some(refused.error_code().0)
-}
-
-/// Another message came first; a cluster says so in another way while that one is on its way.
-fn is_wrong_sequence(error: &PublishError) -> bool {
-    const ON_ITS_WAY: u64 = 10164;
-    error.kind() == PublishErrorKind::WrongLastSequence || error_code(error) == Some(ON_ITS_WAY)
-}
-
-fn failure(error: PublishError) -> Failure {
-    const TOO_LARGE: [u64; 2] = [
-        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM.0,
-        ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM.0,
-    ];
-    const COPY_ON_ITS_WAY: u64 = 10158;
-    match (error.kind(), error_code(&error)) {
-        (PublishErrorKind::MaxPayloadExceeded, _) => Failure::Never(format!("{error:#}")),
-        (_, Some(code)) if TOO_LARGE.contains(&code) => Failure::Never(format!("{error:#}")),
-        (_, Some(COPY_ON_ITS_WAY)) => Failure::Event(error.into()),
-        _ => Failure::Broker(error.into()),
-    }
 }

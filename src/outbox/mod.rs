@@ -3,13 +3,17 @@
 //!
 //! `event`: what is recorded. `lease`: which instance publishes. `doorbell`: says that there is something to
 //! publish. `backlog`: reads what is unsent, `sweep`: publishes and marks it, `publisher`: decides when.
-//! `broker`: JetStream, and what its answers mean. `operator` and `replay`: what people ask of it.
+//! `broker`: JetStream, with `message` and `failure` for what goes there and comes back. `operator` and `replay`:
+//! what people ask of it.
 
 mod backlog;
 mod broker;
 mod doorbell;
 mod event;
+mod failure;
+mod last_sequences;
 mod lease;
+mod message;
 pub mod operator;
 mod publisher;
 pub mod replay;

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     backlog::{Backlog, Turn},
-    broker::{Broker, Failure},
+    broker::Broker,
+    failure::Failure,
     lease::Lease,
 };
 use crate::{db::Db, sabotage};
