@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{DateTime, Document, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{DateTime, RawDocumentBuf, doc, oid::ObjectId};
 use mongodb::{
     ClientSession, Collection, IndexModel, error::Result as MongoResult, options::IndexOptions,
 };
@@ -31,8 +31,8 @@ pub struct Event {
     pub key: String,
     /// Grows by one with each event of the key, from 0.
     pub version: i64,
-    /// The payload.
-    pub data: Document,
+    /// The payload, never taken apart: it goes from the database to the message as it is.
+    pub data: RawDocumentBuf,
     pub sent: Sent,
     pub created_at: DateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ impl Event {
         r#type: &str,
         key: String,
         version: i64,
-        data: Document,
+        data: RawDocumentBuf,
         traceparent: Option<String>,
     ) -> Self {
         Self {

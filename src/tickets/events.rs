@@ -1,6 +1,6 @@
 //! What the rest of the world hears of a ticket.
 
-use bson::{oid::ObjectId, serialize_to_document};
+use bson::{oid::ObjectId, serialize_to_raw_document_buf};
 
 use super::model::Ticket;
 use crate::outbox::Event;
@@ -20,7 +20,7 @@ pub(super) fn saved(
         r#type,
         ticket.id.to_hex(),
         ticket.version,
-        serialize_to_document(&ticket.view())?,
+        serialize_to_raw_document_buf(&ticket.view())?,
         traceparent,
     ))
 }
