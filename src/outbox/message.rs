@@ -1,13 +1,15 @@
 //! The headers of an event's message.
 
-use async_nats::HeaderMap;
+use std::borrow::Cow;
+
+use async_nats::{HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::event::Event;
-use crate::config::SERVICE;
 
 pub(super) const ID_HEADER: &str = "ce-id";
 pub(super) const VERSION_HEADER: &str = "ce-keyversion";
+const SOURCE: &str = concat!("/", env!("CARGO_PKG_NAME"));
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
@@ -15,11 +17,12 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 pub(super) fn headers(event: &Event) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut insert = |name: &'static str, value: &str| {
-        headers.insert(name, utf8_percent_encode(value, ESCAPED).to_string());
+        let value = Cow::from(utf8_percent_encode(value, ESCAPED));
+        headers.insert(HeaderName::from_static(name), &*value);
     };
     insert("ce-specversion", "1.0");
     insert(ID_HEADER, &event.id.to_hex());
-    insert("ce-source", &format!("/{SERVICE}"));
+    insert("ce-source", SOURCE);
     insert("ce-type", &event.r#type);
     insert("ce-subject", &event.key);
     insert(

@@ -18,6 +18,7 @@ pub mod operator;
 mod publisher;
 pub mod replay;
 mod sweep;
+mod unmarked;
 
 pub use broker::Broker;
 pub use event::{Event, events, prepare, record};

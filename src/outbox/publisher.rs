@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use bson::RawDocumentBuf;
-use tokio::sync::Notify;
+use mongodb::error::Result as MongoResult;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
@@ -14,12 +17,15 @@ use super::{
     doorbell,
     event::{self, EVENTS},
     lease::Lease,
-    sweep::sweep,
+    sweep::{Swept, sweep},
+    unmarked::Unmarked,
 };
 use crate::db::Db;
 
 /// Finds what no bell rang for.
 const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
+/// Sweeps begin no sooner after one another: an event alone goes at once, and of many several go together.
+const PACE: Duration = Duration::from_millis(2);
 /// An instance that is cut off from the broker alone does not keep the others from publishing for longer.
 const UNCONNECTED_LIMIT: Duration = Duration::from_secs(2);
 
@@ -62,16 +68,20 @@ impl Publisher {
     async fn publish_while_held(&self, lease: &Lease, bell: &Notify, stop: &CancellationToken) {
         let mut delays = delays();
         let mut stream_is_there = false;
+        let mut unmarked = Unmarked::new(&self.db);
+        let mut next = Instant::now();
         loop {
+            sleep_until(next).await;
+            next = Instant::now() + PACE;
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
-                () = lease.lost() => return,
+                () = stop.cancelled() => break,
+                () = lease.lost() => break,
                 () = self.broker.connected() => {}
-                () = tokio::time::sleep(UNCONNECTED_LIMIT) => return,
+                () = tokio::time::sleep(UNCONNECTED_LIMIT) => break,
             }
-            let (delay, until_bell) = match self.sweep_once(lease, stop, &mut stream_is_there).await
-            {
+            let swept = self.sweep_once(lease, stop, &mut stream_is_there, &mut unmarked);
+            let (delay, until_bell) = match swept.await {
                 Outcome::Done => {
                     delays = self::delays();
                     (SAFETY_INTERVAL, true)
@@ -80,13 +90,22 @@ impl Publisher {
                 Outcome::EventFailed => (delays.next().unwrap_or(SAFETY_INTERVAL), true),
                 Outcome::Failed => (delays.next().unwrap_or(SAFETY_INTERVAL), false),
             };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = lease.lost() => return,
-                () = bell.notified(), if until_bell => {}
-                () = tokio::time::sleep(delay) => {}
+            let again = sleep_until(Instant::now() + delay);
+            tokio::pin!(again);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = lease.lost() => break,
+                    () = bell.notified(), if until_bell => break,
+                    () = &mut again => break,
+                    // What can't be marked is found unsent by the next sweep.
+                    () = unmarked.due() => if unmarked.mark().await.is_err() {
+                        bell.notify_one();
+                    },
+                }
             }
         }
+        drop(unmarked.mark().await);
     }
 
     /// After any failure of the broker the stream is looked for again: perhaps it is gone.
@@ -95,6 +114,7 @@ impl Publisher {
         lease: &Lease,
         stop: &CancellationToken,
         stream_is_there: &mut bool,
+        unmarked: &mut Unmarked,
     ) -> Outcome {
         if !*stream_is_there {
             if let Err(error) = self.broker.ensure_stream().await {
@@ -103,8 +123,7 @@ impl Publisher {
             }
             *stream_is_there = true;
         }
-        let events = self.db.collection::<RawDocumentBuf>(EVENTS);
-        let swept = match sweep(&self.db, &events, &self.broker, lease, stop).await {
+        let swept = match self.sweep_and_mark(lease, stop, unmarked).await {
             Ok(swept) => swept,
             Err(error) => {
                 tracing::warn!(%error, "cannot read or mark the events");
@@ -123,6 +142,25 @@ impl Publisher {
         } else {
             Outcome::Done
         }
+    }
+
+    async fn sweep_and_mark(
+        &self,
+        lease: &Lease,
+        stop: &CancellationToken,
+        unmarked: &mut Unmarked,
+    ) -> MongoResult<Swept> {
+        if unmarked.is_due() {
+            unmarked.mark().await?;
+        }
+        let events = self.db.collection(EVENTS);
+        let mut swept = sweep(&self.db, &events, &self.broker, lease, unmarked.ids(), stop).await?;
+        unmarked.add(std::mem::take(&mut swept.unmarked));
+        if swept.left_some {
+            // The next sweep begins at once, and finds nothing twice.
+            unmarked.mark().await?;
+        }
+        Ok(swept)
     }
 
     /// A collection that was dropped comes back with its indexes.

@@ -1,7 +1,7 @@
 //! One sweep: publishes the backlog, many keys at once and each in order, and marks what was acknowledged
 //! while the rest is being published.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use bson::{Bson, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -18,7 +18,8 @@ use crate::{db::Db, sabotage};
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
 const KEYS_IN_FLIGHT: usize = 512;
-const LARGEST_MARK: usize = 1_000;
+/// A mark costs a majority write, however many events it is of.
+pub(super) const LARGEST_MARK: usize = 1_000;
 const MARKS_IN_FLIGHT: usize = 2;
 /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
 const STALLED_AFTER: Duration = Duration::from_secs(15);
@@ -27,6 +28,8 @@ const STALLED_AFTER: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub(super) struct Swept {
     pub(super) published: usize,
+    /// What was published and is not marked yet: less than a mark is worth while a sweep lasts.
+    pub(super) unmarked: Vec<ObjectId>,
     /// Something was left behind, for another sweep at once.
     pub(super) left_some: bool,
     /// Something failed that a later attempt may not.
@@ -44,12 +47,14 @@ struct TurnResult {
     cut_short: bool,
 }
 
-/// Publishes what is unsent, once for each key. On `stop` it finishes what is in flight, and no more.
+/// Publishes what is unsent, once for each key, but for `unmarked`, which was published before. On `stop` it
+/// finishes what is in flight, and no more.
 pub(super) async fn sweep(
     db: &Db,
     events: &Collection<RawDocumentBuf>,
     broker: &Broker,
     lease: &Lease,
+    unmarked: &HashSet<ObjectId>,
     stop: &CancellationToken,
 ) -> MongoResult<Swept> {
     let mut swept = Swept::default();
@@ -57,14 +62,15 @@ pub(super) async fn sweep(
     let mut backlog = db.bounded(STALLED_AFTER, opening).await?;
     let mut turns = FuturesUnordered::new();
     let mut marks = FuturesUnordered::new();
-    let mut acked: Vec<ObjectId> = Vec::new();
     let mut reading = true;
     let mut at_end = false;
     let broker = Arc::new(broker.clone());
     loop {
         reading &= !swept.broker_failed && !stop.is_cancelled() && lease.is_valid();
-        while !acked.is_empty() && marks.len() < MARKS_IN_FLIGHT {
-            let batch = acked.split_off(acked.len().saturating_sub(LARGEST_MARK));
+        while swept.unmarked.len() >= LARGEST_MARK && marks.len() < MARKS_IN_FLIGHT {
+            let batch = swept
+                .unmarked
+                .split_off(swept.unmarked.len() - LARGEST_MARK);
             marks.push(tokio::spawn(mark(events.clone(), batch)));
         }
         if !reading && turns.is_empty() && marks.is_empty() {
@@ -76,7 +82,7 @@ pub(super) async fn sweep(
                 let TurnResult { acked: done, parked, failure, cut_short } = result;
                 swept.left_some |= cut_short;
                 swept.published += done.len();
-                acked.extend(done);
+                swept.unmarked.extend(done);
                 if let Some((id, reason)) = parked {
                     marks.push(tokio::spawn(park(events.clone(), id, reason)));
                 }
@@ -96,7 +102,10 @@ pub(super) async fn sweep(
             }
             Some(marked) = marks.next() => marked.map_err(io::Error::other)??,
             turn = backlog.next_turn(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn? {
-                Some(turn) => turns.push(publish(Arc::clone(&broker), lease.clone(), turn)),
+                Some(mut turn) => {
+                    turn.events.retain(|event| !unmarked.contains(&event.id));
+                    turns.push(publish(Arc::clone(&broker), lease.clone(), turn));
+                }
                 None => (reading, at_end) = (false, true),
             },
             () = tokio::time::sleep(STALLED_AFTER) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
@@ -134,7 +143,11 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
     result
 }
 
-async fn mark(events: Collection<RawDocumentBuf>, ids: Vec<ObjectId>) -> MongoResult<()> {
+/// Says of published events that they are.
+pub(super) async fn mark(
+    events: Collection<RawDocumentBuf>,
+    ids: Vec<ObjectId>,
+) -> MongoResult<()> {
     let update = doc! {
         "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
         "$unset": { "replay": "", "attempts": "" },
