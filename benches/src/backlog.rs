@@ -7,7 +7,8 @@ use mongodb::Database;
 use tokio::time::sleep;
 
 use crate::{
-    Bench, raw,
+    Bench,
+    raw::{self, Headers},
     servers::STREAM,
     table::{Row, Target, alone, compared},
     writes::drained,
@@ -66,27 +67,44 @@ async fn service_drain(
     Ok((events as f64 / elapsed, cpu_us))
 }
 
+/// Events a second that the limit's loop does.
+async fn raw_drain(
+    bench: &Bench,
+    events: usize,
+    tickets: usize,
+    of: Headers,
+) -> anyhow::Result<f64> {
+    let database = bench.fresh("raw", 4).await?;
+    fill(&database, events, tickets, "NO").await?;
+    raw::drain(&database, &bench.fresh_stream().await?, of).await
+}
+
 /// The backlog of an outage, of as many tickets as events or of few.
 pub(crate) async fn drain(
     bench: &Bench,
     events: usize,
     tickets: usize,
 ) -> anyhow::Result<Vec<Row>> {
-    let mut per_second = vec![];
+    let distinct = tickets == events;
+    let (mut per_second, mut of_same_messages) = (vec![], vec![]);
     for _ in 0..bench.rounds {
-        let raw = bench.fresh("raw", 4).await?;
-        fill(&raw, events, tickets, "NO").await?;
-        let jetstream = bench.fresh_stream().await?;
-        let limit = raw::drain(&raw, &jetstream).await?;
+        let limit = raw_drain(bench, events, tickets, Headers::Id).await?;
         let database = bench.fresh("service", 4).await?;
         fill(&database, events, tickets, "NO").await?;
         let (drained, _) = service_drain(bench, &database, events).await?;
         per_second.push((drained, limit));
+        if distinct {
+            let limit = raw_drain(bench, events, tickets, Headers::Whole).await?;
+            of_same_messages.push((drained, limit));
+        }
     }
     let name = format!("backlog of {events} events, {tickets} tickets");
-    let target = (tickets == events).then_some(Target::AtLeast(0.8));
+    let target = distinct.then_some(Target::AtLeast(0.8));
     let mut rows = vec![compared(name, "/s", &per_second, target)];
-    if tickets < events {
+    if distinct {
+        let name = "  the same, limit: the same headers";
+        rows.push(compared(name, "/s", &of_same_messages, None));
+    } else {
         rows.push(Row {
             name: "  limit by order: tickets ÷ one round trip".to_owned(),
             value: tickets as f64 / bench.round_trip().await?.as_secs_f64(),

@@ -164,11 +164,42 @@ pub(crate) async fn find_ones(
     .await
 }
 
+/// What the limit's messages carry beside the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Headers {
+    /// The id for de-duplication.
+    Id,
+    /// All that the service sends: the event's attributes, and the sequence that the stream has to compare.
+    Whole,
+}
+
+fn headers(event: &Document, of: Headers) -> anyhow::Result<HeaderMap> {
+    let id = event.get_object_id("_id")?.to_hex();
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", id.as_str());
+    if of == Headers::Whole {
+        headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
+        headers.insert("ce-specversion", "1.0");
+        headers.insert("ce-id", id.as_str());
+        headers.insert("ce-source", "/tickets");
+        headers.insert("ce-type", event.get_str("type")?);
+        headers.insert("ce-subject", event.get_str("key")?);
+        headers.insert(
+            "ce-time",
+            event.get_datetime("createdAt")?.try_to_rfc3339_string()?,
+        );
+        headers.insert("ce-keyversion", event.get_i64("version")?.to_string());
+        headers.insert("content-type", "application/json");
+    }
+    Ok(headers)
+}
+
 /// Publishes and marks all that is unsent: a cursor, 512 publications in flight, marks of 1,000, two at once.
 /// Events a second.
 pub(crate) async fn drain(
     database: &Database,
     jetstream: &jetstream::Context,
+    of: Headers,
 ) -> anyhow::Result<f64> {
     const IN_FLIGHT: usize = 512;
     const MARK: usize = 1_000;
@@ -205,8 +236,7 @@ pub(crate) async fn drain(
                 None => at_end = true,
                 Some(event) => {
                     let id = event.get_object_id("_id")?;
-                    let mut headers = HeaderMap::new();
-                    headers.insert("Nats-Msg-Id", id.to_hex());
+                    let headers = headers(&event, of)?;
                     let payload = serde_json::to_vec(event.get_document("data")?)?;
                     let ack = jetstream.publish_with_headers(event.get_str("subject")?.to_owned(), headers, payload.into()).await?;
                     acks.push(async move { ack.await.map(|_| id) });
