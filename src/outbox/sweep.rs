@@ -20,7 +20,7 @@ use crate::{db::Db, sabotage};
 const KEYS_IN_FLIGHT: usize = 512;
 /// A mark costs a majority write, however many events it is of.
 pub(super) const LARGEST_MARK: usize = 1_000;
-const MARKS_IN_FLIGHT: usize = 2;
+const MARKS_IN_FLIGHT: usize = 4;
 /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
 const STALLED_AFTER: Duration = Duration::from_secs(15);
 
