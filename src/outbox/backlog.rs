@@ -13,6 +13,8 @@ use super::event::{Event, UNSENT_INDEX};
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
 const BATCH_SIZE: u32 = 1_000;
+/// Behind a key with a long run comes likely another: most of a whole batch would be read in vain.
+const BATCH_SIZE_BEHIND: u32 = 128;
 
 /// Unsent events of one key, to be published one after the other.
 #[derive(Debug, Default)]
@@ -111,13 +113,15 @@ async fn unsent_behind(
     key: Option<&str>,
 ) -> MongoResult<Cursor<RawDocumentBuf>> {
     let mut filter = doc! { "sent": "NO" };
+    let mut batch_size = BATCH_SIZE;
     if let Some(key) = key {
+        batch_size = BATCH_SIZE_BEHIND;
         filter.insert("key", doc! { "$gt": key });
     }
     events
         .find(filter)
         .sort(doc! { "key": 1, "version": 1, "_id": 1 })
         .hint(Hint::Name(UNSENT_INDEX.to_owned()))
-        .batch_size(BATCH_SIZE)
+        .batch_size(batch_size)
         .await
 }
