@@ -6,10 +6,10 @@ use async_nats::{HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::event::Event;
+use crate::config::SERVICE;
 
 pub(super) const ID_HEADER: &str = "ce-id";
 pub(super) const VERSION_HEADER: &str = "ce-keyversion";
-const SOURCE: &str = concat!("/", env!("CARGO_PKG_NAME"));
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
@@ -22,7 +22,7 @@ pub(super) fn headers(event: &Event) -> HeaderMap {
     };
     insert("ce-specversion", "1.0");
     insert(ID_HEADER, &event.id.to_hex());
-    insert("ce-source", SOURCE);
+    insert("ce-source", &format!("/{SERVICE}"));
     insert("ce-type", &event.r#type);
     insert("ce-subject", &event.key);
     insert(

@@ -1,14 +1,14 @@
 //! Decides when to publish: while this instance has the lease, on every ring of the doorbell, after every
 //! failure with growing delays, and every 30 s whatever happens.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use mongodb::error::Result as MongoResult;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -78,34 +78,40 @@ impl Publisher {
                 () = stop.cancelled() => break,
                 () = lease.lost() => break,
                 () = self.broker.connected() => {}
-                () = tokio::time::sleep(UNCONNECTED_LIMIT) => break,
+                () = sleep(UNCONNECTED_LIMIT) => break,
             }
             let swept = self.sweep_once(lease, stop, &mut stream_is_there, &mut unmarked);
-            let (delay, until_bell) = match swept.await {
+            let (delay, mut until_bell) = match swept.await {
                 Outcome::Done => {
-                    delays = self::delays();
+                    // A sweep alone proves nothing while the marks fail: it publishes the same again.
+                    if !unmarked.last_mark_failed() {
+                        delays = self::delays();
+                    }
                     (SAFETY_INTERVAL, true)
                 }
                 Outcome::More => continue,
                 Outcome::EventFailed => (delays.next().unwrap_or(SAFETY_INTERVAL), true),
                 Outcome::Failed => (delays.next().unwrap_or(SAFETY_INTERVAL), false),
             };
-            let again = sleep_until(Instant::now() + delay);
-            tokio::pin!(again);
+            let mut again = pin!(sleep(delay));
             loop {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = lease.lost() => break,
                     () = bell.notified(), if until_bell => break,
                     () = &mut again => break,
-                    // What can't be marked is found unsent by the next sweep.
-                    () = unmarked.due() => if unmarked.mark().await.is_err() {
-                        bell.notify_one();
+                    // What can't be marked is found unsent by the next sweep, after a while.
+                    () = unmarked.due() => if let Err(error) = unmarked.mark().await {
+                        tracing::warn!(%error, "cannot mark the events");
+                        until_bell = false;
+                        again.set(sleep(delays.next().unwrap_or(SAFETY_INTERVAL)));
                     },
                 }
             }
         }
-        drop(unmarked.mark().await);
+        if let Err(error) = unmarked.mark().await {
+            tracing::warn!(%error, "cannot mark the events");
+        }
     }
 
     /// After any failure of the broker the stream is looked for again: perhaps it is gone.

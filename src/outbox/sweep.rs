@@ -13,13 +13,12 @@ use super::{
     broker::Broker,
     failure::Failure,
     lease::Lease,
+    unmarked::{LARGEST_MARK, mark},
 };
 use crate::{db::Db, sabotage};
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
 const KEYS_IN_FLIGHT: usize = 512;
-/// A mark costs a majority write, however many events it is of.
-pub(super) const LARGEST_MARK: usize = 1_000;
 const MARKS_IN_FLIGHT: usize = 4;
 /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
 const STALLED_AFTER: Duration = Duration::from_secs(15);
@@ -141,21 +140,6 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
     }
     result.parked = turn.unreadable;
     result
-}
-
-/// Says of published events that they are.
-pub(super) async fn mark(
-    events: Collection<RawDocumentBuf>,
-    ids: Vec<ObjectId>,
-) -> MongoResult<()> {
-    let update = doc! {
-        "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
-        "$unset": { "replay": "", "attempts": "" },
-    };
-    events
-        .update_many(doc! { "_id": { "$in": ids } }, update)
-        .await
-        .map(drop)
 }
 
 /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.

@@ -6,15 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::oid::ObjectId;
-use mongodb::error::Result as MongoResult;
+use bson::{RawDocumentBuf, doc, oid::ObjectId};
+use mongodb::{Collection, error::Result as MongoResult};
 
-use super::{
-    event::EVENTS,
-    sweep::{LARGEST_MARK, mark},
-};
+use super::event::EVENTS;
 use crate::db::Db;
 
+/// A mark costs a majority write, however many events it is of.
+pub(super) const LARGEST_MARK: usize = 1_000;
 /// A mark waits so long for company: it is a majority write, and the commits beside it wait for its journal.
 const DELAY: Duration = Duration::from_millis(10);
 const LIMIT: Duration = Duration::from_secs(15);
@@ -26,6 +25,7 @@ pub(super) struct Unmarked {
     ids: HashSet<ObjectId>,
     /// When the first of them came.
     since: Instant,
+    last_mark_failed: bool,
 }
 
 impl Unmarked {
@@ -34,6 +34,7 @@ impl Unmarked {
             db: db.clone(),
             ids: HashSet::new(),
             since: Instant::now(),
+            last_mark_failed: false,
         }
     }
 
@@ -46,6 +47,10 @@ impl Unmarked {
             self.since = Instant::now();
         }
         self.ids.extend(ids);
+    }
+
+    pub(super) fn last_mark_failed(&self) -> bool {
+        self.last_mark_failed
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -70,6 +75,23 @@ impl Unmarked {
         }
         let ids = self.ids.drain().collect();
         let marking = mark(self.db.collection(EVENTS), ids);
-        self.db.bounded(LIMIT, marking).await
+        let marked = self.db.bounded(LIMIT, marking).await;
+        self.last_mark_failed = marked.is_err();
+        marked
     }
+}
+
+/// Says of published events that they are.
+pub(super) async fn mark(
+    events: Collection<RawDocumentBuf>,
+    ids: Vec<ObjectId>,
+) -> MongoResult<()> {
+    let update = doc! {
+        "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
+        "$unset": { "replay": "", "attempts": "" },
+    };
+    events
+        .update_many(doc! { "_id": { "$in": ids } }, update)
+        .await
+        .map(drop)
 }

@@ -1,5 +1,7 @@
 //! What is published: each event once, in order, as the contract says.
 
+use std::time::{Duration, Instant};
+
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::StreamExt;
 use reqwest::Method;
@@ -226,6 +228,48 @@ async fn a_change_stream_that_lost_its_history_is_opened_anew() {
     app.create().await;
     app.place.drained().await;
     assert_eq!(app.place.messages().await.len(), 3);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_published_is_marked_before_the_service_ends() {
+    let app = TestApp::start().await;
+    let nats = async_nats::connect(nats_url()).await.unwrap();
+    let mut messages = nats
+        .subscribe(format!("{}.>", app.place.name))
+        .await
+        .unwrap();
+    nats.flush().await.unwrap();
+    app.create().await;
+    messages.next().await.unwrap();
+    let place = app.stop().await;
+    assert_eq!(place.events().await[0].get_str("sent").unwrap(), "YES");
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn marks_that_fail_are_tried_again_after_growing_delays_and_nothing_is_published_twice() {
+    // A server of its own: a fail point holds for all of a server.
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    let admin = app.place.database().await.client().database("admin");
+    let fail = doc! {
+        "configureFailPoint": "failCommand", "mode": "alwaysOn",
+        "data": { "failCommands": ["update"], "appName": &app.place.name, "errorCode": 2 },
+    };
+    admin.run_command(fail).await.unwrap();
+    let began = Instant::now();
+    app.create().await;
+    let entered =
+        doc! { "waitForFailPoint": "failCommand", "timesEntered": 5, "maxTimeMS": 10_000 };
+    admin.run_command(entered).await.unwrap();
+    // 50, 100, 200 and 400 ms at least.
+    assert!(began.elapsed() >= Duration::from_millis(750));
+    let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+    admin.run_command(off).await.unwrap();
+    app.place.drained().await;
+    assert_eq!(app.place.messages().await.len(), 1);
     app.finish().await;
 }
 
