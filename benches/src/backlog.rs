@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{DateTime, Document, oid::ObjectId};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use mongodb::Database;
 use tokio::time::sleep;
 
@@ -142,6 +142,9 @@ pub(crate) async fn growth(bench: &Bench, short: usize, long: usize) -> anyhow::
     for (at, length) in [short, long].into_iter().enumerate() {
         fill(&database, length - history, length - history, "YES").await?;
         history = length;
+        // What was written is on the disk before anything is measured.
+        let admin = database.client().database("admin");
+        admin.run_command(doc! { "fsync": 1 }).await?;
         for _ in 0..bench.rounds {
             fill(&database, FRESH, FRESH, "NO").await?;
             let (drained, cpu) = service_drain(bench, &database, FRESH).await?;

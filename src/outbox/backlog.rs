@@ -1,12 +1,9 @@
 //! Reads what is unsent, key by key: a turn is the next events of one key, in the order of their versions.
 
-use std::io;
-
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Cursor, error::Result as MongoResult, options::Hint};
-
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 
 use super::event::{Event, UNSENT_INDEX};
 
@@ -23,81 +20,61 @@ pub(super) struct Turn {
     pub(super) events: Vec<Event>,
     /// What stands behind the events and can't be read: its id and why.
     pub(super) unreadable: Option<(Bson, String)>,
+    /// Whether what stands behind the events can't be published, so that the key's rest must wait.
+    is_blocked: bool,
 }
 
-/// One walk over the backlog; each key gets one turn in it.
-pub(super) struct Backlog {
+/// Sends the turns of one walk over the backlog, one for each key, until nobody takes them. Says whether it
+/// left something for another walk.
+///
+/// # Errors
+/// The driver's.
+pub(super) async fn walk(
     events: Collection<RawDocumentBuf>,
-    cursor: Cursor<RawDocumentBuf>,
-    /// The walk's continuation behind a key whose turn is full: a task, so that no driver future is dropped.
-    reopening: Option<JoinHandle<MongoResult<Cursor<RawDocumentBuf>>>>,
-    turn: Option<Turn>,
-    /// Whether the rest of the turn's key is left for another walk.
-    turn_is_full: bool,
-    /// Whether that rest must wait behind an event that can't be published.
-    turn_is_blocked: bool,
-    /// Whether something was left for another walk.
-    pub(super) left_some: bool,
-}
-
-impl Backlog {
-    pub(super) async fn open(events: Collection<RawDocumentBuf>) -> MongoResult<Self> {
-        let cursor = unsent_behind(&events, None).await?;
-        Ok(Self {
-            events,
-            cursor,
-            reopening: None,
-            turn: None,
-            turn_is_full: false,
-            turn_is_blocked: false,
-            left_some: false,
-        })
-    }
-
-    /// The next turn. What was read stays here when the future is dropped.
-    pub(super) async fn next_turn(&mut self) -> MongoResult<Option<Turn>> {
-        loop {
-            if let Some(reopening) = &mut self.reopening {
-                let reopened = reopening.await;
-                self.reopening = None;
-                self.cursor = reopened.map_err(io::Error::other)??;
-            }
-            let Some(document) = self.cursor.try_next().await? else {
-                return Ok(self.turn.take());
-            };
-            let key = document.get_str("key").unwrap_or_default();
-            let same_key = self.turn.as_ref().is_some_and(|turn| turn.key == key);
-            if same_key && self.turn_is_full {
-                self.left_some |= !self.turn_is_blocked;
-                let (events, key) = (self.events.clone(), key.to_owned());
-                self.reopening = Some(tokio::spawn(async move {
-                    unsent_behind(&events, Some(&key)).await
-                }));
-                continue;
-            }
-            let finished = if same_key { None } else { self.turn.take() };
-            let turn = self.turn.get_or_insert_with(|| Turn {
+    turns: mpsc::Sender<Turn>,
+) -> MongoResult<bool> {
+    let mut left_some = false;
+    let mut cursor = unsent_behind(&events, None).await?;
+    let mut turn = Turn::default();
+    while let Some(document) = cursor.try_next().await? {
+        let key = document.get_str("key").unwrap_or_default();
+        if key != turn.key {
+            let next = Turn {
                 key: key.to_owned(),
                 ..Turn::default()
-            });
-            self.turn_is_blocked = is_parked(&document);
-            match bson::deserialize_from_slice::<Event>(document.as_bytes()) {
-                _ if self.turn_is_blocked => {}
-                Ok(event) => turn.events.push(event),
-                Err(error) => {
-                    let id = document
-                        .get("_id")
-                        .ok()
-                        .flatten()
-                        .and_then(|id| Bson::try_from(id).ok());
-                    turn.unreadable =
-                        Some((id.unwrap_or(Bson::Null), format!("cannot be read: {error}")));
-                    self.turn_is_blocked = true;
-                }
+            };
+            let finished = std::mem::replace(&mut turn, next);
+            if turns.send(finished).await.is_err() {
+                return Ok(true);
             }
-            self.turn_is_full = self.turn_is_blocked || turn.events.len() >= LONGEST_TURN;
-            if finished.is_some() {
-                return Ok(finished);
+        } else if turn.is_full() {
+            left_some |= !turn.is_blocked;
+            cursor = unsent_behind(&events, Some(key)).await?;
+            continue;
+        }
+        turn.add(&document);
+    }
+    Ok(turns.send(turn).await.is_err() || left_some)
+}
+
+impl Turn {
+    fn is_full(&self) -> bool {
+        self.is_blocked || self.events.len() >= LONGEST_TURN
+    }
+
+    fn add(&mut self, document: &RawDocumentBuf) {
+        if is_parked(document) {
+            self.is_blocked = true;
+            return;
+        }
+        match bson::deserialize_from_slice(document.as_bytes()) {
+            Ok(event) => self.events.push(event),
+            Err(error) => {
+                let id = document.get("_id").ok().flatten();
+                let id = id.and_then(|id| Bson::try_from(id).ok());
+                self.unreadable =
+                    Some((id.unwrap_or(Bson::Null), format!("cannot be read: {error}")));
+                self.is_blocked = true;
             }
         }
     }

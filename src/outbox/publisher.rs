@@ -160,7 +160,7 @@ impl Publisher {
             unmarked.mark().await?;
         }
         let events = self.db.collection(EVENTS);
-        let mut swept = sweep(&self.db, &events, &self.broker, lease, unmarked.ids(), stop).await?;
+        let mut swept = sweep(&events, &self.broker, lease, unmarked.ids(), stop).await?;
         unmarked.add(std::mem::take(&mut swept.unmarked));
         if swept.left_some {
             // The next sweep begins at once, and finds nothing twice.

@@ -6,19 +6,22 @@ use std::{collections::HashSet, io, sync::Arc, time::Duration};
 use bson::{Bson, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use mongodb::{Collection, error::Result as MongoResult};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    backlog::{Backlog, Turn},
+    backlog::{Turn, walk},
     broker::Broker,
     failure::Failure,
     lease::Lease,
     unmarked::{LARGEST_MARK, mark},
 };
-use crate::{db::Db, sabotage};
+use crate::sabotage;
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
 const KEYS_IN_FLIGHT: usize = 512;
+/// Turns that are read before there is room for them.
+const TURNS_AHEAD: usize = 128;
 const MARKS_IN_FLIGHT: usize = 4;
 /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
 const STALLED_AFTER: Duration = Duration::from_secs(15);
@@ -49,7 +52,6 @@ struct TurnResult {
 /// Publishes what is unsent, once for each key, but for `unmarked`, which was published before. On `stop` it
 /// finishes what is in flight, and no more.
 pub(super) async fn sweep(
-    db: &Db,
     events: &Collection<RawDocumentBuf>,
     broker: &Broker,
     lease: &Lease,
@@ -57,12 +59,13 @@ pub(super) async fn sweep(
     stop: &CancellationToken,
 ) -> MongoResult<Swept> {
     let mut swept = Swept::default();
-    let opening = Backlog::open(events.clone());
-    let mut backlog = db.bounded(STALLED_AFTER, opening).await?;
+    // A task, so that it reads ahead while the broker answers, and no future of the driver is dropped.
+    let (sender, mut backlog) = mpsc::channel(TURNS_AHEAD);
+    let mut walk = tokio::spawn(walk(events.clone(), sender));
+    let mut left_some = None;
     let mut turns = FuturesUnordered::new();
     let mut marks = FuturesUnordered::new();
     let mut reading = true;
-    let mut at_end = false;
     let broker = Arc::new(broker.clone());
     loop {
         reading &= !swept.broker_failed && !stop.is_cancelled() && lease.is_valid();
@@ -73,7 +76,7 @@ pub(super) async fn sweep(
             marks.push(tokio::spawn(mark(events.clone(), batch)));
         }
         if !reading && turns.is_empty() && marks.is_empty() {
-            swept.left_some |= backlog.left_some || !at_end;
+            swept.left_some |= left_some.unwrap_or(true);
             return Ok(swept);
         }
         tokio::select! {
@@ -100,12 +103,15 @@ pub(super) async fn sweep(
                 }
             }
             Some(marked) = marks.next() => marked.map_err(io::Error::other)??,
-            turn = backlog.next_turn(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn? {
+            turn = backlog.recv(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn {
                 Some(mut turn) => {
                     turn.events.retain(|event| !unmarked.contains(&event.id));
                     turns.push(publish(Arc::clone(&broker), lease.clone(), turn));
                 }
-                None => (reading, at_end) = (false, true),
+                None => {
+                    reading = false;
+                    left_some = Some((&mut walk).await.map_err(io::Error::other)??);
+                }
             },
             () = tokio::time::sleep(STALLED_AFTER) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
