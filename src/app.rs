@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinSet},
@@ -10,10 +10,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin,
     auth::Authenticator,
     config::{HttpConfig, MongoConfig, NatsConfig, Unusable},
     db::Db,
-    http::{self, Health},
+    http::{self, HEADER_READ_TIMEOUT, Health},
+    idempotency, metrics,
     outbox::{self, Broker, Publisher},
     state::AppState,
     tickets as domain,
@@ -65,11 +67,13 @@ impl Servers {
 }
 
 /// Runs until `stop`, then drains: the HTTP interface where there is one, and the publisher where there is a broker.
+/// `admin` is the listener of the metrics, where they are wanted.
 ///
 /// # Errors
 /// When a task ends before `stop`: the process must not go on without it.
 pub async fn run(
     http: Option<Http>,
+    admin: Option<TcpListener>,
     servers: Servers,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -83,14 +87,42 @@ pub async fn run(
         let health = Health {
             db: db.clone(),
             nats: broker.as_ref().map(|broker| broker.client().clone()),
+            stop: stop.clone(),
         };
         let state = AppState {
             db: db.clone(),
-            auth: Arc::new(Authenticator::new(&config)),
+            auth: Arc::new(Authenticator::new(&config)?),
             health,
         };
-        let server = serve(listener, routes(state), stop.clone());
-        tasks.spawn(async move { ("http", server.await) });
+        tracing::info!(address = %listener.local_addr()?, "listening");
+        let (routes, stop) = (routes(state, &config), stop.clone());
+        // Those who send requests here hear first, from /health/ready, that it is to end.
+        let closing = CancellationToken::new();
+        let close = closing.clone();
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            tokio::time::sleep(config.stop_delay).await;
+            close.cancel();
+        });
+        tasks.spawn(async move {
+            http::serve(listener, routes, HEADER_READ_TIMEOUT, closing).await;
+            ("http", Ok(()))
+        });
+    }
+    if let Some(listener) = admin {
+        let metrics = metrics::install()?;
+        let url = format!("http://{}/metrics", listener.local_addr()?);
+        tracing::info!(metrics = url, "for those who run the service");
+        let figures = admin::read_figures(db.clone(), metrics.clone());
+        let routes = admin::routes(metrics.clone());
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = figures => {}
+                () = http::serve(listener, routes, HEADER_READ_TIMEOUT, stop) => {}
+            }
+            ("admin", Ok(()))
+        });
     }
     let (prepared, stopped) = (db.clone(), stop.clone());
     tasks.spawn(async move {
@@ -112,26 +144,12 @@ pub async fn run(
     supervise(tasks, &db, stop).await
 }
 
-/// All routes of the service, inside the middleware.
-pub fn routes(state: AppState) -> Router {
-    let routes = Router::new()
-        .merge(domain::routes())
-        .merge(http::health_routes())
-        .with_state(state);
-    http::with_middleware(routes, http::REQUEST_TIMEOUT)
-}
-
-async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
-        .map_err(Into::into)
+/// All routes of the service, inside limits and middleware.
+pub fn routes(state: AppState, config: &HttpConfig) -> Router {
+    let limited = domain::routes().with_state(state.clone());
+    let routes = http::with_limits(limited, config, Arc::clone(&state.auth))
+        .merge(http::health_routes().with_state(state));
+    http::with_middleware(routes, &config.cors_origins, http::REQUEST_TIMEOUT)
 }
 
 /// Makes collections and indexes, and waits for the database as long as it takes.
@@ -141,6 +159,7 @@ async fn prepare(db: &Db, retention: Duration) {
         let all = async move {
             preparing.check_replica_set().await?;
             domain::prepare(&preparing).await?;
+            idempotency::prepare(&preparing).await?;
             outbox::prepare(&preparing, retention).await
         };
         match db.bounded(PREPARE_LIMIT, all).await {

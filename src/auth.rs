@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRef, FromRequestParts},
-    http::{header, request::Parts},
+    http::{HeaderValue, header, request::Parts},
 };
 use axum_extra::extract::CookieJar;
 use base64::{
@@ -16,7 +16,8 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{HttpConfig, JwtConfig},
+    config::{HttpConfig, JwtConfig, Unusable},
+    cross_site,
     error::Error,
 };
 
@@ -41,26 +42,36 @@ pub struct Authenticator {
     key: DecodingKey,
     validation: Validation,
     session_cookie: String,
+    /// Whose pages may write with a cookie, besides our own.
+    trusted_origins: Vec<HeaderValue>,
 }
 
 impl Authenticator {
-    pub fn new(config: &HttpConfig) -> Self {
+    /// # Errors
+    /// When there is no key, or none that can be used.
+    pub fn new(config: &HttpConfig) -> Result<Self, Unusable> {
         // The only algorithm: a token does not get to choose how it is checked.
-        let mut validation = Validation::new(Algorithm::HS256);
+        let (key, algorithm) = verification_key(&config.jwt)?;
+        let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
         validation.validate_aud = false;
         if !config.jwt_require_exp {
             validation.required_spec_claims.clear();
         }
-        Self {
-            key: DecodingKey::from_secret(config.jwt.jwt_key.expose_secret().as_bytes()),
+        Ok(Self {
+            key,
             validation,
             session_cookie: config.session_cookie.clone(),
-        }
+            trusted_origins: config.cors_origins.clone(),
+        })
     }
 
-    fn user(&self, parts: &Parts) -> Result<User, Error> {
+    /// Who is calling.
+    ///
+    /// # Errors
+    /// 401 where it is not known, 403 where a page of another site made a browser send its cookie.
+    pub fn user(&self, parts: &Parts) -> Result<User, Error> {
         const NO_TOKEN: &str =
             "a token is needed, as Authorization: Bearer <jwt> or in the session cookie";
         const BAD_TOKEN: &str = "the token is not valid, or not any more";
@@ -71,7 +82,16 @@ impl Authenticator {
         }
         let token = match parts.headers.get(header::AUTHORIZATION) {
             Some(value) => value.to_str().ok().and_then(bearer),
-            None => self.cookie(parts),
+            None => {
+                let token = self.cookie(parts);
+                if token.is_some() && cross_site::is_cross_site_write(parts, &self.trusted_origins)
+                {
+                    return Err(Error::Forbidden(
+                        "a page of another site may not write with the session cookie",
+                    ));
+                }
+                token
+            }
         };
         let token = token.ok_or(Error::Unauthorized(NO_TOKEN))?;
         let claims = decode::<Claims>(&token, &self.key, &self.validation)
@@ -113,21 +133,55 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Arc::<Authenticator>::from_ref(state).user(parts)
+        // The rate limit has asked already.
+        match parts.extensions.get::<User>() {
+            Some(user) => Ok(user.clone()),
+            None => Arc::<Authenticator>::from_ref(state).user(parts),
+        }
+    }
+}
+
+/// What tokens are checked with, and how.
+fn verification_key(config: &JwtConfig) -> Result<(DecodingKey, Algorithm), Unusable> {
+    let Some(path) = &config.jwt_public_key_file else {
+        return Ok((DecodingKey::from_secret(secret(config)?), Algorithm::HS256));
+    };
+    let unusable = |reason: String| Unusable {
+        variable: "JWT_PUBLIC_KEY_FILE",
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    // A key is of one kind: whichever reads it says which algorithm it is for.
+    let rsa = DecodingKey::from_rsa_pem(&pem).map(|key| (key, Algorithm::RS256));
+    let ec = || DecodingKey::from_ec_pem(&pem).map(|key| (key, Algorithm::ES256));
+    let ed = || DecodingKey::from_ed_pem(&pem).map(|key| (key, Algorithm::EdDSA));
+    rsa.or_else(|_| ec())
+        .or_else(|_| ed())
+        .map_err(|_| unusable("it wants a PEM with a public key: RSA, P-256 or Ed25519".to_owned()))
+}
+
+fn secret(config: &JwtConfig) -> Result<&[u8], Unusable> {
+    match config.jwt_key.expose_secret() {
+        "" => Err(Unusable {
+            variable: "JWT_KEY",
+            reason: "it is not set; it wants a secret of 32 bytes or more, for example from: openssl rand -hex 32"
+                .to_owned(),
+        }),
+        key => Ok(key.as_bytes()),
     }
 }
 
 /// Signs a token for `user` that is valid from `now` for `ttl`, all in seconds (of the Unix epoch).
 ///
 /// # Errors
-/// The signing library's.
+/// When there is no secret, and the signing library's.
 pub fn sign(
     config: &JwtConfig,
     user: &str,
     email: Option<&str>,
     now: u64,
     ttl: u64,
-) -> jsonwebtoken::errors::Result<String> {
+) -> anyhow::Result<String> {
     #[derive(Serialize)]
     struct Claims<'a> {
         sub: &'a str,
@@ -142,9 +196,6 @@ pub fn sign(
         iat: now,
         exp: now + ttl,
     };
-    encode(
-        &Header::default(),
-        &claims,
-        &EncodingKey::from_secret(config.jwt_key.expose_secret().as_bytes()),
-    )
+    let key = EncodingKey::from_secret(secret(config)?);
+    Ok(encode(&Header::default(), &claims, &key)?)
 }

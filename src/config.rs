@@ -2,13 +2,19 @@
 //! Every variable is also a flag, so `--help` is the reference; a value that is missing or bad is
 //! told in one line that names the variable and what it wants, and never shows what was given.
 
-use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
+mod parse;
 
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use axum::http::HeaderValue;
 use clap::{
     ArgAction, Args, ValueEnum,
     error::{ContextKind, ContextValue},
 };
 use secrecy::{ExposeSecret, SecretString};
+
+use parse::*;
+pub use parse::{duration, listen_addr};
 
 /// The package's name: the default database, the event source and, in capitals, the stream.
 pub const SERVICE: &str = env!("CARGO_PKG_NAME");
@@ -22,6 +28,8 @@ pub struct Config {
     pub mongo: MongoConfig,
     #[command(flatten)]
     pub nats: NatsConfig,
+    #[command(flatten)]
+    pub admin: AdminConfig,
 }
 
 /// Who may call, and where.
@@ -38,14 +46,38 @@ pub struct HttpConfig {
     /// Name of the cookie that may hold the token, as Express's cookie-session writes it.
     #[arg(long, env, value_name = "SESSION_COOKIE", default_value = "express:sess", value_parser = cookie_name)]
     pub session_cookie: String,
+    /// Requests a second of one user, or of one address where there is no user; twice as many at once. 0 for no limit.
+    #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = requests_per_second)]
+    pub rate_limit: u32,
+    /// Requests that are worked on at once; those above are answered 503 at once.
+    #[arg(long, env, value_name = "CONCURRENCY_LIMIT", default_value = "256", value_parser = concurrency)]
+    pub concurrency_limit: usize,
+    /// How long requests are still taken after a stop is asked for and /health/ready says so.
+    #[arg(long, env, value_name = "STOP_DELAY", default_value = "1s", value_parser = delay)]
+    pub stop_delay: Duration,
+    /// Origins whose pages may call, cookies included, separated by commas. None by default.
+    #[arg(long, env, value_name = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<HeaderValue>,
 }
 
-/// The secret that tokens are signed with.
+/// The listener for those who run the service.
+#[derive(Debug, Clone, Args)]
+pub struct AdminConfig {
+    /// Address and port of /metrics; keep it from the public.
+    #[arg(long, env, value_name = "ADMIN_ADDR", default_value = "127.0.0.1:9090", value_parser = listen_addr)]
+    pub admin_addr: SocketAddr,
+}
+
+/// What tokens are signed or checked with: one of the two is needed.
 #[derive(Debug, Clone, Args)]
 pub struct JwtConfig {
-    /// HS256 key of the tokens: 32 bytes or more, shared with whoever signs them. Required.
+    /// HS256 key of the tokens: 32 bytes or more, shared with whoever signs them. Required, but where there is
+    /// a `JWT_PUBLIC_KEY_FILE`.
     #[arg(long, env, value_name = "JWT_KEY", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
     pub jwt_key: SecretString,
+    /// PEM file of a public key that tokens are checked with instead: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`).
+    #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", value_parser = file)]
+    pub jwt_public_key_file: Option<PathBuf>,
 }
 
 /// The database.
@@ -77,6 +109,18 @@ pub struct NatsConfig {
     /// Put before every subject, with a dot between, so that environments can share one NATS.
     #[arg(long, env, value_name = "NATS_SUBJECT_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
     pub nats_subject_prefix: String,
+    /// Credentials file (JWT and seed), as `nsc` writes it.
+    #[arg(long, env, value_name = "NATS_CREDS_FILE", value_parser = file)]
+    pub nats_creds_file: Option<PathBuf>,
+    /// PEM file of the authorities that NATS's certificate is checked with, besides the system's. Turns TLS on.
+    #[arg(long, env, value_name = "NATS_TLS_CA_FILE", value_parser = file)]
+    pub nats_tls_ca_file: Option<PathBuf>,
+    /// PEM file of our certificate, where NATS asks for one; with `NATS_TLS_KEY_FILE`.
+    #[arg(long, env, value_name = "NATS_TLS_CERT_FILE", value_parser = file, requires = "nats_tls_key_file")]
+    pub nats_tls_cert_file: Option<PathBuf>,
+    /// PEM file of that certificate's private key.
+    #[arg(long, env, value_name = "NATS_TLS_KEY_FILE", value_parser = file, requires = "nats_tls_cert_file")]
+    pub nats_tls_key_file: Option<PathBuf>,
 }
 
 /// What is logged, and how.
@@ -94,6 +138,9 @@ pub struct LogConfig {
         ignore_case = true
     )]
     pub log_format: LogFormat,
+    /// Collector of traces (OTLP over HTTP, without /v1/traces). No traces by default.
+    #[arg(long, env, value_name = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = otlp_endpoint)]
+    pub otel_exporter_otlp_endpoint: Option<String>,
 }
 
 /// See [`LogConfig::log_format`].
@@ -148,126 +195,6 @@ pub fn bad_value(error: &clap::Error) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn parsed<T: FromStr>(value: &str, wants: &str, accepts: impl Fn(&T) -> bool) -> Result<T, String> {
-    value
-        .parse()
-        .ok()
-        .filter(|parsed| accepts(parsed))
-        .ok_or_else(|| wants.to_owned())
-}
-
-fn text(
-    value: &str,
-    wants: impl Display,
-    accepts: impl Fn(&str) -> bool,
-) -> Result<String, String> {
-    if accepts(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(wants.to_string())
-    }
-}
-
-/// An address and a port.
-pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
-    parsed(value, "an address and a port, such as 0.0.0.0:3000", |_| {
-        true
-    })
-}
-
-fn boolean(value: &str) -> Result<bool, String> {
-    parsed(value, "true or false", |_| true)
-}
-
-fn cookie_name(value: &str) -> Result<String, String> {
-    let separator = |c: char| " \t()<>@,;\\\"/[]?={}".contains(c);
-    text(
-        value,
-        "the name of a cookie, such as express:sess",
-        |name| {
-            !name.is_empty()
-                && !name.contains(|c: char| !c.is_ascii() || c.is_ascii_control() || separator(c))
-        },
-    )
-}
-
-fn jwt_key(value: &str) -> Result<SecretString, String> {
-    let wants = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
-    text(value, wants, |key| key.len() >= 32).map(SecretString::from)
-}
-
-fn mongo_uri(value: &str) -> Result<SecretString, String> {
-    let wants = "a connection string such as mongodb://127.0.0.1:27017/name?replicaSet=rs0";
-    text(value, wants, |uri| {
-        mongodb::options::ConnectionString::parse(uri).is_ok()
-    })
-    .map(SecretString::from)
-}
-
-fn nats_url(value: &str) -> Result<SecretString, String> {
-    let wants = "addresses such as nats://127.0.0.1:4222, separated by commas";
-    let valid = |url: &str| !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok();
-    text(value, wants, |urls| urls.split(',').all(valid)).map(SecretString::from)
-}
-
-fn stream_name(value: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    text(value, "a name of letters, digits, - and _", |name| {
-        !name.is_empty() && name.chars().all(allowed)
-    })
-}
-
-fn replicas(value: &str) -> Result<usize, String> {
-    parsed(value, "1, 3 or 5", |replicas| matches!(replicas, 1 | 3 | 5))
-}
-
-fn subject_prefix(value: &str) -> Result<String, String> {
-    let token = |token: &str| {
-        !token.is_empty()
-            && token
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-    };
-    text(
-        value,
-        "nothing, or words of letters, digits, - and _ with dots between them",
-        |prefix| prefix.is_empty() || prefix.split('.').all(token),
-    )
-}
-
-fn log_filter(value: &str) -> Result<String, String> {
-    text(
-        value,
-        "a level (error, warn, info, debug, trace) or directives such as info,service=debug",
-        |filter| tracing_subscriber::EnvFilter::try_new(filter).is_ok(),
-    )
-}
-
-/// A duration such as `90s`, `10m` or `7d`.
-pub fn duration(value: &str) -> Result<Duration, String> {
-    humantime::parse_duration(value)
-        .ok()
-        .filter(|d| !d.is_zero())
-        .ok_or_else(|| "a time such as 5s, 10m or 7d".to_owned())
-}
-
-fn retention(value: &str) -> Result<Duration, String> {
-    // What a TTL index takes: whole seconds in 31 bits.
-    let fits = |d: &Duration| (1..=i32::MAX as u64).contains(&d.as_secs());
-    duration(value)
-        .ok()
-        .filter(fits)
-        .ok_or_else(|| "a time between 1s and 68y, such as 7d".to_owned())
-}
-
-fn duplicate_window(value: &str) -> Result<Duration, String> {
-    let fits = |d: &Duration| *d >= Duration::from_millis(100);
-    duration(value)
-        .ok()
-        .filter(fits)
-        .ok_or_else(|| "a time of 100ms or more, such as 2m".to_owned())
 }
 
 impl MongoConfig {

@@ -1,5 +1,7 @@
 //! The connection to MongoDB, and the one way to write: a transaction that no vanished client can cut short.
 
+mod measure;
+
 use std::{
     future::Future,
     io,
@@ -12,6 +14,7 @@ use std::{
 
 use bson::doc;
 use futures_util::future::BoxFuture;
+use metrics::counter;
 use mongodb::{
     Client, ClientSession, Collection, Database, IndexModel,
     error::{
@@ -25,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     config::{MongoConfig, SERVICE},
     error::Error,
+    metrics::TRANSACTION_RETRIES,
 };
 
 /// How long an operation looks for a primary before it gives up: a service answers 503 rather than waits.
@@ -35,6 +39,11 @@ const MAX_POOL_SIZE: u32 = 64;
 /// No attempt of a transaction starts later than this after the first, so that hardly a request
 /// that was answered 503 at the request's time-out is saved afterwards.
 const ATTEMPTS_END_AFTER: Duration = Duration::from_secs(8);
+
+/// A custom error of the driver's with which a transaction refuses after it has written: nothing is committed, and
+/// the client is told 409 and why.
+#[derive(Debug)]
+pub struct Refused(pub &'static str);
 
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
@@ -60,6 +69,7 @@ impl Db {
         options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
         options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
         options.max_connecting.get_or_insert(8);
+        options.cmap_event_handler = Some(measure::pool());
         // Transactions take these from the client, not from the collection.
         options.write_concern = Some(WriteConcern::majority());
         options.read_concern = Some(ReadConcern::majority());
@@ -177,15 +187,22 @@ impl Db {
         }
         let client = self.client.clone();
         let attempts_end = Instant::now() + ATTEMPTS_END_AFTER;
+        let began = Instant::now();
         let task = self.tasks.spawn(async move {
             let mut session = client.start_session().await?;
+            let mut is_first = true;
             let attempt = async move |session: &mut ClientSession| {
+                if !std::mem::take(&mut is_first) {
+                    counter!(TRANSACTION_RETRIES).increment(1);
+                }
                 if Instant::now() >= attempts_end {
                     return Err(io::Error::from(io::ErrorKind::TimedOut).into());
                 }
                 run(session).await
             };
-            session.start_transaction().and_run2(attempt).await
+            let result = session.start_transaction().and_run2(attempt).await;
+            measure::transaction(began, &result);
+            result
         });
         match task.await {
             Ok(result) => result.map_err(Error::from),
@@ -202,7 +219,9 @@ impl Db {
 
 impl From<MongoError> for Error {
     fn from(error: MongoError) -> Self {
-        if is_unavailable(&error) {
+        if let Some(Refused(reason)) = error.get_custom() {
+            Self::Conflict(reason)
+        } else if is_unavailable(&error) {
             Self::Unavailable(error.into())
         } else {
             Self::Internal(error.into())

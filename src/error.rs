@@ -37,6 +37,12 @@ pub enum Error {
     /// 415.
     #[error("the body must be sent as Content-Type: application/json")]
     UnsupportedMediaType,
+    /// 422: the key of another request.
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    /// 429.
+    #[error("too many requests; Retry-After says when the next is taken")]
+    TooManyRequests,
     /// 503: the database could not answer in time. Whether the write happened may be unknown.
     #[error("the database could not answer in time; whether a write was saved is not known")]
     Unavailable(#[source] anyhow::Error),
@@ -82,6 +88,8 @@ impl Error {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

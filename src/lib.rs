@@ -5,12 +5,16 @@
 //! transaction, [`outbox`] records events and publishes them; [`http`], [`auth`] and [`error`] are what
 //! every route shares. A sibling service replaces `tickets` and keeps the rest.
 
+mod admin;
 pub mod app;
 pub mod auth;
 pub mod config;
+mod cross_site;
 pub mod db;
 pub mod error;
 pub mod http;
+pub mod idempotency;
+pub mod metrics;
 pub mod outbox;
 mod sabotage;
 pub mod state;

@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand};
 use service::{
     app::{self, Servers},
     auth,
-    config::{self, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig, Unusable},
-    telemetry,
+    config::{self, AdminConfig, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig, Unusable},
+    metrics, telemetry,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -71,6 +71,8 @@ struct Publish {
     mongo: MongoConfig,
     #[command(flatten)]
     nats: NatsConfig,
+    #[command(flatten)]
+    admin: AdminConfig,
     #[command(flatten)]
     log: LogConfig,
 }
@@ -135,18 +137,26 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             log,
         }) => {
             telemetry::init(&log);
+            metrics::install()?;
             let nats = (!no_publisher).then_some(&config.nats);
             let servers = Servers::new(&config.mongo, nats).await?;
             let address = config.http.listen_addr;
-            let listener = TcpListener::bind(address).await.with_context(|| {
-                format!("cannot listen on {address}; LISTEN_ADDR chooses another address")
-            })?;
-            app::run(Some((listener, config.http)), servers, stop_on_signal()?).await
+            let listener = listen(address, "LISTEN_ADDR").await?;
+            let admin = listen(config.admin.admin_addr, "ADMIN_ADDR").await?;
+            let http = Some((listener, config.http));
+            app::run(http, Some(admin), servers, stop_on_signal()?).await
         }
-        Command::Publish(Publish { mongo, nats, log }) => {
+        Command::Publish(Publish {
+            mongo,
+            nats,
+            admin,
+            log,
+        }) => {
             telemetry::init(&log);
+            metrics::install()?;
             let servers = Servers::new(&mongo, Some(&nats)).await?;
-            app::run(None, servers, stop_on_signal()?).await
+            let admin = listen(admin.admin_addr, "ADMIN_ADDR").await?;
+            app::run(None, Some(admin), servers, stop_on_signal()?).await
         }
         Command::Outbox(command) => outbox_command::execute(command).await,
         Command::Token(Token {
@@ -170,6 +180,12 @@ async fn execute(command: Command) -> anyhow::Result<()> {
                 .context("no answer in 3 s")?
         }
     }
+}
+
+async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; {variable} chooses another address"))
 }
 
 /// Cancelled by Ctrl-C or SIGTERM.

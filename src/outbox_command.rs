@@ -58,7 +58,7 @@ pub(crate) enum OutboxCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        nats: NatsConfig,
+        nats: Box<NatsConfig>,
         #[command(flatten)]
         show: Show,
     },

@@ -147,6 +147,8 @@ impl World {
                 ("NATS_DUPLICATE_WINDOW", DUPLICATE_WINDOW),
                 ("JWT_KEY", &jwt_key),
                 ("LISTEN_ADDR", &address),
+                ("ADMIN_ADDR", "127.0.0.1:0"),
+                ("RATE_LIMIT", "0"),
                 ("RUST_LOG", "info,async_nats=warn"),
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

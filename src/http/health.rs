@@ -11,6 +11,7 @@ use axum::{
     routing::get,
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::{db::Db, error::problem_with_message};
 
@@ -22,6 +23,8 @@ pub struct Health {
     pub db: Db,
     /// `None` where this process does not publish.
     pub nats: Option<async_nats::Client>,
+    /// Cancelled when a stop was asked for.
+    pub stop: CancellationToken,
 }
 
 /// `/health/live` and `/health/ready`.
@@ -39,6 +42,9 @@ where
 }
 
 async fn ready(State(health): State<Health>) -> Response {
+    if health.stop.is_cancelled() {
+        return problem_with_message(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping");
+    }
     let mongodb = health.db.is_prepared() && health.db.ping(PING_TIMEOUT).await.is_ok();
     let nats = health
         .nats

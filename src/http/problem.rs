@@ -11,6 +11,7 @@ use axum::{
     response::IntoResponse,
 };
 
+use super::limits::Shed;
 use crate::error::{Cause, Error, PROBLEM_JSON, problem_with_message};
 
 /// Makes every error response problem+json, keeping the headers that say more (`Allow`), and logs its cause.
@@ -20,7 +21,7 @@ pub(super) async fn unify(request: Request, next: Next) -> axum::response::Respo
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    if status.is_server_error() {
+    if status.is_server_error() && response.extensions().get::<Shed>().is_none() {
         let cause = response.extensions().get();
         let cause = cause.map(|Cause(cause)| format!("{cause:#}"));
         tracing::error!(

@@ -15,6 +15,7 @@ use async_nats::{
         stream::{Config as StreamConfig, LastRawMessageErrorKind, Stream},
     },
 };
+use metrics::gauge;
 use tokio::sync::watch;
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
 };
 use crate::{
     config::{NatsConfig, SERVICE},
+    metrics::NATS_CONNECTED,
     sabotage,
 };
 
@@ -72,6 +74,8 @@ impl Broker {
             };
             servers.push(without_credentials(&url).parse::<ServerAddr>()?);
         }
+        options = with_tls(options, config).await?;
+        gauge!(NATS_CONNECTED).set(0.0);
         let is_told = AtomicBool::new(false);
         let client = options
             .name(SERVICE)
@@ -86,10 +90,12 @@ impl Broker {
                     async_nats::Event::Connected => {
                         tracing::info!("connected to NATS");
                         is_told.store(false, Ordering::Relaxed);
+                        gauge!(NATS_CONNECTED).set(1.0);
                         is_connected.send_replace(true);
                     }
                     async_nats::Event::Disconnected | async_nats::Event::Closed => {
                         tracing::warn!("not connected to NATS; events wait");
+                        gauge!(NATS_CONNECTED).set(0.0);
                         is_connected.send_replace(false);
                     }
                     // One attempt after the other fails: the first tells why.
@@ -297,6 +303,25 @@ impl Broker {
             }
         }
     }
+}
+
+async fn with_tls(options: ConnectOptions, config: &NatsConfig) -> anyhow::Result<ConnectOptions> {
+    let mut options = options;
+    if let Some(credentials) = &config.nats_creds_file {
+        options = options.credentials_file(credentials).await?;
+    }
+    if let Some(authorities) = &config.nats_tls_ca_file {
+        options = options
+            .add_root_certificates(authorities.clone())
+            .require_tls(true);
+    }
+    if let (Some(certificate), Some(key)) = (&config.nats_tls_cert_file, &config.nats_tls_key_file)
+    {
+        options = options
+            .add_client_certificate(certificate.clone(), key.clone())
+            .require_tls(true);
+    }
+    Ok(options)
 }
 
 /// The client logs addresses as they are.

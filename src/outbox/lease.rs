@@ -7,10 +7,11 @@ use std::{
 };
 
 use bson::{Document, doc, oid::ObjectId};
+use metrics::counter;
 use mongodb::{error::Result as MongoResult, options::ReturnDocument};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::db::Db;
+use crate::{db::Db, metrics::LEASE_CHANGES};
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
@@ -44,6 +45,7 @@ impl Lease {
             match take(db, holder).await {
                 Ok(Some(fence)) => {
                     tracing::info!(lease.fence = fence, "this instance publishes");
+                    counter!(LEASE_CHANGES).increment(1);
                     let valid_until = Arc::new(Mutex::new(asked + TERM - MARGIN));
                     let lease = Self {
                         db: db.clone(),

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::db::Db;
 
+/// Most events that [`sampled_status`] reads.
+const SAMPLE: i64 = 100_000;
+
 /// How the outbox stands.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -19,6 +22,8 @@ pub struct Status {
     /// Events that are not published yet, those that are parked among them.
     pub unsent: i64,
     pub oldest_unsent_seconds: Option<f64>,
+    /// Parked ones apart.
+    pub oldest_waiting_seconds: Option<f64>,
     pub parked: i64,
     /// Which instance publishes at this moment.
     pub publisher: Option<PublishingInstance>,
@@ -65,14 +70,35 @@ pub enum Retry {
 /// # Errors
 /// The driver's.
 pub async fn status(db: &Db) -> MongoResult<Status> {
+    read_status(db, None).await
+}
+
+/// The same of at most [`SAMPLE`] unsent events, those of the oldest keys: it costs the same however long an outage lasts.
+///
+/// # Errors
+/// The driver's.
+pub async fn sampled_status(db: &Db) -> MongoResult<Status> {
+    read_status(db, Some(SAMPLE)).await
+}
+
+async fn read_status(db: &Db, limit: Option<i64>) -> MongoResult<Status> {
+    let waiting = doc! { "$not": [{ "$ifNull": ["$parked", false] }] };
+    let age = doc! { "$subtract": ["$$NOW", "$createdAt"] };
     let counted = doc! { "$group": {
         "_id": null,
         "unsent": { "$sum": 1_i64 },
         "parked": { "$sum": { "$cond": [{ "$ifNull": ["$parked", false] }, 1_i64, 0_i64] } },
-        "oldestMs": { "$max": { "$subtract": ["$$NOW", "$createdAt"] } },
+        "oldestMs": { "$max": age.clone() },
+        "oldestWaitingMs": { "$max": { "$cond": [waiting, age, null] } },
     } };
+    let mut pipeline = vec![doc! { "$match": { "sent": "NO" } }];
+    if let Some(limit) = limit {
+        pipeline.push(doc! { "$sort": { "key": 1, "version": 1, "_id": 1 } });
+        pipeline.push(doc! { "$limit": limit });
+    }
+    pipeline.push(counted);
     let groups: Vec<Document> = events(db)
-        .aggregate([doc! { "$match": { "sent": "NO" } }, counted])
+        .aggregate(pipeline)
         .hint(unsent())
         .await?
         .try_collect()
@@ -82,6 +108,7 @@ pub async fn status(db: &Db) -> MongoResult<Status> {
     Ok(Status {
         unsent: count("unsent").unwrap_or_default(),
         oldest_unsent_seconds: count("oldestMs").map(|ms| ms as f64 / 1000.0),
+        oldest_waiting_seconds: count("oldestWaitingMs").map(|ms| ms as f64 / 1000.0),
         parked: count("parked").unwrap_or_default(),
         publisher: publisher.map(|(instance, fence)| PublishingInstance { instance, fence }),
     })

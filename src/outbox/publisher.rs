@@ -5,6 +5,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use metrics::{gauge, histogram};
 use mongodb::error::Result as MongoResult;
 use tokio::{
     sync::Notify,
@@ -20,7 +21,10 @@ use super::{
     sweep::{Swept, sweep},
     unmarked::Unmarked,
 };
-use crate::db::Db;
+use crate::{
+    db::Db,
+    metrics::{IS_PUBLISHER, SWEEP_SIZE},
+};
 
 /// Finds what no bell rang for.
 const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
@@ -43,6 +47,7 @@ impl Publisher {
     /// # Errors
     /// When a task of its own panicked.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        gauge!(IS_PUBLISHER).set(0.0);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -54,6 +59,7 @@ impl Publisher {
             let bell = Arc::new(Notify::new());
             let ring = doorbell::ring(self.db.clone(), Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
+            gauge!(IS_PUBLISHER).set(1.0);
             tokio::select! {
                 () = self.publish_while_held(&lease, &bell, &stop) => {}
                 ended = &mut watcher => ended.context("the task that watches the events")?,
@@ -61,6 +67,7 @@ impl Publisher {
                     return Err(panicked).context("the task that renews the lease");
                 }
             }
+            gauge!(IS_PUBLISHER).set(0.0);
             lease.release(renewal).await;
         }
     }
@@ -138,6 +145,9 @@ impl Publisher {
             }
         };
         tracing::debug!(events.published = swept.published, "swept");
+        if swept.published > 0 {
+            histogram!(SWEEP_SIZE).record(swept.published as f64);
+        }
         *stream_is_there = !swept.broker_failed;
         if swept.broker_failed || !lease.is_valid() {
             Outcome::Failed

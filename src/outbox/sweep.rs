@@ -3,8 +3,9 @@
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
-use bson::{Bson, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{Bson, DateTime, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use metrics::{counter, histogram};
 use mongodb::{Collection, error::Result as MongoResult};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,11 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backlog::{Turn, walk},
     broker::Broker,
+    event::Event,
     failure::Failure,
     lease::Lease,
     unmarked::{LARGEST_MARK, mark},
 };
-use crate::sabotage;
+use crate::{
+    metrics::{COMMIT_TO_ACK, PUBLISH_FAILURES, PUBLISHED},
+    sabotage,
+};
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
 const KEYS_IN_FLIGHT: usize = 512;
@@ -132,13 +137,23 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
             return result;
         }
         match broker.publish(event).await {
-            Ok(()) => result.acked.push(event.id),
+            Ok(()) => {
+                counter!(PUBLISHED).increment(1);
+                histogram!(COMMIT_TO_ACK).record(age(event));
+                result.acked.push(event.id);
+            }
             Err(_) if sabotage::is("mark-before-ack") => result.acked.push(event.id),
             Err(Failure::Never(reason)) => {
+                counter!(PUBLISH_FAILURES, "reason" => "parked").increment(1);
                 result.parked = Some((Bson::ObjectId(event.id), reason));
                 return result;
             }
             Err(failure) => {
+                let reason = match failure {
+                    Failure::Broker(_) => "broker",
+                    _ => "event",
+                };
+                counter!(PUBLISH_FAILURES, "reason" => reason).increment(1);
                 result.failure = Some(failure);
                 return result;
             }
@@ -146,6 +161,12 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
     }
     result.parked = turn.unreadable;
     result
+}
+
+/// Seconds since the event was made, a few milliseconds before its commit.
+fn age(event: &Event) -> f64 {
+    let ms = DateTime::now().timestamp_millis() - event.created_at.timestamp_millis();
+    ms.max(0) as f64 / 1000.0
 }
 
 /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.

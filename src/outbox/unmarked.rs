@@ -7,10 +7,11 @@ use std::{
 };
 
 use bson::{RawDocumentBuf, doc, oid::ObjectId};
+use metrics::histogram;
 use mongodb::{Collection, error::Result as MongoResult};
 
 use super::event::EVENTS;
-use crate::db::Db;
+use crate::{db::Db, metrics::MARK_SIZE};
 
 /// A mark costs a majority write, however many events it is of.
 pub(super) const LARGEST_MARK: usize = 1_000;
@@ -86,6 +87,7 @@ pub(super) async fn mark(
     events: Collection<RawDocumentBuf>,
     ids: Vec<ObjectId>,
 ) -> MongoResult<()> {
+    histogram!(MARK_SIZE).record(ids.len() as f64);
     let update = doc! {
         "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
         "$unset": { "replay": "", "attempts": "" },

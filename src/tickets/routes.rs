@@ -26,6 +26,7 @@ use crate::{
     db::Db,
     error::Error,
     http::{TraceParent, Valid, invalid_query},
+    idempotency::{Answer, IdempotencyKey, Outcome},
     state::AppState,
 };
 
@@ -39,18 +40,17 @@ async fn create_ticket(
     State(db): State<Db>,
     user: User,
     TraceParent(traceparent): TraceParent,
-    Valid(new): Valid<NewTicket>,
+    key: IdempotencyKey,
+    Valid(new, text): Valid<NewTicket>,
 ) -> Result<Response, Error> {
-    let ticket = store::create(&db, new, user.id, traceparent).await?;
-    tracing::info!(ticket.id = %ticket.id, "ticket created");
-    let location = format!("/api/tickets/{}", ticket.id);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        TypedHeader(etag(&ticket)),
-        Json(ticket.view()),
-    )
-        .into_response())
+    let attempt = key.attempt(&user, text.get());
+    match store::create(&db, new, user.id, traceparent, attempt).await? {
+        Outcome::Done(ticket) => {
+            tracing::info!(ticket.id = %ticket.id, "ticket created");
+            Ok(created(&ticket).into_response())
+        }
+        Outcome::Repeated(answer) => Ok(answer.replayed()),
+    }
 }
 
 async fn list_tickets(
@@ -92,21 +92,45 @@ async fn update_ticket(
     id: Result<Path<String>, PathRejection>,
     TraceParent(traceparent): TraceParent,
     headers: HeaderMap,
-    Valid(new): Valid<NewTicket>,
+    key: IdempotencyKey,
+    Valid(new, text): Valid<NewTicket>,
 ) -> Result<Response, Error> {
     // After the body: an invalid body is 400 on any id.
     let id = ticket_id(id)?;
     let if_match = precondition::<IfMatch>(&headers)?;
+    let attempt = key.attempt(&user, text.get());
     let update = store::Update {
         id,
         new,
         user_id: user.id,
         if_match,
         traceparent,
+        attempt,
     };
-    let ticket = store::update(&db, update).await?;
-    tracing::info!(ticket.id = %ticket.id, ticket.version = ticket.version, "ticket updated");
-    Ok((TypedHeader(etag(&ticket)), Json(ticket.view())).into_response())
+    match store::update(&db, update).await? {
+        Outcome::Done(ticket) => {
+            tracing::info!(ticket.id = %ticket.id, ticket.version = ticket.version, "ticket updated");
+            Ok(updated(&ticket).into_response())
+        }
+        Outcome::Repeated(answer) => Ok(answer.replayed()),
+    }
+}
+
+pub(super) fn created(ticket: &Ticket) -> Answer {
+    Answer {
+        status: 201,
+        location: Some(format!("/api/tickets/{}", ticket.id)),
+        ..updated(ticket)
+    }
+}
+
+pub(super) fn updated(ticket: &Ticket) -> Answer {
+    Answer {
+        status: 200,
+        location: None,
+        etag: format!("\"{}\"", ticket.version),
+        body: serde_json::to_string(&ticket.view()).expect("texts and numbers are JSON"),
+    }
 }
 
 /// An id that can't be one is the id of nothing.

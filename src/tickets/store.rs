@@ -11,9 +11,14 @@ use super::{
     events,
     model::{NewTicket, Ticket},
     pages::{Cursor, Page},
-    routes::etag,
+    routes::{created, etag, updated},
 };
-use crate::{db::Db, error::Error, outbox};
+use crate::{
+    db::Db,
+    error::Error,
+    idempotency::{self, Attempt, Outcome},
+    outbox,
+};
 
 const TICKETS: &str = "tickets";
 /// Less than a request may take.
@@ -35,7 +40,8 @@ pub(super) async fn create(
     new: NewTicket,
     user_id: String,
     traceparent: Option<String>,
-) -> Result<Ticket, Error> {
+    attempt: Option<Attempt>,
+) -> Result<Outcome<Ticket>, Error> {
     let (title, price) = new.into_parts().ok_or_else(unvalidated)?;
     let now = DateTime::now();
     let ticket = Ticket {
@@ -51,8 +57,7 @@ pub(super) async fn create(
     let event = events::saved(&ticket, ObjectId::new(), traceparent)
         .map_err(|error| Error::Internal(error.into()))?;
     let (tickets, events) = (db.collection::<Ticket>(TICKETS), outbox::events(db));
-    let saved = ticket.clone();
-    db.transaction(move |session| {
+    idempotency::transaction(db, attempt, created, move |session| {
         let (tickets, events, ticket, event) = (
             tickets.clone(),
             events.clone(),
@@ -61,12 +66,12 @@ pub(super) async fn create(
         );
         async move {
             tickets.insert_one(&ticket).session(&mut *session).await?;
-            outbox::record(&events, session, &event).await
+            outbox::record(&events, session, &event).await?;
+            Ok(Ok(ticket))
         }
         .boxed()
     })
-    .await?;
-    Ok(saved)
+    .await
 }
 
 /// What an update wants, and of which ticket.
@@ -77,14 +82,15 @@ pub(super) struct Update {
     pub(super) user_id: String,
     pub(super) if_match: Option<IfMatch>,
     pub(super) traceparent: Option<String>,
+    pub(super) attempt: Option<Attempt>,
 }
 
 /// Reads, checks and writes in one transaction, so that of two updates at once the second sees the first.
-pub(super) async fn update(db: &Db, update: Update) -> Result<Ticket, Error> {
+pub(super) async fn update(db: &Db, mut update: Update) -> Result<Outcome<Ticket>, Error> {
     let (tickets, events) = (db.collection::<Ticket>(TICKETS), outbox::events(db));
     let now = DateTime::now();
     let event_id = ObjectId::new();
-    db.transaction(move |session| {
+    idempotency::transaction(db, update.attempt.take(), updated, move |session| {
         let (tickets, events, update) = (tickets.clone(), events.clone(), update.clone());
         async move {
             let Some(current) = tickets.find_one(doc! { "_id": update.id }).session(&mut *session).await? else {
@@ -104,7 +110,7 @@ pub(super) async fn update(db: &Db, update: Update) -> Result<Ticket, Error> {
         }
         .boxed()
     })
-    .await?
+    .await
 }
 
 /// The ticket after the update; `None` where nothing changes: a version that says nothing new would make

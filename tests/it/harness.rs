@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -43,6 +44,14 @@ pub(crate) struct Place {
     /// Of the stream, when it is created.
     pub(crate) duplicate_window: Duration,
     pub(crate) event_retention: Duration,
+    pub(crate) nats_files: NatsFiles,
+}
+
+/// What NATS is to be trusted by, and who we are there.
+#[derive(Clone, Default)]
+pub(crate) struct NatsFiles {
+    pub(crate) creds: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl Place {
@@ -60,6 +69,7 @@ impl Place {
             nats_url: nats_url.to_owned(),
             duplicate_window: Duration::from_secs(120),
             event_retention: Duration::from_secs(3600),
+            nats_files: NatsFiles::default(),
         }
     }
 
@@ -131,6 +141,10 @@ impl Place {
             nats_replicas: 1,
             nats_duplicate_window: self.duplicate_window,
             nats_subject_prefix: self.name.clone(),
+            nats_creds_file: self.nats_files.creds.clone(),
+            nats_tls_ca_file: self.nats_files.ca.clone(),
+            nats_tls_cert_file: None,
+            nats_tls_key_file: None,
         }
     }
 }
@@ -160,23 +174,29 @@ impl TestApp {
 
     /// Starts it, and waits for nothing.
     pub(crate) async fn begin_at(place: Place) -> Self {
-        Self::begin_with(place, true).await
+        Self::begin_with(place, |_| {}).await
     }
 
-    pub(crate) async fn begin_with(place: Place, require_exp: bool) -> Self {
+    /// Starts it with another HTTP configuration, and waits for nothing.
+    pub(crate) async fn begin_with(place: Place, adjust: impl FnOnce(&mut HttpConfig)) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen_addr = listener.local_addr().unwrap();
-        let http = HttpConfig {
+        let mut http = HttpConfig {
             listen_addr,
             jwt: jwt(JWT_KEY),
-            jwt_require_exp: require_exp,
+            jwt_require_exp: true,
             session_cookie: "express:sess".to_owned(),
+            rate_limit: 0,
+            concurrency_limit: 256,
+            stop_delay: Duration::ZERO,
+            cors_origins: Vec::new(),
         };
+        adjust(&mut http);
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let stopped = stop.clone();
         let servers = Servers::new(&mongo, Some(&nats)).await.unwrap();
-        let running = tokio::spawn(app::run(Some((listener, http)), servers, stopped));
+        let running = tokio::spawn(app::run(Some((listener, http)), None, servers, stopped));
         Self {
             place,
             address: format!("http://{listen_addr}"),
@@ -237,6 +257,7 @@ impl TestApp {
 pub(crate) fn jwt(key: &str) -> JwtConfig {
     JwtConfig {
         jwt_key: SecretString::from(key),
+        jwt_public_key_file: None,
     }
 }
 

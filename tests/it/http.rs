@@ -99,7 +99,11 @@ async fn a_panic_is_a_500_that_says_nothing_and_a_slow_handler_a_503() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        axum::serve(listener, with_middleware(routes, Duration::from_millis(50))).await
+        axum::serve(
+            listener,
+            with_middleware(routes, &[], Duration::from_millis(50)),
+        )
+        .await
     });
 
     let problem = assert_problem(
@@ -259,7 +263,7 @@ async fn a_token_comes_by_header_or_by_cookie_and_names_its_user_by_sub_or_id() 
 
 #[tokio::test]
 async fn a_token_without_exp_is_taken_where_that_is_configured() {
-    let app = TestApp::begin_with(Place::new(), false).await;
+    let app = TestApp::begin_with(Place::new(), |http| http.jwt_require_exp = false).await;
     let token = signed(Algorithm::HS256, JWT_KEY, json!({ "sub": "alice" }));
     let request = app
         .request(Method::POST, "/api/tickets")

@@ -28,6 +28,8 @@ pub(crate) fn command(place: &Place) -> Command {
         .env("JWT_KEY", JWT_KEY);
     command
         .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("ADMIN_ADDR", "127.0.0.1:0")
+        .env("RATE_LIMIT", "0")
         .env("RUST_LOG", "info")
         .env("LOG_FORMAT", "text");
     command

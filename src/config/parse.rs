@@ -1,0 +1,185 @@
+//! What each variable wants: a parser says it in words that go behind the variable's name.
+
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use axum::http::{HeaderValue, Uri};
+use secrecy::SecretString;
+
+fn parsed<T: FromStr>(value: &str, wants: &str, accepts: impl Fn(&T) -> bool) -> Result<T, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|parsed| accepts(parsed))
+        .ok_or_else(|| wants.to_owned())
+}
+
+fn text(
+    value: &str,
+    wants: impl Display,
+    accepts: impl Fn(&str) -> bool,
+) -> Result<String, String> {
+    if accepts(value) {
+        Ok(value.to_owned())
+    } else {
+        Err(wants.to_string())
+    }
+}
+
+/// An address and a port.
+pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
+    parsed(value, "an address and a port, such as 0.0.0.0:3000", |_| {
+        true
+    })
+}
+
+pub(super) fn boolean(value: &str) -> Result<bool, String> {
+    parsed(value, "true or false", |_| true)
+}
+
+pub(super) fn cookie_name(value: &str) -> Result<String, String> {
+    let separator = |c: char| " \t()<>@,;\\\"/[]?={}".contains(c);
+    text(
+        value,
+        "the name of a cookie, such as express:sess",
+        |name| {
+            !name.is_empty()
+                && !name.contains(|c: char| !c.is_ascii() || c.is_ascii_control() || separator(c))
+        },
+    )
+}
+
+pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
+    let wants = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
+    text(value, wants, |key| key.is_empty() || key.len() >= 32).map(SecretString::from)
+}
+
+pub(super) fn mongo_uri(value: &str) -> Result<SecretString, String> {
+    let wants = "a connection string such as mongodb://127.0.0.1:27017/name?replicaSet=rs0";
+    text(value, wants, |uri| {
+        mongodb::options::ConnectionString::parse(uri).is_ok()
+    })
+    .map(SecretString::from)
+}
+
+pub(super) fn nats_url(value: &str) -> Result<SecretString, String> {
+    let wants = "addresses such as nats://127.0.0.1:4222, separated by commas";
+    let valid = |url: &str| !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok();
+    text(value, wants, |urls| urls.split(',').all(valid)).map(SecretString::from)
+}
+
+pub(super) fn stream_name(value: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    text(value, "a name of letters, digits, - and _", |name| {
+        !name.is_empty() && name.chars().all(allowed)
+    })
+}
+
+pub(super) fn replicas(value: &str) -> Result<usize, String> {
+    parsed(value, "1, 3 or 5", |replicas| matches!(replicas, 1 | 3 | 5))
+}
+
+pub(super) fn subject_prefix(value: &str) -> Result<String, String> {
+    let token = |token: &str| {
+        !token.is_empty()
+            && token
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    };
+    text(
+        value,
+        "nothing, or words of letters, digits, - and _ with dots between them",
+        |prefix| prefix.is_empty() || prefix.split('.').all(token),
+    )
+}
+
+pub(super) fn log_filter(value: &str) -> Result<String, String> {
+    text(
+        value,
+        "a level (error, warn, info, debug, trace) or directives such as info,service=debug",
+        |filter| tracing_subscriber::EnvFilter::try_new(filter).is_ok(),
+    )
+}
+
+/// A duration such as `90s`, `10m` or `7d`.
+pub fn duration(value: &str) -> Result<Duration, String> {
+    humantime::parse_duration(value)
+        .ok()
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| "a time such as 5s, 10m or 7d".to_owned())
+}
+
+pub(super) fn delay(value: &str) -> Result<Duration, String> {
+    let fits = |d: &Duration| *d <= Duration::from_secs(9);
+    humantime::parse_duration(value)
+        .ok()
+        .filter(fits)
+        .ok_or_else(|| "a time of at most 9s, such as 1s; 0s for none".to_owned())
+}
+
+pub(super) fn retention(value: &str) -> Result<Duration, String> {
+    // What a TTL index takes: whole seconds in 31 bits.
+    let fits = |d: &Duration| (1..=i32::MAX as u64).contains(&d.as_secs());
+    duration(value)
+        .ok()
+        .filter(fits)
+        .ok_or_else(|| "a time between 1s and 68y, such as 7d".to_owned())
+}
+
+pub(super) fn duplicate_window(value: &str) -> Result<Duration, String> {
+    let fits = |d: &Duration| *d >= Duration::from_millis(100);
+    duration(value)
+        .ok()
+        .filter(fits)
+        .ok_or_else(|| "a time of 100ms or more, such as 2m".to_owned())
+}
+
+/// A file that is there; what is in it is read by whoever uses it.
+pub(super) fn file(value: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(value);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err("the path of a file that is there".to_owned()),
+    }
+}
+
+pub(super) fn requests_per_second(value: &str) -> Result<u32, String> {
+    parsed(
+        value,
+        "requests a second from 1 to 1000000, or 0 for no limit",
+        |limit| *limit <= 1_000_000,
+    )
+}
+
+pub(super) fn concurrency(value: &str) -> Result<usize, String> {
+    parsed(value, "a whole number from 1 to 100000", |limit| {
+        (1..=100_000).contains(limit)
+    })
+}
+
+/// An origin as browsers send it.
+pub(super) fn origin(value: &str) -> Result<HeaderValue, String> {
+    let wants = "origins such as https://app.example.com, separated by commas";
+    let is_origin = |value: &str| {
+        value.parse::<Uri>().is_ok_and(|uri| {
+            let scheme = uri
+                .scheme_str()
+                .is_some_and(|scheme| matches!(scheme, "http" | "https"));
+            scheme
+                && uri
+                    .authority()
+                    .is_some_and(|host| value.ends_with(host.as_str()))
+        })
+    };
+    match is_origin(value) {
+        true => HeaderValue::from_str(value).map_err(|_| wants.to_owned()),
+        false => Err(wants.to_owned()),
+    }
+}
+
+pub(super) fn otlp_endpoint(value: &str) -> Result<String, String> {
+    text(value, "an address such as http://127.0.0.1:4318", |value| {
+        value
+            .parse::<Uri>()
+            .is_ok_and(|uri| uri.host().is_some() && uri.scheme_str() == Some("http"))
+    })
+}
