@@ -8,6 +8,8 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     admin,
@@ -146,10 +148,22 @@ pub async fn run(
 
 /// All routes of the service, inside limits and middleware.
 pub fn routes(state: AppState, config: &HttpConfig) -> Router {
-    let limited = domain::routes().with_state(state.clone());
-    let routes = http::with_limits(limited, config, Arc::clone(&state.auth))
-        .merge(http::health_routes().with_state(state));
+    let auth = Arc::clone(&state.auth);
+    let (domain, _) = domain::routes().with_state(state.clone()).split_for_parts();
+    let (health, _) = http::health_routes().with_state(state).split_for_parts();
+    let routes = http::with_limits(domain, config, auth)
+        .merge(health)
+        .merge(http::docs_routes(openapi()));
     http::with_middleware(routes, &config.cors_origins, http::REQUEST_TIMEOUT)
+}
+
+/// What can be asked of the service, for machines to read.
+pub fn openapi() -> OpenApi {
+    let (_, api) = OpenApiRouter::<AppState>::with_openapi(http::openapi())
+        .merge(domain::routes())
+        .merge(http::health_routes())
+        .split_for_parts();
+    http::with_shared_answers(api)
 }
 
 /// Makes collections and indexes, and waits for the database as long as it takes.

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What went wrong, as the client may know it.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +53,13 @@ pub enum Error {
 }
 
 /// One thing wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Invalid {
+    #[schema(examples("limit must be a whole number from 1 to 200"))]
     pub message: String,
     /// The body's member or the query's parameter, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("limit"))]
     pub field: Option<String>,
 }
 
@@ -116,6 +119,19 @@ impl IntoResponse for Error {
     }
 }
 
+/// An error as it is sent (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    #[schema(examples("about:blank"))]
+    r#type: &'static str,
+    #[schema(examples("Bad Request"))]
+    title: &'static str,
+    #[schema(examples(400))]
+    status: u16,
+    #[schema(min_items = 1)]
+    errors: Vec<Invalid>,
+}
+
 /// A problem whose one error is `message`.
 pub fn problem_with_message(status: StatusCode, message: impl Into<String>) -> Response {
     problem(
@@ -128,13 +144,6 @@ pub fn problem_with_message(status: StatusCode, message: impl Into<String>) -> R
 }
 
 fn problem(status: StatusCode, errors: Vec<Invalid>) -> Response {
-    #[derive(Serialize)]
-    struct Problem {
-        r#type: &'static str,
-        title: &'static str,
-        status: u16,
-        errors: Vec<Invalid>,
-    }
     let title = status.canonical_reason().unwrap_or("Error");
     let body = Problem {
         r#type: "about:blank",

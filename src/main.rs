@@ -48,6 +48,8 @@ enum Command {
     /// Look after the outbox.
     #[command(subcommand)]
     Outbox(OutboxCommand),
+    /// Print the OpenAPI document.
+    Openapi,
     /// Print a token for a user, signed with JWT_KEY.
     Token(Token),
     /// Ask a service on this machine whether it is ready; for images without a shell.
@@ -159,6 +161,10 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             app::run(None, Some(admin), servers, stop_on_signal()?).await
         }
         Command::Outbox(command) => outbox_command::execute(command).await,
+        Command::Openapi => {
+            println!("{}", app::openapi().to_pretty_json()?);
+            Ok(())
+        }
         Command::Token(Token {
             user,
             email,

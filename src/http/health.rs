@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use async_nats::connection::State as Connection;
 use axum::{
-    Json, Router,
+    Json,
     extract::{FromRef, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{db::Db, error::problem_with_message};
 
@@ -28,19 +28,26 @@ pub struct Health {
 }
 
 /// `/health/live` and `/health/ready`.
-pub fn routes<S>() -> Router<S>
+pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
     Health: FromRef<S>,
 {
-    Router::new()
-        .route(
-            "/health/live",
-            get(|| async { Json(json!({ "status": "ok" })) }),
-        )
-        .route("/health/ready", get(ready))
+    OpenApiRouter::new()
+        .routes(routes!(live))
+        .routes(routes!(ready))
 }
 
+/// Whether the process lives
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It does.", body = Value)))]
+async fn live() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// Whether it takes requests
+///
+/// Without NATS it does: events wait in the database.
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses((status = 200, description = "It does.", body = Value)))]
 async fn ready(State(health): State<Health>) -> Response {
     if health.stop.is_cancelled() {
         return problem_with_message(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping");

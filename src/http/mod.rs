@@ -4,6 +4,7 @@ mod body;
 mod health;
 mod limits;
 mod metrics;
+mod openapi;
 mod problem;
 mod request_id;
 mod serve;
@@ -32,6 +33,7 @@ use tower_http::{
 pub use body::{Valid, invalid_query};
 pub use health::{Health, routes as health_routes};
 pub use limits::with_limits;
+pub use openapi::{docs_routes, openapi, with_shared_answers};
 pub use serve::{HEADER_READ_TIMEOUT, serve};
 pub use trace_context::TraceParent;
 

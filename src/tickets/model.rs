@@ -2,6 +2,7 @@
 
 use bson::{DateTime, oid::ObjectId};
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
 use super::price::{self, Price};
@@ -9,14 +10,18 @@ use super::price::{self, Price};
 const MAX_TITLE_CHARACTERS: usize = 100;
 
 /// What a client may say of a ticket. Members of another type are `None`, so that both are told at once.
-#[derive(Debug, Clone, Deserialize, Validate)]
+#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 pub struct NewTicket {
+    /// Without control characters; spaces around it are cut off.
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, examples("concert"))]
     #[serde(default, deserialize_with = "trimmed")]
     #[validate(
         required(message = "title must be a string of 1 to 100 characters, without control characters"),
         custom(function = title_is_fit, message = "title must be a string of 1 to 100 characters, without control characters")
     )]
     title: Option<String>,
+    /// With at most two decimals.
+    #[schema(value_type = f64, required = true, exclusive_minimum = 0, maximum = 1_000_000, examples(20.5))]
     #[serde(default, deserialize_with = "price::lenient")]
     #[validate(required(
         message = "price must be a number above 0 and at most 1000000, with at most two decimals"
@@ -65,14 +70,24 @@ pub struct Ticket {
 }
 
 /// A ticket as clients see it, and as events carry it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Ticket)]
 pub(super) struct TicketView<'a> {
+    #[schema(pattern = "^[0-9a-f]{24}$", examples("65f0a1b2c3d4e5f60718293a"))]
     id: String,
+    #[schema(examples("concert"))]
     title: &'a str,
+    #[schema(value_type = f64, examples(20.5))]
     price: Option<Price>,
+    /// The owner, who alone may change it.
+    #[schema(examples("alice"))]
     user_id: &'a str,
+    /// The order that holds the ticket; it can't be changed then.
+    #[schema(required = true)]
     order_id: Option<&'a str>,
+    /// Grows by one with each change; also the `ETag`, in quotes.
+    #[schema(minimum = 0)]
     version: i64,
 }
 

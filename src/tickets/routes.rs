@@ -1,41 +1,59 @@
 //! The REST interface of tickets.
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use axum_extra::{
     TypedHeader,
     headers::{ETag, Header, HeaderMapExt, IfMatch, IfNoneMatch},
 };
 use bson::oid::ObjectId;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    model::{NewTicket, Ticket},
+    model::{NewTicket, Ticket, TicketView},
     pages::{Page, PageQuery},
     store,
 };
 use crate::{
     auth::User,
     db::Db,
-    error::Error,
+    error::{Error, Problem},
     http::{TraceParent, Valid, invalid_query},
     idempotency::{Answer, IdempotencyKey, Outcome},
     state::AppState,
 };
 
-pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/api/tickets", get(list_tickets).post(create_ticket))
-        .route("/api/tickets/{id}", get(get_ticket).put(update_ticket))
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_tickets, create_ticket))
+        .routes(routes!(get_ticket, update_ticket))
 }
 
+/// Create a ticket
+///
+/// The ticket and the event `ticket.created` are saved together.
+#[utoipa::path(
+    post,
+    path = "/api/tickets",
+    tag = "tickets",
+    security(("bearer" = []), ("cookie" = [])),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key within 24 hours, the request is not done again: the first answer is given, with `Idempotent-Replayed: true`.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context; it goes on to the consumers of the event."),
+    ),
+    request_body = NewTicket,
+    responses((status = 201, description = "The ticket.", body = TicketView<'_>, headers(
+        ("Location" = String, description = "The ticket's address."),
+        ("ETag" = String, description = "The version in quotes, for `If-Match`."),
+    ))),
+)]
 async fn create_ticket(
     State(db): State<Db>,
     user: User,
@@ -53,6 +71,21 @@ async fn create_ticket(
     }
 }
 
+/// List the available tickets
+///
+/// The newest first; `Link` with `rel="next"` is the address of the next page.
+#[utoipa::path(
+    get,
+    path = "/api/tickets",
+    tag = "tickets",
+    params(
+        ("limit" = Option<i64>, Query, description = "How many on a page; 50 by default.", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "Where the page begins, as `Link` gives it."),
+    ),
+    responses((status = 200, description = "A page of tickets.", body = Vec<TicketView<'_>>, headers(
+        ("Link" = Option<String>, description = "The next page, where there is one."),
+    ))),
+)]
 async fn list_tickets(
     State(db): State<Db>,
     query: Result<Query<PageQuery>, QueryRejection>,
@@ -72,6 +105,21 @@ async fn list_tickets(
     Ok(([(header::LINK, link)], body).into_response())
 }
 
+/// Read a ticket
+#[utoipa::path(
+    get,
+    path = "/api/tickets/{id}",
+    tag = "tickets",
+    params(
+        ("id" = String, Path, description = "The ticket's id."),
+        ("If-None-Match" = Option<String>, Header, description = "Versions that the caller has, in quotes."),
+    ),
+    responses(
+        (status = 200, description = "The ticket.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
+        (status = 304, description = "The caller has it."),
+        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
 async fn get_ticket(
     State(db): State<Db>,
     id: Result<Path<String>, PathRejection>,
@@ -86,6 +134,27 @@ async fn get_ticket(
     Ok((TypedHeader(etag), Json(ticket.view())).into_response())
 }
 
+/// Change a ticket
+///
+/// Only its owner may, and only while no order holds it. The event `ticket.updated` is saved with the change.
+#[utoipa::path(
+    put,
+    path = "/api/tickets/{id}",
+    tag = "tickets",
+    security(("bearer" = []), ("cookie" = [])),
+    params(
+        ("id" = String, Path, description = "The ticket's id."),
+        ("If-Match" = Option<String>, Header, description = "The version that the change is meant for, in quotes."),
+        ("Idempotency-Key" = Option<String>, Header, description = "As for the creation.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context; it goes on to the consumers of the event."),
+    ),
+    request_body = NewTicket,
+    responses(
+        (status = 200, description = "The ticket as it is now.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
+        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "`If-Match` names another version.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
 async fn update_ticket(
     State(db): State<Db>,
     user: User,
