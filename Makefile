@@ -17,7 +17,7 @@ TEST_NATS_URL ?= nats://127.0.0.1:$(NATS_PORT)
 test: export TEST_MONGO_URI := $(TEST_MONGO_URI)
 test: export TEST_NATS_URL := $(TEST_NATS_URL)
 
-.PHONY: help run test check bench chaos chaos-short chaos-convict services down .env
+.PHONY: help run test check bench fuzz alerts openapi chaos chaos-short chaos-convict services down .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -32,7 +32,19 @@ test: services ## start MongoDB and NATS, then run all tests, a short run of cha
 	else \
 		cargo test --workspace --locked; \
 	fi
-	@$(MAKE) --no-print-directory chaos-short chaos-convict
+	@FUZZ_EXAMPLES=10 FUZZ_SEED=7 scripts/fuzz
+	@$(MAKE) --no-print-directory alerts chaos-short chaos-convict
+
+fuzz: services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
+	cargo build --locked
+	scripts/fuzz
+
+alerts: ## check the alert rules, with Prometheus's own promtool
+	@scripts/promtool check rules deploy/alerts.yml
+	@scripts/promtool test rules deploy/alerts_test.yml
+
+openapi: ## write docs/openapi.json anew
+	cargo run --locked --quiet -- openapi > docs/openapi.json
 
 chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null

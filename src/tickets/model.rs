@@ -21,7 +21,7 @@ pub struct NewTicket {
     )]
     title: Option<String>,
     /// With at most two decimals.
-    #[schema(value_type = f64, required = true, exclusive_minimum = 0, maximum = 1_000_000, examples(20.5))]
+    #[schema(value_type = f64, required = true, minimum = 0.01, maximum = 1_000_000, examples(20.5))]
     #[serde(default, deserialize_with = "price::lenient")]
     #[validate(required(
         message = "price must be a number above 0 and at most 1000000, with at most two decimals"
