@@ -1,8 +1,8 @@
 //! The program's metrics, read as Prometheus reads them.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Write},
+    process::{Command, Output, Stdio},
 };
 
 use crate::{
@@ -10,6 +10,35 @@ use crate::{
     process::{command, create},
     servers::Process,
 };
+
+/// Prometheus's own linter: names, units and help.
+fn promtool_accepts(text: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/promtool");
+    let mut promtool = Command::new(script)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = promtool.wait_with_output().unwrap();
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
+    assert!(status.success(), "{told}\n{text}");
+}
 
 #[tokio::test]
 async fn metrics_tell_of_requests_transactions_and_the_outbox() {
@@ -67,6 +96,7 @@ async fn metrics_tell_of_requests_transactions_and_the_outbox() {
         !text.contains(&place.name),
         "a made-up path makes no series"
     );
+    promtool_accepts(&text);
     drop(process);
     place.remove().await;
 }
