@@ -75,7 +75,7 @@ pub struct JwtConfig {
     /// a `JWT_PUBLIC_KEY_FILE`.
     #[arg(long, env, value_name = "JWT_KEY", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
     pub jwt_key: SecretString,
-    /// PEM file of a public key that tokens are checked with instead: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`).
+    /// PEM file of a public key that tokens are checked with instead: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).
     #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", value_parser = file)]
     pub jwt_public_key_file: Option<PathBuf>,
 }

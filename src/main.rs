@@ -138,7 +138,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             config,
             log,
         }) => {
-            telemetry::init(&log);
+            let telemetry = telemetry::init(&log)?;
             metrics::install()?;
             let nats = (!no_publisher).then_some(&config.nats);
             let servers = Servers::new(&config.mongo, nats).await?;
@@ -146,7 +146,9 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             let listener = listen(address, "LISTEN_ADDR").await?;
             let admin = listen(config.admin.admin_addr, "ADMIN_ADDR").await?;
             let http = Some((listener, config.http));
-            app::run(http, Some(admin), servers, stop_on_signal()?).await
+            let ended = app::run(http, Some(admin), servers, stop_on_signal()?).await;
+            telemetry.end().await;
+            ended
         }
         Command::Publish(Publish {
             mongo,
@@ -154,11 +156,13 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             admin,
             log,
         }) => {
-            telemetry::init(&log);
+            let telemetry = telemetry::init(&log)?;
             metrics::install()?;
             let servers = Servers::new(&mongo, Some(&nats)).await?;
             let admin = listen(admin.admin_addr, "ADMIN_ADDR").await?;
-            app::run(None, Some(admin), servers, stop_on_signal()?).await
+            let ended = app::run(None, Some(admin), servers, stop_on_signal()?).await;
+            telemetry.end().await;
+            ended
         }
         Command::Outbox(command) => outbox_command::execute(command).await,
         Command::Openapi => {

@@ -1,20 +1,120 @@
-//! Sets the log up: one subscriber for the process, on standard error.
+//! Sets up the log, on standard error, and traces, where there is a collector for them.
 
-use std::io::IsTerminal;
+use std::{collections::HashMap, io::IsTerminal, time::Duration};
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use opentelemetry::{
+    Context, KeyValue,
+    propagation::TextMapPropagator,
+    trace::{TraceContextExt, TracerProvider},
+};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{SdkTracerProvider, Tracer},
+};
+use tracing::Span;
+use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, SERVICE, Unusable};
 
-/// Installs the log for the whole process; a second call changes nothing.
-pub fn init(config: &LogConfig) {
-    let registry = tracing_subscriber::registry().with(EnvFilter::new(&config.rust_log));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+/// What is not sent by then is given up when the process ends.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// Sends what was traced; [`Telemetry::end`] sends the rest.
+#[must_use]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+/// Installs log and traces for the whole process; a second call changes nothing.
+///
+/// # Errors
+/// When traces can't be sent to such an address.
+pub fn init(config: &LogConfig) -> Result<Telemetry, Unusable> {
+    let provider = match &config.otel_exporter_otlp_endpoint {
+        Some(endpoint) => Some(provider(endpoint).map_err(|error| Unusable {
+            variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
+            reason: error.to_string(),
+        })?),
+        None => None,
+    };
+    let traces = provider
+        .as_ref()
+        .map(|provider| layer(provider.tracer(SERVICE)));
+    let registry = tracing_subscriber::registry()
+        .with(traces)
+        .with(EnvFilter::new(&config.rust_log));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // The only failure is a subscriber that is there already.
     drop(match config.log_format {
         LogFormat::Text => registry
-            .with(layer.with_ansi(std::io::stderr().is_terminal()))
+            .with(log.with_ansi(std::io::stderr().is_terminal()))
             .try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).try_init(),
     });
+    Ok(Telemetry(provider))
+}
+
+fn layer(tracer: Tracer) -> OpenTelemetryLayer<Registry, Tracer> {
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+}
+
+fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()?;
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let resource = Resource::builder()
+        .with_service_name(SERVICE)
+        .with_attribute(version)
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
+}
+
+impl Telemetry {
+    /// Sends what is left.
+    pub async fn end(self) {
+        let Some(provider) = self.0 else { return };
+        let ending =
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT));
+        if let Ok(Err(error)) = ending.await {
+            tracing::warn!(%error, "some traces were not sent");
+        }
+    }
+}
+
+/// Makes `span` a part of the trace of `traceparent`, which is valid.
+pub(crate) fn continue_trace(span: &Span, traceparent: &str) {
+    // Refused only where spans are not traced.
+    drop(span.set_parent(remote(traceparent)));
+}
+
+/// Links `span` to that of `traceparent`: one led to the other, at another time.
+pub(crate) fn link(span: &Span, traceparent: &str) {
+    let context = remote(traceparent).span().span_context().clone();
+    if context.is_valid() {
+        span.add_link(context);
+    }
+}
+
+/// The `traceparent` of `span`, where it is traced.
+pub(crate) fn traceparent(span: &Span) -> Option<String> {
+    let context = span.context().span().span_context().clone();
+    context.is_valid().then(|| {
+        let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags());
+        format!("00-{trace}-{span}-{:02x}", flags.to_u8())
+    })
+}
+
+fn remote(traceparent: &str) -> Context {
+    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
 }

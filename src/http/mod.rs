@@ -29,6 +29,9 @@ use tower_http::{
     timeout::TimeoutLayer,
     trace::TraceLayer,
 };
+use tracing::field::Empty;
+
+use crate::telemetry;
 
 pub use body::{Valid, invalid_query};
 pub use health::{Health, routes as health_routes};
@@ -111,5 +114,21 @@ fn span<B>(request: &Request<B>) -> tracing::Span {
         .get::<RequestId>()
         .and_then(|id| id.header_value().to_str().ok())
         .unwrap_or_default();
-    tracing::info_span!("request", request.id = id, http.method = %request.method(), http.path = request.uri().path())
+    let span = tracing::info_span!(
+        "request",
+        request.id = id,
+        trace.id = Empty,
+        http.method = %request.method(),
+        http.path = request.uri().path(),
+        otel.kind = "server",
+    );
+    let incoming = trace_context::incoming(request.headers());
+    if let Some(traceparent) = incoming {
+        telemetry::continue_trace(&span, traceparent);
+    }
+    let traceparent = telemetry::traceparent(&span).or_else(|| incoming.map(str::to_owned));
+    if let Some(trace) = traceparent.as_deref().and_then(|it| it.split('-').nth(1)) {
+        span.record("trace.id", trace);
+    }
+    span
 }

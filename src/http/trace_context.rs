@@ -2,9 +2,16 @@
 
 use std::convert::Infallible;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
+use tracing::Span;
 
-/// The request's `traceparent` (<https://www.w3.org/TR/trace-context/>), where it has a valid one.
+use crate::telemetry;
+
+/// The `traceparent` (<https://www.w3.org/TR/trace-context/>) of the request's span where it is traced, else the
+/// one that the request came with, where it is valid.
 #[derive(Debug, Clone)]
 pub struct TraceParent(pub Option<String>);
 
@@ -12,14 +19,17 @@ impl<S: Send + Sync> FromRequestParts<S> for TraceParent {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let value = parts
-            .headers
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok());
+        let ours = telemetry::traceparent(&Span::current());
         Ok(Self(
-            value.filter(|value| is_valid(value)).map(str::to_owned),
+            ours.or_else(|| incoming(&parts.headers).map(str::to_owned)),
         ))
     }
+}
+
+/// What the request came with, where it is valid.
+pub(super) fn incoming(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    is_valid(value).then_some(value)
 }
 
 fn is_valid(value: &str) -> bool {

@@ -9,6 +9,7 @@ use metrics::{counter, histogram};
 use mongodb::{Collection, error::Result as MongoResult};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::{
     backlog::{Turn, walk},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     metrics::{COMMIT_TO_ACK, PUBLISH_FAILURES, PUBLISHED},
-    sabotage,
+    sabotage, telemetry,
 };
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
@@ -136,7 +137,7 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
             result.cut_short = true;
             return result;
         }
-        match broker.publish(event).await {
+        match broker.publish(event).instrument(span(event)).await {
             Ok(()) => {
                 counter!(PUBLISHED).increment(1);
                 histogram!(COMMIT_TO_ACK).record(age(event));
@@ -161,6 +162,16 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
     }
     result.parked = turn.unreadable;
     result
+}
+
+/// Linked to the request's, which ended long ago perhaps.
+fn span(event: &Event) -> Span {
+    let Some(traceparent) = &event.traceparent else {
+        return Span::none();
+    };
+    let span = tracing::info_span!("publish", event.id = %event.id, event.r#type = event.r#type, otel.kind = "producer");
+    telemetry::link(&span, traceparent);
+    span
 }
 
 /// Seconds since the event was made, a few milliseconds before its commit.

@@ -17,3 +17,4 @@ mod outbox;
 mod process;
 mod servers;
 mod tickets;
+mod traces;
