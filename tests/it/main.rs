@@ -15,6 +15,7 @@ mod metrics;
 mod operators;
 mod outbox;
 mod process;
+mod secured;
 mod servers;
 mod tickets;
 mod traces;

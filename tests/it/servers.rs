@@ -1,6 +1,7 @@
 //! Servers of a test's own, to be killed and started again.
 
 use std::{
+    ffi::OsString,
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -9,6 +10,7 @@ use std::{
 use bson::doc;
 use mongodb::Client;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::harness::eventually;
 
@@ -67,6 +69,8 @@ pub(crate) struct Nats {
     port: u16,
     data: TempDir,
     process: Option<Process>,
+    /// More arguments.
+    pub(crate) args: Vec<OsString>,
 }
 
 impl Nats {
@@ -76,6 +80,7 @@ impl Nats {
             port: free_port(),
             data: TempDir::new().unwrap(),
             process: None,
+            args: Vec::new(),
         }
     }
 
@@ -95,12 +100,17 @@ impl Nats {
         ]);
         command
             .arg(self.data.path())
+            .args(&self.args)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self.process = Some(Process::spawn(&mut command));
-        let url = self.url();
         eventually("nats answers", async || {
-            async_nats::connect(&url).await.is_ok()
+            let address = ("127.0.0.1", self.port);
+            let Ok(connection) = TcpStream::connect(address).await else {
+                return false;
+            };
+            // It greets before it speaks TLS.
+            connection.readable().await.is_ok()
         })
         .await;
     }
@@ -116,6 +126,11 @@ pub(crate) struct Mongo {
     port: u16,
     data: TempDir,
     process: Option<Process>,
+    /// More arguments.
+    pub(crate) args: Vec<OsString>,
+    /// More of the connection string: `user:password@`, and options that begin with `&`.
+    pub(crate) login: String,
+    pub(crate) options: String,
 }
 
 impl Mongo {
@@ -124,11 +139,20 @@ impl Mongo {
             port: free_port(),
             data: TempDir::new().unwrap(),
             process: None,
+            args: Vec::new(),
+            login: String::new(),
+            options: String::new(),
         }
     }
 
     pub(crate) fn uri(&self) -> String {
-        format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", self.port)
+        let Self {
+            port,
+            login,
+            options,
+            ..
+        } = self;
+        format!("mongodb://{login}127.0.0.1:{port}/?replicaSet=rs0{options}")
     }
 
     pub(crate) async fn start(&mut self) {
@@ -150,13 +174,14 @@ impl Mongo {
                 &self.port.to_string(),
                 "--dbpath",
             ])
-            .arg(self.data.path());
+            .arg(self.data.path())
+            .args(&self.args);
         self.process = Some(Process::spawn(
             command.stdout(Stdio::null()).stderr(Stdio::null()),
         ));
         let direct = format!(
-            "mongodb://127.0.0.1:{}/?directConnection=true&serverSelectionTimeoutMS=500",
-            self.port
+            "mongodb://127.0.0.1:{}/?directConnection=true&serverSelectionTimeoutMS=500{}",
+            self.port, self.options
         );
         let client = Client::with_uri_str(direct).await.unwrap();
         let admin = client.database("admin");

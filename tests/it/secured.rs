@@ -1,0 +1,277 @@
+//! Servers that speak TLS only and ask who we are, and tokens that are checked with a public key.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bson::doc;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use mongodb::Client;
+use nkeys::KeyPair;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKey};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{
+        Place, TestApp, assert_problem, eventually, mongo_uri, nats_url, now_seconds, token,
+    },
+    servers::{Mongo, Nats},
+};
+
+/// An authority, and a certificate of its for 127.0.0.1.
+struct Certificates {
+    folder: TempDir,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority =
+            CertifiedIssuer::self_signed(authority, TlsKey::generate().unwrap()).unwrap();
+        let key = TlsKey::generate().unwrap();
+        let server = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let server = server.signed_by(&key, &authority).unwrap();
+        let this = Self {
+            folder: TempDir::new().unwrap(),
+        };
+        this.write("ca.pem", &authority.pem());
+        this.write("cert.pem", &server.pem());
+        this.write("key.pem", &key.serialize_pem());
+        this.write(
+            "both.pem",
+            &format!("{}{}", server.pem(), key.serialize_pem()),
+        );
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+}
+
+/// A NATS JWT: `claims` about `subject`, signed by `issuer`.
+fn nats_jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = part(&json!({ "typ": "JWT", "alg": "ed25519-nkey" }));
+    let claims = part(&json!({
+        "jti": name, "iat": now_seconds(), "iss": issuer.public_key(), "sub": subject.public_key(), "name": name, "nats": claims,
+    }));
+    let text = format!("{head}.{claims}");
+    let signature = URL_SAFE_NO_PAD.encode(issuer.sign(text.as_bytes()).unwrap());
+    format!("{text}.{signature}")
+}
+
+#[tokio::test]
+async fn events_are_published_to_a_nats_that_wants_tls_and_credentials() {
+    let certificates = Certificates::new();
+    let (operator, account, user) = (
+        KeyPair::new_operator(),
+        KeyPair::new_account(),
+        KeyPair::new_user(),
+    );
+    let everything = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+        "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let no_jetstream = json!({ "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1 });
+    let operator_jwt = nats_jwt(
+        &operator,
+        &operator,
+        "operator",
+        &json!({ "type": "operator", "version": 2 }),
+    );
+    let account_jwt = nats_jwt(
+        &operator,
+        &account,
+        "account",
+        &json!({ "type": "account", "version": 2, "limits": everything }),
+    );
+    // JetStream needs one.
+    let system = KeyPair::new_account();
+    let system_jwt = nats_jwt(
+        &operator,
+        &system,
+        "SYS",
+        &json!({ "type": "account", "version": 2, "limits": no_jetstream }),
+    );
+    let user_jwt = nats_jwt(
+        &account,
+        &user,
+        "user",
+        &json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 }),
+    );
+    let config = certificates.write("nats.conf", &format!(
+        "tls {{ cert_file: {:?}, key_file: {:?} }}\noperator: {operator_jwt}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {account_jwt}, {}: {system_jwt} }}\n",
+        certificates.path("cert.pem"), certificates.path("key.pem"), system.public_key(), account.public_key(), system.public_key()));
+    let credentials = certificates.write(
+        "user.creds",
+        &format!(
+            "-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            user.seed().unwrap(),
+        ),
+    );
+    let mut nats = Nats::absent();
+    nats.args = vec!["--config".into(), config.into()];
+    nats.start().await;
+    let nats_state = async |app: &TestApp| {
+        app.get("/health/ready")
+            .await
+            .json::<Value>()
+            .await
+            .unwrap()["nats"]
+            .clone()
+    };
+
+    let mut place = Place::at(&mongo_uri(), &nats.url());
+    place.nats_files.ca = Some(certificates.path("ca.pem"));
+    let stranger = TestApp::start_at(place.clone()).await;
+    stranger.create().await;
+    assert_eq!(nats_state(&stranger).await, "down");
+    let mut place = stranger.stop().await;
+    place.nats_files.creds = Some(credentials);
+    let app = TestApp::start_at(place).await;
+    app.create().await;
+    app.place.drained().await;
+    assert_eq!(nats_state(&app).await, "up");
+    let place = app.stop().await;
+    place.database().await.drop().await.unwrap();
+}
+
+#[tokio::test]
+async fn tickets_are_saved_in_a_mongodb_that_wants_tls_and_a_password() {
+    let certificates = Certificates::new();
+    let key_file = certificates.write("replica-set.key", "bm90IGEgc2VjcmV0IG9mIGFueWJvZHk=");
+    let mut mongo = Mongo::absent();
+    mongo.args = vec![
+        "--tlsMode".into(),
+        "requireTLS".into(),
+        "--tlsCertificateKeyFile".into(),
+        certificates.path("both.pem").into(),
+        "--tlsCAFile".into(),
+        certificates.path("ca.pem").into(),
+        "--tlsAllowConnectionsWithoutCertificates".into(),
+        "--keyFile".into(),
+        key_file.into(),
+    ];
+    mongo.options = format!(
+        "&tls=true&tlsCAFile={}",
+        certificates.path("ca.pem").display()
+    );
+    mongo.start().await;
+    let admin = Client::with_uri_str(mongo.uri())
+        .await
+        .unwrap()
+        .database("admin");
+    admin.run_command(doc! { "createUser": "service", "pwd": "s3cret", "roles": ["readWriteAnyDatabase", "dbAdminAnyDatabase"] }).await.unwrap();
+
+    let stranger = TestApp::begin_at(Place::at(&mongo.uri(), &nats_url())).await;
+    let refused = stranger
+        .post("alice", json!({ "title": "concert", "price": 1 }))
+        .await;
+    assert_problem(refused, 503).await;
+    stranger.stop().await;
+    mongo.login = "service:s3cret@".to_owned();
+    mongo.options += "&authSource=admin";
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    app.create().await;
+    app.place.drained().await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_are_checked_with_a_public_key_of_each_kind() {
+    let folder = TempDir::new().unwrap();
+    let openssl = |args: &[&str]| {
+        let done = std::process::Command::new("openssl")
+            .current_dir(folder.path())
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let kinds = [
+        (
+            Algorithm::RS256,
+            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..],
+        ),
+        (
+            Algorithm::ES256,
+            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        ),
+        (Algorithm::EdDSA, &["-algorithm", "ED25519"]),
+    ];
+    for (algorithm, kind) in kinds {
+        openssl(&[&["genpkey", "-out", "private.pem"], kind].concat());
+        openssl(&[
+            "pkey",
+            "-in",
+            "private.pem",
+            "-pubout",
+            "-out",
+            "public.pem",
+        ]);
+        let public = folder.path().join("public.pem");
+        let private = fs::read(folder.path().join("private.pem")).unwrap();
+        let key = match algorithm {
+            Algorithm::RS256 => EncodingKey::from_rsa_pem(&private),
+            Algorithm::ES256 => EncodingKey::from_ec_pem(&private),
+            _ => EncodingKey::from_ed_pem(&private),
+        };
+        let claims = json!({ "sub": "alice", "exp": now_seconds() + 60 });
+        let signed = encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();
+        let public_text = fs::read(&public).unwrap();
+        let app = TestApp::begin_with(Place::new(), |http| {
+            http.jwt.jwt_public_key_file = Some(public)
+        })
+        .await;
+        eventually("ready", async || {
+            app.get("/health/ready").await.status() == 200
+        })
+        .await;
+        let post = |token: String| {
+            let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
+            post.json(&json!({ "title": "concert", "price": 1 })).send()
+        };
+        assert_eq!(post(signed).await.unwrap().status(), 201, "{algorithm:?}");
+        // Neither the secret nor the public key taken for one signs a token any more.
+        assert_problem(post(token("alice")).await.unwrap(), 401).await;
+        let confused = EncodingKey::from_secret(&public_text);
+        let confused = encode(&Header::new(Algorithm::HS256), &claims, &confused).unwrap();
+        assert_problem(post(confused).await.unwrap(), 401).await;
+        app.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn readiness_is_503_as_soon_as_a_stop_is_asked_for_and_requests_are_still_taken() {
+    let app = TestApp::begin_with(Place::new(), |http| {
+        http.stop_delay = std::time::Duration::from_secs(2)
+    })
+    .await;
+    eventually("ready", async || {
+        app.get("/health/ready").await.status() == 200
+    })
+    .await;
+    app.ask_to_stop();
+    let unready = assert_problem(app.get("/health/ready").await, 503).await;
+    assert_eq!(unready["errors"][0]["message"], "the service is stopping");
+    assert_eq!(app.get("/health/live").await.status(), 200);
+    let id = app.create().await;
+    assert!(!id.is_empty());
+    app.stop().await.remove().await;
+}
