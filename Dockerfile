@@ -16,6 +16,6 @@ RUN cargo build --release --locked --bin tickets
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=builder /app/target/release/tickets /usr/local/bin/tickets
 USER 65532:65532
-EXPOSE 3000
+EXPOSE 3000 9090
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/local/bin/tickets", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/tickets"]

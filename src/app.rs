@@ -27,7 +27,8 @@ pub use domain::{NOUN as KEY_ALIAS, SUBJECTS};
 
 /// After a stop is asked for, what is not finished by then is given up.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-const PREPARE_INTERVAL: Duration = Duration::from_secs(1);
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_millis(250);
+const PREPARE_AGAIN_LIMIT: Duration = Duration::from_secs(5);
 /// An index on a large collection takes its time.
 const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 
@@ -168,6 +169,7 @@ pub fn openapi() -> OpenApi {
 
 /// Makes collections and indexes, and waits for the database as long as it takes.
 async fn prepare(db: &Db, retention: Duration) {
+    let mut delay = PREPARE_AGAIN_AFTER;
     loop {
         let preparing = db.clone();
         let all = async move {
@@ -178,9 +180,12 @@ async fn prepare(db: &Db, retention: Duration) {
         };
         match db.bounded(PREPARE_LIMIT, all).await {
             Ok(()) => break,
-            Err(error) => tracing::warn!(%error, "waiting for the database"),
+            Err(error) => {
+                tracing::warn!(%error, again_in = ?delay, "waiting for the database");
+            }
         }
-        tokio::time::sleep(PREPARE_INTERVAL).await;
+        tokio::time::sleep(delay).await;
+        delay = PREPARE_AGAIN_LIMIT.min(delay * 2);
     }
     db.mark_prepared();
     tracing::info!("the database is ready");

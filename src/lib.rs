@@ -2,8 +2,8 @@
 //! and publishes the event to NATS JetStream: the transactional outbox.
 //!
 //! Read it in this order: [`app`] puts the parts together, [`tickets`] is the domain, [`db`] holds the
-//! transaction, [`outbox`] records events and publishes them; [`http`], [`auth`] and [`error`] are what
-//! every route shares. A sibling service replaces `tickets` and keeps the rest.
+//! transaction, [`outbox`] records events and publishes them; [`idempotency`], [`http`], [`auth`] and
+//! [`error`] are what every route shares; [`metrics`] and [`telemetry`] are for those who run it. A sibling service replaces `tickets` and keeps the rest.
 
 mod admin;
 pub mod app;
