@@ -73,7 +73,7 @@ pub async fn status(db: &Db) -> MongoResult<Status> {
     read_status(db, None).await
 }
 
-/// The same of at most [`SAMPLE`] unsent events, those of the oldest keys: it costs the same however long an outage lasts.
+/// The same of at most 100,000 unsent events, those of the oldest keys: it costs the same however long an outage lasts.
 ///
 /// # Errors
 /// The driver's.
