@@ -5,6 +5,7 @@
 mod backlog;
 mod http;
 mod load;
+mod overload;
 mod raw;
 mod reads;
 mod servers;
@@ -54,6 +55,7 @@ enum Figure {
     Creates32,
     Creates256,
     Create1,
+    Overload,
     Hot,
     Lag,
     Drain,
@@ -116,6 +118,7 @@ impl Bench {
             Figure::Creates32 => writes::creates(self, 32).await,
             Figure::Creates256 => writes::creates(self, 256).await,
             Figure::Create1 => writes::one_at_a_time(self).await,
+            Figure::Overload => overload::overload(self).await,
             Figure::Hot => writes::hot_ticket(self).await,
             Figure::Lag => writes::lag(self).await,
             Figure::Drain => backlog::drain(self, 100_000, 100_000).await,

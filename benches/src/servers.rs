@@ -106,7 +106,6 @@ impl Servers {
             .env("LISTEN_ADDR", SERVICE)
             .env("ADMIN_ADDR", "127.0.0.1:0")
             .env("RATE_LIMIT", "0")
-            .env("CONCURRENCY_LIMIT", "1000")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.folder.join("service.log"))?)

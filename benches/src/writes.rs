@@ -20,10 +20,10 @@ use crate::{
     table::{Row, Target, alone, compared},
 };
 
-const LASTS: Duration = Duration::from_secs(10);
-const CREATE: &str = r#"{"title":"concert","price":20.5}"#;
+pub(crate) const LASTS: Duration = Duration::from_secs(10);
+pub(crate) const CREATE: &str = r#"{"title":"concert","price":20.5}"#;
 
-fn create() -> (String, String) {
+pub(crate) fn create() -> (String, String) {
     ("/api/tickets".to_owned(), CREATE.to_owned())
 }
 
