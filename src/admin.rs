@@ -1,6 +1,6 @@
 //! The listener for those who run the service: `/metrics`. It is never on the public port.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::{
     Router,
@@ -11,47 +11,62 @@ use axum::{
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use mongodb::error::Result as MongoResult;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     db::Db,
-    metrics::{HAS_PUBLISHER, OLDEST_UNSENT, PARKED, STATUS_READ, UNSENT},
+    http::{self, Timeouts},
+    metrics::{HAS_PUBLISHER, OLDEST_UNSENT, PARKED, STATUS_READ, UNSENT, install},
     outbox::operator,
 };
 
 /// How often the outbox's figures are read, whoever scrapes.
 const READ_INTERVAL: Duration = Duration::from_secs(5);
-const READ_LIMIT: Duration = Duration::from_secs(5);
+/// A long backlog takes longer to read: it is paused for so many times as long.
+const READ_SHARE: u32 = 20;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(crate) fn routes(metrics: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(move || render(metrics)))
+/// Serves, and keeps the figures fresh that the database knows, for ever.
+///
+/// # Errors
+/// When metrics are not collected.
+pub(crate) async fn serve(listener: TcpListener, db: Db) -> anyhow::Result<()> {
+    let metrics = install()?;
+    let url = format!("http://{}/metrics", listener.local_addr()?);
+    tracing::info!(metrics = url, "for those who run the service");
+    let routes = Router::new().route("/metrics", get(move || render(metrics.clone())));
+    let for_ever = CancellationToken::new();
+    tokio::select! {
+        () = read_figures(db, metrics) => {}
+        () = http::serve(listener, routes, Timeouts::default(), for_ever) => {}
+    }
+    Ok(())
 }
 
 async fn render(metrics: PrometheusHandle) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], metrics.render()).into_response()
 }
 
-/// Keeps the figures fresh that the database knows, for ever.
-pub(crate) async fn read_figures(db: Db, metrics: PrometheusHandle) {
-    let mut interval = tokio::time::interval(READ_INTERVAL);
+async fn read_figures(db: Db, metrics: &PrometheusHandle) {
     loop {
-        interval.tick().await;
-        // Else what is observed is kept until somebody scrapes.
-        metrics.run_upkeep();
+        let began = Instant::now();
         if let Err(error) = read(&db).await {
             tracing::debug!(%error, "cannot read the outbox's figures");
+            // Figures of another time would speak against those of the instances that read them.
+            for figure in [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER] {
+                gauge!(figure).set(f64::NAN);
+            }
         }
+        // Else what is observed is kept until somebody scrapes.
+        metrics.run_upkeep();
+        let pause = READ_INTERVAL.max(began.elapsed() * READ_SHARE);
+        tokio::time::sleep(pause).await;
     }
 }
 
 async fn read(db: &Db) -> MongoResult<()> {
-    let asked = db.clone();
-    let status = db
-        .bounded(
-            READ_LIMIT,
-            async move { operator::sampled_status(&asked).await },
-        )
-        .await?;
+    let status = operator::sampled_status(db).await?;
     gauge!(UNSENT).set(status.unsent as f64);
     gauge!(OLDEST_UNSENT).set(status.oldest_waiting_seconds.unwrap_or(0.0));
     gauge!(PARKED).set(status.parked as f64);

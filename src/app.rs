@@ -1,6 +1,6 @@
 //! The composition root: connects, prepares, serves, supervises and drains.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{
@@ -9,15 +9,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     admin,
     auth::Authenticator,
-    config::{HttpConfig, MongoConfig, NatsConfig, Unusable},
+    config::{HttpConfig, MongoConfig, NatsConfig, Unusable, unusable},
     db::Db,
-    http::{self, HEADER_READ_TIMEOUT, Health},
-    idempotency, metrics,
+    http::{self, Health, Timeouts},
+    idempotency,
     outbox::{self, Broker, Publisher},
     state::AppState,
     tickets as domain,
@@ -25,8 +24,10 @@ use crate::{
 
 pub use domain::{NOUN as KEY_ALIAS, SUBJECTS};
 
-/// After a stop is asked for, what is not finished by then is given up.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the requests that are under way may take when no more are taken.
+const HTTP_DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// From the end of `STOP_DELAY` to the end of the process: then the publisher finishes what is in flight.
+const DRAIN_LIMIT: Duration = Duration::from_secs(13);
 const PREPARE_AGAIN_AFTER: Duration = Duration::from_millis(250);
 const PREPARE_AGAIN_LIMIT: Duration = Duration::from_secs(5);
 /// An index on a large collection takes its time.
@@ -50,27 +51,21 @@ impl Servers {
     /// # Errors
     /// When an option can't be used.
     pub async fn new(mongo: &MongoConfig, nats: Option<&NatsConfig>) -> Result<Self, Unusable> {
-        let unusable = |variable, error: &dyn Display| Unusable {
-            variable,
-            reason: error.to_string(),
-        };
-        let db = Db::new(mongo).await;
+        let db = Db::new(mongo).await.map_err(unusable("MONGO_URI"))?;
         let broker = match nats {
-            Some(nats) => Some(Broker::connect(nats, SUBJECTS).await),
+            Some(nats) => Some(Broker::connect(nats, SUBJECTS).await?),
             None => None,
         };
         Ok(Self {
-            db: db.map_err(|error| unusable("MONGO_URI", &error))?,
-            broker: broker
-                .transpose()
-                .map_err(|error| unusable("NATS_URL", &error))?,
+            db,
+            broker,
             event_retention: mongo.event_retention,
         })
     }
 }
 
-/// Runs until `stop`, then drains: the HTTP interface where there is one, and the publisher where there is a broker.
-/// `admin` is the listener of the metrics, where they are wanted.
+/// Runs until `stop`, then drains: the HTTP interface where there is one, then the publisher where there is a broker.
+/// `admin` is the listener of the metrics, where they are wanted; they can be read to the end.
 ///
 /// # Errors
 /// When a task ends before `stop`: the process must not go on without it.
@@ -86,55 +81,33 @@ pub async fn run(
         event_retention,
     } = servers;
     let mut tasks = JoinSet::new();
+    let (mut served, mut drain_limit) = (stop.clone(), DRAIN_LIMIT);
     if let Some((listener, config)) = http {
-        let health = Health {
-            db: db.clone(),
-            nats: broker.as_ref().map(|broker| broker.client().clone()),
-            stop: stop.clone(),
-        };
+        let nats = broker.as_ref().map(|broker| broker.client().clone());
         let state = AppState {
             db: db.clone(),
             auth: Arc::new(Authenticator::new(&config)?),
-            health,
+            health: Health::new(db.clone(), nats, stop.clone()),
         };
         tracing::info!(address = %listener.local_addr()?, "listening");
-        let (routes, stop) = (routes(state, &config), stop.clone());
-        // Those who send requests here hear first, from /health/ready, that it is to end.
-        let closing = CancellationToken::new();
-        let close = closing.clone();
-        tokio::spawn(async move {
-            stop.cancelled().await;
-            tokio::time::sleep(config.stop_delay).await;
-            close.cancel();
-        });
+        // What the last requests save is published as well.
+        served = CancellationToken::new();
+        drain_limit += config.stop_delay;
+        let (routes, stop, is_served) = (routes(state, &config), stop.clone(), served.clone());
         tasks.spawn(async move {
-            http::serve(listener, routes, HEADER_READ_TIMEOUT, closing).await;
+            let _served = is_served.drop_guard();
+            serve(listener, routes, config.stop_delay, stop).await;
             ("http", Ok(()))
         });
     }
-    if let Some(listener) = admin {
-        let metrics = metrics::install()?;
-        let url = format!("http://{}/metrics", listener.local_addr()?);
-        tracing::info!(metrics = url, "for those who run the service");
-        let figures = admin::read_figures(db.clone(), metrics.clone());
-        let routes = admin::routes(metrics.clone());
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = figures => {}
-                () = http::serve(listener, routes, HEADER_READ_TIMEOUT, stop) => {}
-            }
-            ("admin", Ok(()))
-        });
-    }
-    let (prepared, stopped) = (db.clone(), stop.clone());
+    let prepared = db.clone();
     tasks.spawn(async move {
         tokio::select! {
-            () = stopped.cancelled() => return ("outbox", Ok(())),
+            () = served.cancelled() => return ("outbox", Ok(())),
             () = prepare(&prepared, event_retention) => {}
         }
         let Some(broker) = broker else {
-            stopped.cancelled().await;
+            served.cancelled().await;
             return ("outbox", Ok(()));
         };
         let publisher = Publisher {
@@ -142,9 +115,37 @@ pub async fn run(
             broker,
             event_retention,
         };
-        ("outbox", publisher.run(stopped).await)
+        ("outbox", publisher.run(served).await)
     });
-    supervise(tasks, &db, stop).await
+    let supervised = supervise(tasks, &db, stop, drain_limit);
+    let Some(listener) = admin else {
+        return supervised.await;
+    };
+    tokio::select! {
+        ended = supervised => ended,
+        ended = admin::serve(listener, db.clone()) => ended,
+    }
+}
+
+/// Serves until `stop`, and for `stop_delay` more: those who send requests here hear first, from `/health/ready`,
+/// that it is to end.
+async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    stop_delay: Duration,
+    stop: CancellationToken,
+) {
+    let closing = CancellationToken::new();
+    let deadline = async {
+        stop.cancelled().await;
+        tokio::time::sleep(stop_delay).await;
+        closing.cancel();
+        tokio::time::sleep(HTTP_DRAIN_LIMIT).await;
+    };
+    tokio::select! {
+        () = http::serve(listener, routes, Timeouts::default(), closing.clone()) => {}
+        () = deadline => tracing::warn!("some requests were not finished before the deadline"),
+    }
 }
 
 /// All routes of the service, inside limits and middleware.
@@ -152,19 +153,20 @@ pub fn routes(state: AppState, config: &HttpConfig) -> Router {
     let auth = Arc::clone(&state.auth);
     let (domain, _) = domain::routes().with_state(state.clone()).split_for_parts();
     let (health, _) = http::health_routes().with_state(state).split_for_parts();
-    let routes = http::with_limits(domain, config, auth)
+    let domain = http::with_bounded_work(domain, config.concurrency_limit, Timeouts::default());
+    let routes = http::with_rate_limit(domain, config.rate_limit, auth)
         .merge(health)
         .merge(http::docs_routes(openapi()));
-    http::with_middleware(routes, &config.cors_origins, http::REQUEST_TIMEOUT)
+    http::with_middleware(routes, &config.cors_origins)
 }
 
 /// What can be asked of the service, for machines to read.
 pub fn openapi() -> OpenApi {
-    let (_, api) = OpenApiRouter::<AppState>::with_openapi(http::openapi())
-        .merge(domain::routes())
-        .merge(http::health_routes())
-        .split_for_parts();
-    http::with_shared_answers(api)
+    let (_, domain) = domain::routes().split_for_parts();
+    let (_, health) = http::health_routes::<AppState>().split_for_parts();
+    http::openapi()
+        .merge_from(http::with_shared_answers(domain))
+        .merge_from(health)
 }
 
 /// Makes collections and indexes, and waits for the database as long as it takes.
@@ -196,6 +198,7 @@ async fn supervise(
     mut tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
     db: &Db,
     stop: CancellationToken,
+    drain_limit: Duration,
 ) -> anyhow::Result<()> {
     let early = tokio::select! {
         biased;
@@ -214,7 +217,7 @@ async fn supervise(
         }
         db.drained().await;
     };
-    if tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err() {
+    if tokio::time::timeout(drain_limit, drained).await.is_err() {
         tracing::warn!("not all was finished before the deadline");
     }
     failure.map_or(Ok(()), Err)
@@ -264,7 +267,9 @@ mod tests {
                 stopped.cancelled().await;
                 ("second", Ok(()))
             });
-            let failure = supervise(tasks, &db().await, stop).await.unwrap_err();
+            let failure = supervise(tasks, &db().await, stop, DRAIN_LIMIT)
+                .await
+                .unwrap_err();
             assert!(format!("{failure:#}").contains(told), "{failure:#}");
         }
     }

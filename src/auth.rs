@@ -1,5 +1,7 @@
 //! Who is calling: a JWT, from the `Authorization` header or from the session cookie, becomes a [`User`].
 
+mod keys;
+
 use std::sync::Arc;
 
 use axum::{
@@ -11,15 +13,17 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::{DecodingKey, Validation, decode};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
-    config::{HttpConfig, JwtConfig, Unusable},
+    config::{HttpConfig, Unusable},
     cross_site,
     error::Error,
 };
+
+pub use keys::sign;
 
 /// Tolerated difference between our clock and the signer's.
 const LEEWAY_SECONDS: u64 = 30;
@@ -51,14 +55,24 @@ impl Authenticator {
     /// When there is no key, or none that can be used.
     pub fn new(config: &HttpConfig) -> Result<Self, Unusable> {
         // The only algorithm: a token does not get to choose how it is checked.
-        let (key, algorithm) = verification_key(&config.jwt)?;
+        let (key, algorithm) = keys::verification_key(&config.jwt)?;
         let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
-        validation.validate_aud = false;
-        if !config.jwt_require_exp {
-            validation.required_spec_claims.clear();
+        let mut required = vec![];
+        if config.jwt_require_exp {
+            required.push("exp");
         }
+        if let Some(issuer) = &config.jwt.jwt_issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        validation.validate_aud = config.jwt.jwt_audience.is_some();
+        if let Some(audience) = &config.jwt.jwt_audience {
+            validation.set_audience(&[audience]);
+            required.push("aud");
+        }
+        validation.set_required_spec_claims(&required);
         Ok(Self {
             key,
             validation,
@@ -78,7 +92,8 @@ impl Authenticator {
         #[derive(Deserialize)]
         struct Claims {
             sub: Option<String>,
-            id: Option<String>,
+            /// Read only where there is no `sub`: others may hold anything in it.
+            id: Option<Value>,
         }
         let token = match parts.headers.get(header::AUTHORIZATION) {
             Some(value) => value.to_str().ok().and_then(bearer),
@@ -95,9 +110,13 @@ impl Authenticator {
         };
         let token = token.ok_or(Error::Unauthorized(NO_TOKEN))?;
         let claims = decode::<Claims>(&token, &self.key, &self.validation)
-            .map_err(|_| Error::Unauthorized(BAD_TOKEN))?
+            .map_err(|error| {
+                tracing::debug!(%error, "a token is refused");
+                Error::Unauthorized(BAD_TOKEN)
+            })?
             .claims;
-        match claims.sub.or(claims.id) {
+        let id = || Some(claims.id?.as_str()?.to_owned());
+        match claims.sub.or_else(id) {
             Some(id) if !id.is_empty() => Ok(User { id }),
             _ => Err(Error::Unauthorized(
                 "the token names no user: it has neither sub nor id",
@@ -139,63 +158,4 @@ where
             None => Arc::<Authenticator>::from_ref(state).user(parts),
         }
     }
-}
-
-/// What tokens are checked with, and how.
-fn verification_key(config: &JwtConfig) -> Result<(DecodingKey, Algorithm), Unusable> {
-    let Some(path) = &config.jwt_public_key_file else {
-        return Ok((DecodingKey::from_secret(secret(config)?), Algorithm::HS256));
-    };
-    let unusable = |reason: String| Unusable {
-        variable: "JWT_PUBLIC_KEY_FILE",
-        reason,
-    };
-    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    // A key is of one kind: whichever reads it says which algorithm it is for.
-    let rsa = DecodingKey::from_rsa_pem(&pem).map(|key| (key, Algorithm::RS256));
-    let ec = || DecodingKey::from_ec_pem(&pem).map(|key| (key, Algorithm::ES256));
-    let ed = || DecodingKey::from_ed_pem(&pem).map(|key| (key, Algorithm::EdDSA));
-    rsa.or_else(|_| ec())
-        .or_else(|_| ed())
-        .map_err(|_| unusable("it wants a PEM with a public key: RSA, P-256 or Ed25519".to_owned()))
-}
-
-fn secret(config: &JwtConfig) -> Result<&[u8], Unusable> {
-    match config.jwt_key.expose_secret() {
-        "" => Err(Unusable {
-            variable: "JWT_KEY",
-            reason: "it is not set; it wants a secret of 32 bytes or more, for example from: openssl rand -hex 32"
-                .to_owned(),
-        }),
-        key => Ok(key.as_bytes()),
-    }
-}
-
-/// Signs a token for `user` that is valid from `now` for `ttl`, all in seconds (of the Unix epoch).
-///
-/// # Errors
-/// When there is no secret, and the signing library's.
-pub fn sign(
-    config: &JwtConfig,
-    user: &str,
-    email: Option<&str>,
-    now: u64,
-    ttl: u64,
-) -> anyhow::Result<String> {
-    #[derive(Serialize)]
-    struct Claims<'a> {
-        sub: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        email: Option<&'a str>,
-        iat: u64,
-        exp: u64,
-    }
-    let claims = Claims {
-        sub: user,
-        email,
-        iat: now,
-        exp: now + ttl,
-    };
-    let key = EncodingKey::from_secret(secret(config)?);
-    Ok(encode(&Header::default(), &claims, &key)?)
 }

@@ -4,7 +4,7 @@
 
 mod parse;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::{
@@ -18,6 +18,12 @@ pub use parse::{duration, listen_addr};
 
 /// The package's name: the default database, the event source and, in capitals, the stream.
 pub const SERVICE: &str = env!("CARGO_PKG_NAME");
+
+/// Empty is as good as not set. (clap takes a field that is written `Option` or `Vec` for one that may be absent or
+/// repeated, and would not accept an empty variable.)
+pub type Maybe<T> = Option<T>;
+/// As browsers send them in `Origin`.
+pub type Origins = Vec<HeaderValue>;
 
 /// Everything that the service can be told.
 #[derive(Debug, Clone, Args)]
@@ -56,8 +62,8 @@ pub struct HttpConfig {
     #[arg(long, env, value_name = "STOP_DELAY", default_value = "1s", value_parser = delay)]
     pub stop_delay: Duration,
     /// Origins whose pages may call, cookies included, separated by commas. None by default.
-    #[arg(long, env, value_name = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
-    pub cors_origins: Vec<HeaderValue>,
+    #[arg(long, env, value_name = "CORS_ORIGINS", default_value = "", hide_default_value = true, value_parser = origins)]
+    pub cors_origins: Origins,
 }
 
 /// The listener for those who run the service.
@@ -76,8 +82,14 @@ pub struct JwtConfig {
     #[arg(long, env, value_name = "JWT_KEY", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
     pub jwt_key: SecretString,
     /// PEM file of a public key that tokens are checked with instead: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).
-    #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", value_parser = file)]
-    pub jwt_public_key_file: Option<PathBuf>,
+    #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub jwt_public_key_file: Maybe<PathBuf>,
+    /// Who has to have issued a token (`iss`). Anyone with the key by default.
+    #[arg(long, env, value_name = "JWT_ISSUER", default_value = "", hide_default_value = true, value_parser = claim)]
+    pub jwt_issuer: Maybe<String>,
+    /// Whom a token has to be for (`aud`): with an issuer that serves other applications too, its tokens for those are refused.
+    #[arg(long, env, value_name = "JWT_AUDIENCE", default_value = "", hide_default_value = true, value_parser = claim)]
+    pub jwt_audience: Maybe<String>,
 }
 
 /// The database.
@@ -110,17 +122,17 @@ pub struct NatsConfig {
     #[arg(long, env, value_name = "NATS_SUBJECT_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
     pub nats_subject_prefix: String,
     /// Credentials file (JWT and seed), as `nsc` writes it.
-    #[arg(long, env, value_name = "NATS_CREDS_FILE", value_parser = file)]
-    pub nats_creds_file: Option<PathBuf>,
+    #[arg(long, env, value_name = "NATS_CREDS_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_creds_file: Maybe<PathBuf>,
     /// PEM file of the authorities that NATS's certificate is checked with, besides the system's. Turns TLS on.
-    #[arg(long, env, value_name = "NATS_TLS_CA_FILE", value_parser = file)]
-    pub nats_tls_ca_file: Option<PathBuf>,
+    #[arg(long, env, value_name = "NATS_TLS_CA_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_tls_ca_file: Maybe<PathBuf>,
     /// PEM file of our certificate, where NATS asks for one; with `NATS_TLS_KEY_FILE`.
-    #[arg(long, env, value_name = "NATS_TLS_CERT_FILE", value_parser = file, requires = "nats_tls_key_file")]
-    pub nats_tls_cert_file: Option<PathBuf>,
+    #[arg(long, env, value_name = "NATS_TLS_CERT_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_tls_cert_file: Maybe<PathBuf>,
     /// PEM file of that certificate's private key.
-    #[arg(long, env, value_name = "NATS_TLS_KEY_FILE", value_parser = file, requires = "nats_tls_cert_file")]
-    pub nats_tls_key_file: Option<PathBuf>,
+    #[arg(long, env, value_name = "NATS_TLS_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_tls_key_file: Maybe<PathBuf>,
 }
 
 /// What is logged, and how.
@@ -139,8 +151,8 @@ pub struct LogConfig {
     )]
     pub log_format: LogFormat,
     /// Collector of traces (OTLP over HTTP, without /v1/traces). No traces by default.
-    #[arg(long, env, value_name = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = otlp_endpoint)]
-    pub otel_exporter_otlp_endpoint: Option<String>,
+    #[arg(long, env, value_name = "OTEL_EXPORTER_OTLP_ENDPOINT", default_value = "", hide_default_value = true, value_parser = otlp_endpoint)]
+    pub otel_exporter_otlp_endpoint: Maybe<String>,
 }
 
 /// See [`LogConfig::log_format`].
@@ -156,6 +168,14 @@ pub enum LogFormat {
 pub struct Unusable {
     pub variable: &'static str,
     pub reason: String,
+}
+
+/// Makes an [`Unusable`] of a reason: for `map_err`.
+pub(crate) fn unusable<E: Display>(variable: &'static str) -> impl Fn(E) -> Unusable {
+    move |reason| Unusable {
+        variable,
+        reason: reason.to_string(),
+    }
 }
 
 /// Reads `.env` into the environment, where there is one; what is set already wins.

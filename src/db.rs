@@ -33,17 +33,18 @@ use crate::{
 
 /// How long an operation looks for a primary before it gives up: a service answers 503 rather than waits.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The driver's 10 connections make a queue of a busy service's transactions.
 const MAX_POOL_SIZE: u32 = 64;
 /// No attempt of a transaction starts later than this after the first, so that hardly a request
-/// that was answered 503 at the request's time-out is saved afterwards.
+/// that was answered 503 for the time it took (`http::Timeouts`) is saved afterwards.
 const ATTEMPTS_END_AFTER: Duration = Duration::from_secs(8);
 
-/// A custom error of the driver's with which a transaction refuses after it has written: nothing is committed, and
-/// the client is told 409 and why.
-#[derive(Debug)]
-pub struct Refused(pub &'static str);
+/// How long a request waits for what it reads: less than it may take itself.
+const READ_LIMIT: Duration = Duration::from_secs(8);
+/// Operations that wait for the database at most, those among them that nobody waits for any more.
+const MOST_UNDER_WAY: usize = 1_024;
 
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
@@ -61,7 +62,16 @@ impl Db {
     /// # Errors
     /// When the connection string asks for something that can't be had.
     pub async fn new(config: &MongoConfig) -> MongoResult<Self> {
-        let mut options = ClientOptions::parse(config.uri()).await?;
+        let mut options = loop {
+            match ClientOptions::parse(config.uri()).await {
+                // Of `mongodb+srv://`, whose servers are looked up here.
+                Err(error) if matches!(*error.kind, ErrorKind::DnsResolve { .. }) => {
+                    tracing::warn!(%error, again_in = ?LOOK_UP_AGAIN, "waiting for the database's name");
+                    tokio::time::sleep(LOOK_UP_AGAIN).await;
+                }
+                parsed => break parsed?,
+            }
+        };
         options.app_name.get_or_insert_with(|| SERVICE.to_owned());
         options
             .server_selection_timeout
@@ -93,8 +103,10 @@ impl Db {
         let hello = self.database.run_command(doc! { "hello": 1 }).await?;
         match hello.contains_key("setName") {
             true => Ok(()),
+            // A `String`: the driver shows no other custom error.
             false => Err(MongoError::custom(
-                "MongoDB has to run as a replica set: there are no transactions without one",
+                "MongoDB has to run as a replica set: there are no transactions without one"
+                    .to_owned(),
             )),
         }
     }
@@ -168,23 +180,47 @@ impl Db {
         }
     }
 
-    /// Runs `run` in one transaction and commits it. It may be run more than once, so ids and times are made
-    /// outside it, and it must return the driver's errors as they are: their labels drive the retries.
+    /// Runs a request's read, for [`READ_LIMIT`].
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when it was not tried, [`Error::Unavailable`] and [`Error::Internal`] when it failed.
+    pub async fn read<T, F>(&self, call: F) -> Result<T, Error>
+    where
+        F: Future<Output = MongoResult<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.refuse_more_than_can_be_done()?;
+        Ok(self.bounded(READ_LIMIT, call).await?)
+    }
+
+    /// A database that is cut off holds on to what was begun, longer than the requests wait for it.
+    fn refuse_more_than_can_be_done(&self) -> Result<(), Error> {
+        match self.tasks.len() < MOST_UNDER_WAY {
+            true => Ok(()),
+            false => Err(Error::Overloaded),
+        }
+    }
+
+    /// Runs `run` in one transaction and commits it. It may be run more than once, so ids and times are made outside
+    /// it, and it must return the driver's errors as they are: their labels drive the retries. What it refuses is
+    /// committed too, so that a majority stands behind what it has read: it aborts by itself where it wrote before.
     /// The task lives on when the caller is dropped, as a handler is when its client hangs up.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it is not known whether the transaction was committed or it could not be
-    /// tried, [`Error::Internal`] when it was refused.
+    /// What `run` refuses; [`Error::NotReady`] or [`Error::Overloaded`] when it was not tried,
+    /// [`Error::Unavailable`] when it is not known whether it was committed, [`Error::Internal`] when the database
+    /// refused it.
     pub async fn transaction<T, F>(&self, mut run: F) -> Result<T, Error>
     where
-        F: for<'a> FnMut(&'a mut ClientSession) -> BoxFuture<'a, MongoResult<T>> + Send + 'static,
+        F: for<'a> FnMut(&'a mut ClientSession) -> BoxFuture<'a, MongoResult<Result<T, Error>>>
+            + Send
+            + 'static,
         T: Send + 'static,
     {
         if !self.is_prepared() {
-            return Err(Error::Unavailable(anyhow::anyhow!(
-                "the database is not prepared yet"
-            )));
+            return Err(Error::NotReady);
         }
+        self.refuse_more_than_can_be_done()?;
         let client = self.client.clone();
         let attempts_end = Instant::now() + ATTEMPTS_END_AFTER;
         let began = Instant::now();
@@ -205,7 +241,7 @@ impl Db {
             result
         });
         match task.await {
-            Ok(result) => result.map_err(Error::from),
+            Ok(result) => result?,
             Err(panicked) => Err(Error::Internal(panicked.into())),
         }
     }
@@ -219,12 +255,9 @@ impl Db {
 
 impl From<MongoError> for Error {
     fn from(error: MongoError) -> Self {
-        if let Some(Refused(reason)) = error.get_custom() {
-            Self::Conflict(reason)
-        } else if is_unavailable(&error) {
-            Self::Unavailable(error.into())
-        } else {
-            Self::Internal(error.into())
+        match is_unavailable(&error) {
+            true => Self::Unavailable(error.into()),
+            false => Self::Internal(error.into()),
         }
     }
 }

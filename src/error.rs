@@ -26,6 +26,9 @@ pub enum Error {
     /// 404.
     #[error("there is nothing at this address")]
     NotFound,
+    /// 408: the body takes too long; nothing was done.
+    #[error("the body did not arrive in time; nothing was done")]
+    BodyTimeout,
     /// 409: the state of the resource forbids it.
     #[error("{0}")]
     Conflict(&'static str),
@@ -38,12 +41,21 @@ pub enum Error {
     /// 415.
     #[error("the body must be sent as Content-Type: application/json")]
     UnsupportedMediaType,
+    /// 409: the same request is under way.
+    #[error("a request with this Idempotency-Key is under way")]
+    KeyInUse,
     /// 422: the key of another request.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
     /// 429.
     #[error("too many requests; Retry-After says when the next is taken")]
     TooManyRequests,
+    /// 503: collections and indexes are not made yet.
+    #[error("the service is not ready; nothing was done")]
+    NotReady,
+    /// 503: so many requests are worked on that this one was not begun.
+    #[error("too many requests are being worked on; nothing of this one was done")]
+    Overloaded,
     /// 503: the database could not answer in time. Whether the write happened may be unknown.
     #[error("the database could not answer in time; whether a write was saved is not known")]
     Unavailable(#[source] anyhow::Error),
@@ -81,23 +93,30 @@ impl Error {
         }])
     }
 
-    fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::Validation(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict(_) | Self::KeyInUse => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady | Self::Overloaded | Self::Unavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
+
+/// Marks a 503 that is no failure: nothing was begun, and as many lines in the log would be in the way.
+#[derive(Debug, Clone)]
+pub struct NotBegun;
 
 /// Why a request failed, kept beside the response for whoever logs it.
 #[derive(Debug, Clone)]
@@ -105,17 +124,21 @@ pub struct Cause(pub Arc<anyhow::Error>);
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = self.status();
-        let message = self.to_string();
+        let mut response = Problem::of(&self).into_response();
         match self {
-            Self::Validation(errors) => problem(status, errors),
             Self::Unavailable(cause) | Self::Internal(cause) => {
-                let mut response = problem_with_message(status, message);
                 response.extensions_mut().insert(Cause(Arc::new(cause)));
-                response
             }
-            _ => problem_with_message(status, message),
+            Self::NotReady | Self::Overloaded => {
+                response.extensions_mut().insert(NotBegun);
+            }
+            Self::KeyInUse => {
+                let headers = response.headers_mut();
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+            }
+            _ => {}
         }
+        response
     }
 }
 
@@ -132,36 +155,47 @@ pub struct Problem {
     errors: Vec<Invalid>,
 }
 
-/// A problem whose one error is `message`.
-pub fn problem_with_message(status: StatusCode, message: impl Into<String>) -> Response {
-    problem(
-        status,
-        vec![Invalid {
-            message: message.into(),
-            field: None,
-        }],
-    )
+impl Problem {
+    /// How a client is told of `error`.
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::Validation(errors) => Self::new(error.status(), errors.clone()),
+            _ => Self::with_message(error.status(), error.to_string()),
+        }
+    }
+
+    /// A problem whose one error is `message`.
+    pub fn with_message(status: StatusCode, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let field = None;
+        Self::new(status, vec![Invalid { message, field }])
+    }
+
+    fn new(status: StatusCode, errors: Vec<Invalid>) -> Self {
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            errors,
+        }
+    }
 }
 
-fn problem(status: StatusCode, errors: Vec<Invalid>) -> Response {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let body = Problem {
-        r#type: "about:blank",
-        title,
-        status: status.as_u16(),
-        errors,
-    };
-    let mut response = (status, axum::Json(body)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-    match status {
-        StatusCode::UNAUTHORIZED => drop(headers.insert(header::WWW_AUTHENTICATE, BEARER)),
-        StatusCode::SERVICE_UNAVAILABLE => {
-            drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS))
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        match status {
+            StatusCode::UNAUTHORIZED => drop(headers.insert(header::WWW_AUTHENTICATE, BEARER)),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS))
+            }
+            _ => {}
         }
-        _ => {}
+        response
     }
-    response
 }
 
 /// The media type of every error that we send (RFC 9457).

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     auth::User,
-    db::{Db, Refused, error_code},
+    db::{Db, error_code},
     error::Error,
 };
 
@@ -30,7 +30,8 @@ const ANSWERS: &str = "answers";
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_KEY: usize = 255;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// Says of an answer that it was given before.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The request's key, where it has one, with what it is the key of.
 pub struct IdempotencyKey {
@@ -62,13 +63,15 @@ pub struct Answer {
     pub body: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {
     #[serde(rename = "_id")]
     id: Id,
     fingerprint: String,
-    answer: Answer,
+    /// Always there once the transaction is committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Answer>,
     created_at: DateTime,
 }
 
@@ -143,48 +146,63 @@ where
         + 'static,
     T: Send + Sync + 'static,
 {
+    let Some(attempt) = attempt else {
+        return db.transaction(run).await.map(Outcome::Done);
+    };
     let answers = db.collection::<Stored>(ANSWERS);
+    let claim = Stored {
+        id: attempt.id.clone(),
+        fingerprint: attempt.fingerprint.clone(),
+        answer: None,
+        created_at: DateTime::now(),
+    };
     let run = Arc::new(run);
-    let now = DateTime::now();
-    db.transaction(move |session| {
-        let (run, answers, attempt) = (Arc::clone(&run), answers.clone(), attempt.clone());
+    let done = db.transaction(move |session| {
+        let (run, answers, claim) = (Arc::clone(&run), answers.clone(), claim.clone());
         async move {
-            let Some(Attempt { id, fingerprint }) = attempt else {
-                return Ok(run(session).await?.map(Outcome::Done));
+            // Before anything else, so that the second of two at once is refused whatever it would meet.
+            match answers.insert_one(&claim).session(&mut *session).await {
+                Err(error) if is_taken(&error) => return refuse(session, Error::KeyInUse).await,
+                inserted => inserted?,
             };
-            let filter = doc! { "_id": serialize_to_bson(&id)? };
-            match answers.find_one(filter).session(&mut *session).await? {
-                Some(first) if first.fingerprint == fingerprint => {
-                    return Ok(Ok(Outcome::Repeated(first.answer)));
-                }
-                Some(_) => return Ok(Err(Error::KeyReused)),
-                None => {}
-            }
             let done = match run(session).await? {
                 Ok(done) => done,
-                Err(refused) => return Ok(Err(refused)),
+                Err(refused) => return refuse(session, refused).await,
             };
-            let stored = Stored {
-                id,
-                fingerprint,
-                answer: answer(&done),
-                created_at: now,
-            };
-            match answers.insert_one(stored).session(session).await {
-                // An error, so that what `run` wrote is not committed.
-                Err(error) if is_under_way(&error) => Err(MongoError::custom(Refused(
-                    "a request with this Idempotency-Key is under way",
-                ))),
-                inserted => inserted.map(|_| Ok(Outcome::Done(done))),
-            }
+            let id = doc! { "_id": serialize_to_bson(&claim.id)? };
+            let answer = doc! { "$set": { "answer": serialize_to_bson(&answer(&done))? } };
+            answers.update_one(id, answer).session(session).await?;
+            Ok(Ok(done))
         }
         .boxed()
-    })
-    .await?
+    });
+    match done.await {
+        Err(Error::KeyInUse) => first_answer(db, attempt).await.map(Outcome::Repeated),
+        done => done.map(Outcome::Done),
+    }
+}
+
+/// The claim is not to be committed.
+async fn refuse<T>(session: &mut ClientSession, refused: Error) -> MongoResult<Result<T, Error>> {
+    session.abort_transaction().await?;
+    Ok(Err(refused))
+}
+
+/// The answer of the request that has the key, if it is the same request and has ended.
+async fn first_answer(db: &Db, attempt: Attempt) -> Result<Answer, Error> {
+    let answers = db.collection::<Stored>(ANSWERS);
+    let found = async move {
+        let id = doc! { "_id": serialize_to_bson(&attempt.id)? };
+        answers.find_one(id).await
+    };
+    match db.read(found).await? {
+        Some(first) if first.fingerprint != attempt.fingerprint => Err(Error::KeyReused),
+        first => first.and_then(|first| first.answer).ok_or(Error::KeyInUse),
+    }
 }
 
 /// Whether another transaction has written the same key, and has or has not committed.
-fn is_under_way(error: &MongoError) -> bool {
+fn is_taken(error: &MongoError) -> bool {
     const WRITE_CONFLICT: i32 = 112;
     const DUPLICATE_KEY: i32 = 11000;
     let write = match &*error.kind {

@@ -42,7 +42,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the REST interface and publish events; what is done without a command.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Only publish events.
     Publish(Publish),
     /// Look after the outbox.
@@ -133,11 +133,12 @@ async fn execute(command: Command) -> anyhow::Result<()> {
     // The one provider in the tree; TLS panics without it.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     match command {
-        Command::Serve(Serve {
-            no_publisher,
-            config,
-            log,
-        }) => {
+        Command::Serve(serve) => {
+            let Serve {
+                no_publisher,
+                config,
+                log,
+            } = *serve;
             let telemetry = telemetry::init(&log)?;
             metrics::install()?;
             let nats = (!no_publisher).then_some(&config.nats);

@@ -2,10 +2,13 @@
 
 use std::sync::OnceLock;
 
-use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::config::SERVICE;
+
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
+pub const HTTP_REFUSED: &str = "http_server_requests_refused_total";
 pub const TRANSACTION_DURATION: &str = "mongodb_transaction_duration_seconds";
 pub const TRANSACTION_RETRIES: &str = "mongodb_transaction_retries_total";
 pub const POOL_CONNECTIONS: &str = "mongodb_pool_connections";
@@ -42,6 +45,7 @@ pub fn install() -> anyhow::Result<&'static PrometheusHandle> {
                 .set_buckets_for_metric(Matcher::Suffix("_size_events".to_owned()), &EVENTS)?;
             let handle = builder.install_recorder()?;
             describe();
+            begin();
             Ok(handle)
         })
         .as_ref()
@@ -51,7 +55,7 @@ pub fn install() -> anyhow::Result<&'static PrometheusHandle> {
 fn describe() {
     describe_histogram!(
         HTTP_DURATION,
-        "Time from a request's head to its answer's, by method, route and status."
+        "Time from a request's head to its answer's, by method, route and status; status is aborted where the client hung up before."
     );
     describe_histogram!(
         TRANSACTION_DURATION,
@@ -76,7 +80,7 @@ fn describe() {
     );
     describe_gauge!(
         OLDEST_UNSENT,
-        "Age of the oldest event among those that is neither published nor parked; 0 where there is none."
+        "Age of the oldest event among those that waits to be published, and not behind a parked one; 0 where there is none."
     );
     describe_gauge!(
         PARKED,
@@ -88,7 +92,7 @@ fn describe() {
     );
     describe_gauge!(
         STATUS_READ,
-        "When the outbox's figures were last read from the database."
+        "When the figures above were last read from the database, in seconds since 1970; they are NaN where they could not be."
     );
     describe_gauge!(IS_PUBLISHER, "1 while this instance publishes.");
     describe_counter!(LEASE_CHANGES, "Times that this instance began to publish.");
@@ -99,13 +103,40 @@ fn describe() {
     );
     describe_histogram!(
         COMMIT_TO_ACK,
-        "Time from the making of an event to the stream's acknowledgement."
+        "Time from the making of an event, a moment before its commit, to the stream's acknowledgement; replayed ones apart."
     );
     describe_histogram!(SWEEP_SIZE, "Events published in one sweep of the backlog.");
     describe_histogram!(MARK_SIZE, "Events marked as sent by one write.");
-    describe_gauge!("build_info", "1, with the version of the program.");
-    gauge!("build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    describe_counter!(
+        HTTP_REFUSED,
+        "Requests that were refused (503) because CONCURRENCY_LIMIT were being worked on."
+    );
+    describe_gauge!("build_info", "1, with the name and version of the program.");
+}
+
+/// Makes every series whose labels are known: one that first appears with its first event hides that event from `rate()`.
+fn begin() {
+    gauge!("build_info", "service" => SERVICE, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     for state in ["open", "in_use"] {
         gauge!(POOL_CONNECTIONS, "state" => state).set(0.0);
+    }
+    for name in [IS_PUBLISHER, STATUS_READ] {
+        gauge!(name).set(0.0);
+    }
+    // Not known yet, which is not none.
+    for name in [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER] {
+        gauge!(name).set(f64::NAN);
+    }
+    for name in [
+        HTTP_REFUSED,
+        TRANSACTION_RETRIES,
+        POOL_FAILURES,
+        LEASE_CHANGES,
+        PUBLISHED,
+    ] {
+        counter!(name).absolute(0);
+    }
+    for reason in ["broker", "event", "parked"] {
+        counter!(PUBLISH_FAILURES, "reason" => reason).absolute(0);
     }
 }

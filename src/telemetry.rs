@@ -13,11 +13,14 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{SdkTracerProvider, Tracer},
 };
-use tracing::Span;
-use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
-use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::Targets, layer::SubscriberExt, registry::LookupSpan,
+    util::SubscriberInitExt,
+};
 
-use crate::config::{LogConfig, LogFormat, SERVICE, Unusable};
+use crate::config::{LogConfig, LogFormat, SERVICE, Unusable, unusable};
 
 /// What is not sent by then is given up when the process ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -32,34 +35,40 @@ pub struct Telemetry(Option<SdkTracerProvider>);
 /// When traces can't be sent to such an address.
 pub fn init(config: &LogConfig) -> Result<Telemetry, Unusable> {
     let provider = match &config.otel_exporter_otlp_endpoint {
-        Some(endpoint) => Some(provider(endpoint).map_err(|error| Unusable {
-            variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
-            reason: error.to_string(),
-        })?),
+        Some(endpoint) => {
+            Some(provider(endpoint).map_err(unusable("OTEL_EXPORTER_OTLP_ENDPOINT"))?)
+        }
         None => None,
     };
     let traces = provider
         .as_ref()
-        .map(|provider| layer(provider.tracer(SERVICE)));
-    let registry = tracing_subscriber::registry()
-        .with(traces)
-        .with(EnvFilter::new(&config.rust_log));
+        .map(|provider| traces(provider.tracer(SERVICE)));
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match config.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    let log = log.with_filter(EnvFilter::new(&config.rust_log));
     // The only failure is a subscriber that is there already.
-    drop(match config.log_format {
-        LogFormat::Text => registry
-            .with(log.with_ansi(std::io::stderr().is_terminal()))
+    drop(
+        tracing_subscriber::registry()
+            .with(traces)
+            .with(log)
             .try_init(),
-        LogFormat::Json => registry.with(log.json().flatten_event(true)).try_init(),
-    });
+    );
     Ok(Telemetry(provider))
 }
 
-fn layer(tracer: Tracer) -> OpenTelemetryLayer<Registry, Tracer> {
+/// What is traced does not depend on what is logged.
+fn traces<S>(tracer: Tracer) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_location(false)
         .with_threads(false)
+        .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), Level::INFO))
 }
 
 fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {

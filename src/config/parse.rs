@@ -5,6 +5,8 @@ use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Dura
 use axum::http::{HeaderValue, Uri};
 use secrecy::SecretString;
 
+use super::{Maybe, Origins};
+
 fn parsed<T: FromStr>(value: &str, wants: &str, accepts: impl Fn(&T) -> bool) -> Result<T, String> {
     value
         .parse()
@@ -134,12 +136,16 @@ pub(super) fn duplicate_window(value: &str) -> Result<Duration, String> {
 }
 
 /// A file that is there; what is in it is read by whoever uses it.
-pub(super) fn file(value: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(value);
-    match path.is_file() {
-        true => Ok(path),
-        false => Err("the path of a file that is there".to_owned()),
+pub(super) fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
+    match PathBuf::from(value) {
+        _ if value.is_empty() => Ok(None),
+        path if path.is_file() => Ok(Some(path)),
+        _ => Err("the path of a file that is there".to_owned()),
     }
+}
+
+pub(super) fn claim(value: &str) -> Result<Maybe<String>, String> {
+    Ok((!value.is_empty()).then(|| value.to_owned()))
 }
 
 pub(super) fn requests_per_second(value: &str) -> Result<u32, String> {
@@ -156,30 +162,41 @@ pub(super) fn concurrency(value: &str) -> Result<usize, String> {
     })
 }
 
-/// An origin as browsers send it.
-pub(super) fn origin(value: &str) -> Result<HeaderValue, String> {
-    let wants = "origins such as https://app.example.com, separated by commas";
-    let is_origin = |value: &str| {
-        value.parse::<Uri>().is_ok_and(|uri| {
-            let scheme = uri
-                .scheme_str()
-                .is_some_and(|scheme| matches!(scheme, "http" | "https"));
-            scheme
-                && uri
-                    .authority()
-                    .is_some_and(|host| value.ends_with(host.as_str()))
-        })
-    };
-    match is_origin(value) {
-        true => HeaderValue::from_str(value).map_err(|_| wants.to_owned()),
-        false => Err(wants.to_owned()),
-    }
+pub(super) fn origins(value: &str) -> Result<Origins, String> {
+    let wants = "origins as browsers send them, such as https://app.example.com: in lower case, without a path and \
+                 without the usual port, separated by commas";
+    let origins = value.split(',').filter(|origin| !origin.is_empty());
+    let parsed: Option<_> = origins.map(origin).collect();
+    parsed.ok_or_else(|| wants.to_owned())
 }
 
-pub(super) fn otlp_endpoint(value: &str) -> Result<String, String> {
-    text(value, "an address such as http://127.0.0.1:4318", |value| {
+/// `None` for what is never found in `Origin`, and would be compared with it in vain.
+fn origin(value: &str) -> Option<HeaderValue> {
+    let uri: Uri = value.parse().ok()?;
+    let (scheme, host) = (uri.scheme_str()?, uri.host()?);
+    let usual = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    let origin = match uri.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    };
+    (origin.to_lowercase() == value).then(|| HeaderValue::from_str(value).ok())?
+}
+
+pub(super) fn otlp_endpoint(value: &str) -> Result<Maybe<String>, String> {
+    let is_http = |value: &str| {
         value
             .parse::<Uri>()
             .is_ok_and(|uri| uri.host().is_some() && uri.scheme_str() == Some("http"))
-    })
+    };
+    match value {
+        "" => Ok(None),
+        value if is_http(value) => Ok(Some(value.to_owned())),
+        _ => Err(
+            "an address such as http://127.0.0.1:4318; only http, to a collector nearby".to_owned(),
+        ),
+    }
 }

@@ -9,7 +9,10 @@ use mongodb::{
 };
 
 use super::is_unavailable;
-use crate::metrics::{POOL_CONNECTIONS, POOL_FAILURES, TRANSACTION_DURATION};
+use crate::{
+    error::Error,
+    metrics::{POOL_CONNECTIONS, POOL_FAILURES, TRANSACTION_DURATION},
+};
 
 pub(super) fn pool() -> EventHandler<CmapEvent> {
     let open = || gauge!(POOL_CONNECTIONS, "state" => "open");
@@ -24,10 +27,10 @@ pub(super) fn pool() -> EventHandler<CmapEvent> {
     })
 }
 
-pub(super) fn transaction<T>(began: Instant, result: &MongoResult<T>) {
+pub(super) fn transaction<T>(began: Instant, result: &MongoResult<Result<T, Error>>) {
     let outcome = match result {
-        Ok(_) => "committed",
-        Err(error) if error.get_custom::<super::Refused>().is_some() => "refused",
+        Ok(Ok(_)) => "committed",
+        Ok(Err(_)) => "refused",
         Err(error) if is_unavailable(error) => "unavailable",
         Err(_) => "failed",
     };

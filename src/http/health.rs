@@ -1,6 +1,9 @@
 //! Liveness and readiness. NATS being down is told but is no reason to be taken out: writes work.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::connection::State as Connection;
 use axum::{
@@ -9,22 +12,68 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{db::Db, error::problem_with_message};
+use crate::{
+    db::Db,
+    error::{NotBegun, Problem},
+};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// A ping counts for so long: whoever asks, however often, asks MongoDB no more than that.
+const PING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What readiness is read from.
 #[derive(Clone)]
 pub struct Health {
-    pub db: Db,
+    db: Db,
     /// `None` where this process does not publish.
-    pub nats: Option<async_nats::Client>,
+    nats: Option<async_nats::Client>,
     /// Cancelled when a stop was asked for.
-    pub stop: CancellationToken,
+    stop: CancellationToken,
+    /// When MongoDB was asked last, and whether it answered.
+    last_ping: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Health {
+    pub fn new(db: Db, nats: Option<async_nats::Client>, stop: CancellationToken) -> Self {
+        Self {
+            db,
+            nats,
+            stop,
+            last_ping: Arc::default(),
+        }
+    }
+
+    async fn mongodb_answers(&self) -> bool {
+        let mut last = self.last_ping.lock().await;
+        match *last {
+            Some((at, answered)) if at.elapsed() < PING_INTERVAL => answered,
+            _ => {
+                let answered = self.db.ping(PING_TIMEOUT).await.is_ok();
+                *last = Some((Instant::now(), answered));
+                answered
+            }
+        }
+    }
+}
+
+/// That the service is well.
+#[derive(Serialize, ToSchema)]
+struct Well {
+    #[schema(examples("ok"))]
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("up"))]
+    mongodb: Option<&'static str>,
+    /// `up` or `down`; not there where this process does not publish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("up"))]
+    nats: Option<&'static str>,
 }
 
 /// `/health/live` and `/health/ready`.
@@ -39,29 +88,48 @@ where
 }
 
 /// Whether the process lives
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It does.", body = Value)))]
-async fn live() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It does.", body = Well)))]
+async fn live() -> Json<Well> {
+    Json(Well {
+        status: "ok",
+        mongodb: None,
+        nats: None,
+    })
 }
 
 /// Whether it takes requests
 ///
 /// Without NATS it does: events wait in the database.
-#[utoipa::path(get, path = "/health/ready", tag = "health", responses((status = 200, description = "It does.", body = Value)))]
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
+    (status = 200, description = "It does.", body = Well),
+    (status = 503, description = "MongoDB does not answer or is not prepared yet, or a stop was asked for.", body = Problem, content_type = "application/problem+json", headers(
+        ("Retry-After" = u32, description = "Seconds."),
+    )),
+))]
 async fn ready(State(health): State<Health>) -> Response {
     if health.stop.is_cancelled() {
-        return problem_with_message(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping");
+        return unready("the service is stopping");
     }
-    let mongodb = health.db.is_prepared() && health.db.ping(PING_TIMEOUT).await.is_ok();
-    let nats = health
-        .nats
-        .map(|nats| nats.connection_state() == Connection::Connected);
-    if !mongodb {
-        return problem_with_message(StatusCode::SERVICE_UNAVAILABLE, "MongoDB is down");
+    if !health.mongodb_answers().await {
+        return unready("MongoDB is down");
     }
-    let mut body = json!({ "status": "ok", "mongodb": "up" });
-    if let Some(is_up) = nats {
-        body["nats"] = json!(if is_up { "up" } else { "down" });
+    if !health.db.is_prepared() {
+        return unready("collections and indexes are not made yet");
     }
-    Json(body).into_response()
+    let connected = |nats: async_nats::Client| nats.connection_state() == Connection::Connected;
+    let well = Well {
+        status: "ok",
+        mongodb: Some("up"),
+        nats: health.nats.map(connected).map(|is_up| match is_up {
+            true => "up",
+            false => "down",
+        }),
+    };
+    Json(well).into_response()
+}
+
+fn unready(why: &str) -> Response {
+    let mut response = Problem::with_message(StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    response.extensions_mut().insert(NotBegun);
+    response
 }

@@ -2,20 +2,22 @@
 
 mod body;
 mod health;
-mod limits;
 mod metrics;
 mod openapi;
 mod problem;
+mod rate_limit;
 mod request_id;
 mod serve;
+mod trace;
 mod trace_context;
+mod workload;
 
 use std::time::Duration;
 
+use crate::idempotency::REPLAYED;
 use axum::{
     Router,
-    extract::Request,
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, header},
     middleware,
 };
 use tower::ServiceBuilder;
@@ -23,27 +25,48 @@ use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
     limit::RequestBodyLimitLayer,
-    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     sensitive_headers::SetSensitiveRequestHeadersLayer,
     set_header::SetResponseHeaderLayer,
-    timeout::TimeoutLayer,
     trace::TraceLayer,
 };
-use tracing::field::Empty;
-
-use crate::telemetry;
 
 pub use body::{Valid, invalid_query};
 pub use health::{Health, routes as health_routes};
-pub use limits::with_limits;
 pub use openapi::{docs_routes, openapi, with_shared_answers};
-pub use serve::{HEADER_READ_TIMEOUT, serve};
+pub use rate_limit::with_rate_limit;
+use rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
+pub use serve::serve;
 pub use trace_context::TraceParent;
+pub use workload::with_bounded_work;
 
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
-/// How long a request may take before it is answered 503.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long clients may take, and we.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the head of a request; a connection is idle no longer either. Proxies keep idle ones for 60 s, and must not
+    /// find one closed as they send on it.
+    pub head: Duration,
+    /// For a client to read more of an answer, before its connection is closed.
+    pub write: Duration,
+    /// For a body, before it is answered 408.
+    pub body: Duration,
+    /// For what is to be done, before it is answered 503.
+    pub work: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(65),
+            write: Duration::from_secs(30),
+            body: Duration::from_secs(10),
+            work: Duration::from_secs(10),
+        }
+    }
+}
 
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
@@ -51,8 +74,8 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Puts the middleware around `routes`, outermost first. `timeout` is [`REQUEST_TIMEOUT`] but in tests.
-pub fn with_middleware(routes: Router, cors_origins: &[HeaderValue], timeout: Duration) -> Router {
+/// Puts the middleware around `routes`, outermost first.
+pub fn with_middleware(routes: Router, cors_origins: &[HeaderValue]) -> Router {
     let stack = ServiceBuilder::new()
         // An id that comes in is kept if it is sane, else replaced.
         .layer(middleware::map_request(request_id::drop_insane))
@@ -63,7 +86,9 @@ pub fn with_middleware(routes: Router, cors_origins: &[HeaderValue], timeout: Du
         ]))
         .layer(
             TraceLayer::new_for_http()
-                .make_span_with(span)
+                .make_span_with(trace::span)
+                .on_request(())
+                .on_response(trace::answered)
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::new(X_REQUEST_ID))
@@ -84,10 +109,6 @@ pub fn with_middleware(routes: Router, cors_origins: &[HeaderValue], timeout: Du
         // Below it, whoever fails may answer in any form: here it becomes problem+json, and is logged once.
         .layer(middleware::from_fn(problem::unify))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            timeout,
-        ))
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT_BYTES));
     routes.layer(stack)
 }
@@ -104,31 +125,10 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             header::LOCATION,
             header::LINK,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
             X_REQUEST_ID,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
+            REPLAYED,
         ])
-}
-
-fn span<B>(request: &Request<B>) -> tracing::Span {
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default();
-    let span = tracing::info_span!(
-        "request",
-        request.id = id,
-        trace.id = Empty,
-        http.method = %request.method(),
-        http.path = request.uri().path(),
-        otel.kind = "server",
-    );
-    let incoming = trace_context::incoming(request.headers());
-    if let Some(traceparent) = incoming {
-        telemetry::continue_trace(&span, traceparent);
-    }
-    let traceparent = telemetry::traceparent(&span).or_else(|| incoming.map(str::to_owned));
-    if let Some(trace) = traceparent.as_deref().and_then(|it| it.split('-').nth(1)) {
-        span.record("trace.id", trace);
-    }
-    span
 }

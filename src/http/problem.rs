@@ -11,8 +11,7 @@ use axum::{
     response::IntoResponse,
 };
 
-use super::limits::Shed;
-use crate::error::{Cause, Error, PROBLEM_JSON, problem_with_message};
+use crate::error::{Cause, Error, NotBegun, PROBLEM_JSON, Problem};
 
 /// Makes every error response problem+json, keeping the headers that say more (`Allow`), and logs its cause.
 pub(super) async fn unify(request: Request, next: Next) -> axum::response::Response {
@@ -21,7 +20,7 @@ pub(super) async fn unify(request: Request, next: Next) -> axum::response::Respo
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    if status.is_server_error() && response.extensions().get::<Shed>().is_none() {
+    if status.is_server_error() && response.extensions().get::<NotBegun>().is_none() {
         let cause = response.extensions().get();
         let cause = cause.map(|Cause(cause)| format!("{cause:#}"));
         tracing::error!(
@@ -33,7 +32,7 @@ pub(super) async fn unify(request: Request, next: Next) -> axum::response::Respo
     if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
         return response;
     }
-    let mut problem = problem_with_message(status, message(status));
+    let mut problem = Problem::with_message(status, message(status)).into_response();
     for (name, value) in response.headers() {
         if name == header::ALLOW || name == header::RETRY_AFTER || name == header::CONNECTION {
             problem.headers_mut().insert(name, value.clone());

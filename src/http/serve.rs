@@ -1,6 +1,6 @@
-//! The listener: takes connections, bounds how long a request's head may take, and drains.
+//! The listener: takes connections, bounds how long a client may take to send a head and to read an answer, and drains.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, pin::Pin, time::Duration};
 
 use axum::{
     Router,
@@ -13,25 +13,25 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// How long a connection may take for the head of a request; also how long it may be idle.
-pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+use super::Timeouts;
+
 /// Out of file descriptors, most likely: some are given back soon.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves `routes` until `stop`, then takes no more connections and finishes the requests that are under way.
-/// `header_timeout` is [`HEADER_READ_TIMEOUT`] but in tests.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
-    header_timeout: Duration,
+    timeouts: Timeouts,
     stop: CancellationToken,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(header_timeout);
+        .header_read_timeout(timeouts.head);
     let connections = GracefulShutdown::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
@@ -41,7 +41,8 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = http.serve_connection(io(stream), with_peer(&routes, peer));
+        let connection =
+            http.serve_connection(io(stream, timeouts.write), with_peer(&routes, peer));
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // What a client breaks off is no failure of ours.
@@ -54,9 +55,11 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
-fn io(stream: TcpStream) -> TokioIo<TcpStream> {
+fn io(stream: TcpStream, write_timeout: Duration) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
     drop(stream.set_nodelay(true));
-    TokioIo::new(stream)
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write_timeout));
+    TokioIo::new(Box::pin(stream))
 }
 
 fn with_peer(

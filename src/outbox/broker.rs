@@ -23,9 +23,10 @@ use super::{
     failure::{Failure, is_wrong_sequence},
     last_sequences::LastSequences,
     message::{ID_HEADER, VERSION_HEADER, headers},
+    tls,
 };
 use crate::{
-    config::{NatsConfig, SERVICE},
+    config::{NatsConfig, SERVICE, Unusable, unusable},
     metrics::NATS_CONNECTED,
     sabotage,
 };
@@ -59,12 +60,12 @@ impl Broker {
     ///
     /// # Errors
     /// When the options can't be used.
-    pub async fn connect(config: &NatsConfig, subjects: &str) -> anyhow::Result<Self> {
+    pub async fn connect(config: &NatsConfig, subjects: &str) -> Result<Self, Unusable> {
         let (is_connected, connected) = watch::channel(false);
         let mut options = ConnectOptions::new();
         let mut servers = Vec::new();
         for url in config.urls() {
-            let address: ServerAddr = url.parse()?;
+            let address: ServerAddr = url.parse().map_err(unusable("NATS_URL"))?;
             options = match (address.username(), address.password()) {
                 (Some(user), Some(password)) => {
                     options.user_and_password(user.to_owned(), password.to_owned())
@@ -72,9 +73,10 @@ impl Broker {
                 (Some(token), None) => options.token(token.to_owned()),
                 _ => options,
             };
-            servers.push(without_credentials(&url).parse::<ServerAddr>()?);
+            let address = without_credentials(&url).parse::<ServerAddr>();
+            servers.push(address.map_err(unusable("NATS_URL"))?);
         }
-        options = with_tls(options, config).await?;
+        options = tls::with_tls(options, config).await?;
         gauge!(NATS_CONNECTED).set(0.0);
         let is_told = AtomicBool::new(false);
         let client = options
@@ -94,7 +96,10 @@ impl Broker {
                         is_connected.send_replace(true);
                     }
                     async_nats::Event::Disconnected | async_nats::Event::Closed => {
-                        tracing::warn!("not connected to NATS; events wait");
+                        // It is closed by us alone, at the end.
+                        if event == async_nats::Event::Disconnected {
+                            tracing::warn!("not connected to NATS; events wait");
+                        }
                         gauge!(NATS_CONNECTED).set(0.0);
                         is_connected.send_replace(false);
                     }
@@ -109,7 +114,8 @@ impl Broker {
                 std::future::ready(())
             })
             .connect(servers)
-            .await?;
+            .await
+            .map_err(unusable("NATS_URL"))?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
             .ack_timeout(ACK_TIMEOUT)
@@ -303,25 +309,6 @@ impl Broker {
             }
         }
     }
-}
-
-async fn with_tls(options: ConnectOptions, config: &NatsConfig) -> anyhow::Result<ConnectOptions> {
-    let mut options = options;
-    if let Some(credentials) = &config.nats_creds_file {
-        options = options.credentials_file(credentials).await?;
-    }
-    if let Some(authorities) = &config.nats_tls_ca_file {
-        options = options
-            .add_root_certificates(authorities.clone())
-            .require_tls(true);
-    }
-    if let (Some(certificate), Some(key)) = (&config.nats_tls_cert_file, &config.nats_tls_key_file)
-    {
-        options = options
-            .add_client_certificate(certificate.clone(), key.clone())
-            .require_tls(true);
-    }
-    Ok(options)
 }
 
 /// The client logs addresses as they are.

@@ -3,7 +3,7 @@
 //!
 //! `event`: what is recorded. `lease`: which instance publishes. `doorbell`: says that there is something to
 //! publish. `backlog`: reads what is unsent, `sweep`: publishes and marks it, `publisher`: decides when.
-//! `broker`: JetStream, with `message` and `failure` for what goes there and comes back. `operator` and `replay`:
+//! `broker`: JetStream, with `message` and `failure` for what goes there and comes back, and `tls`. `operator` and `replay`:
 //! what people ask of it.
 
 mod backlog;
@@ -18,6 +18,7 @@ pub mod operator;
 mod publisher;
 pub mod replay;
 mod sweep;
+mod tls;
 mod unmarked;
 
 pub use broker::Broker;

@@ -1,9 +1,15 @@
 //! What operators ask of the outbox: how it stands, what waits, and another try for what was parked.
 //! Every query reads the index of unsent events: it costs the backlog, never the history.
 
+use std::time::Duration;
+
 use bson::{Bson, Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, error::Result as MongoResult, options::Hint};
+use mongodb::{
+    Collection,
+    error::Result as MongoResult,
+    options::{AggregateOptions, Hint},
+};
 use serde::Serialize;
 
 use super::{
@@ -12,8 +18,9 @@ use super::{
 };
 use crate::db::Db;
 
-/// Most events that [`sampled_status`] reads.
+/// Most events that [`sampled_status`] reads, and how long that may take.
 const SAMPLE: i64 = 100_000;
+const SAMPLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How the outbox stands.
 #[derive(Debug, Serialize)]
@@ -22,7 +29,7 @@ pub struct Status {
     /// Events that are not published yet, those that are parked among them.
     pub unsent: i64,
     pub oldest_unsent_seconds: Option<f64>,
-    /// Parked ones apart.
+    /// Apart from those that are parked, and those that wait behind them.
     pub oldest_waiting_seconds: Option<f64>,
     pub parked: i64,
     /// Which instance publishes at this moment.
@@ -70,36 +77,50 @@ pub enum Retry {
 /// # Errors
 /// The driver's.
 pub async fn status(db: &Db) -> MongoResult<Status> {
-    read_status(db, None).await
+    read_status(db, None, None).await
 }
 
 /// The same of at most 100,000 unsent events, those of the oldest keys: it costs the same however long an outage lasts.
+/// The server gives it up after 5 s.
 ///
 /// # Errors
-/// The driver's.
+/// The driver's, or a time-out.
 pub async fn sampled_status(db: &Db) -> MongoResult<Status> {
-    read_status(db, Some(SAMPLE)).await
+    let asked = db.clone();
+    let status = async move { read_status(&asked, Some(SAMPLE), Some(SAMPLE_LIMIT)).await };
+    db.bounded(SAMPLE_LIMIT * 2, status).await
 }
 
-async fn read_status(db: &Db, limit: Option<i64>) -> MongoResult<Status> {
-    let waiting = doc! { "$not": [{ "$ifNull": ["$parked", false] }] };
-    let age = doc! { "$subtract": ["$$NOW", "$createdAt"] };
-    let counted = doc! { "$group": {
-        "_id": null,
+async fn read_status(db: &Db, most: Option<i64>, limit: Option<Duration>) -> MongoResult<Status> {
+    let is_parked = doc! { "$ne": [{ "$type": "$parked" }, "missing"] };
+    // A key at a time: its events wait behind the parked one.
+    let by_key = doc! { "$group": {
+        "_id": "$key",
         "unsent": { "$sum": 1_i64 },
-        "parked": { "$sum": { "$cond": [{ "$ifNull": ["$parked", false] }, 1_i64, 0_i64] } },
-        "oldestMs": { "$max": age.clone() },
-        "oldestWaitingMs": { "$max": { "$cond": [waiting, age, null] } },
+        "parked": { "$sum": { "$cond": [is_parked, 1_i64, 0_i64] } },
+        "oldestMs": { "$max": { "$subtract": ["$$NOW", "$createdAt"] } },
+    } };
+    let is_held_back = doc! { "$gt": ["$parked", 0_i64] };
+    let all = doc! { "$group": {
+        "_id": null,
+        "unsent": { "$sum": "$unsent" },
+        "parked": { "$sum": "$parked" },
+        "oldestMs": { "$max": "$oldestMs" },
+        "oldestWaitingMs": { "$max": { "$cond": [is_held_back, null, "$oldestMs"] } },
     } };
     let mut pipeline = vec![doc! { "$match": { "sent": "NO" } }];
-    if let Some(limit) = limit {
+    if let Some(most) = most {
         pipeline.push(doc! { "$sort": { "key": 1, "version": 1, "_id": 1 } });
-        pipeline.push(doc! { "$limit": limit });
+        pipeline.push(doc! { "$limit": most });
     }
-    pipeline.push(counted);
+    pipeline.extend([by_key, all]);
+    let options = AggregateOptions::builder()
+        .hint(unsent())
+        .max_time(limit)
+        .build();
     let groups: Vec<Document> = events(db)
         .aggregate(pipeline)
-        .hint(unsent())
+        .with_options(options)
         .await?
         .try_collect()
         .await?;

@@ -88,7 +88,12 @@ impl Publisher {
                 () = sleep(UNCONNECTED_LIMIT) => break,
             }
             let swept = self.sweep_once(lease, stop, &mut stream_is_there, &mut unmarked);
-            let (delay, mut until_bell) = match swept.await {
+            let swept = swept.await;
+            if !lease.is_valid() {
+                tracing::warn!("the publisher's lease has run out");
+                break;
+            }
+            let (delay, mut until_bell) = match swept {
                 Outcome::Done => {
                     // A sweep alone proves nothing while the marks fail: it publishes the same again.
                     if !unmarked.last_mark_failed() {

@@ -93,7 +93,14 @@ pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), Error> {
             let filter = doc! { "_id": { "$in": &ids }, "sent": "YES" };
             let update =
                 doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": "" } };
-            async move { events.update_many(filter, update).session(session).await }.boxed()
+            async move {
+                events
+                    .update_many(filter, update)
+                    .session(session)
+                    .await
+                    .map(Ok)
+            }
+            .boxed()
         })
         .await?;
     }

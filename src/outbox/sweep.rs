@@ -9,7 +9,7 @@ use metrics::{counter, histogram};
 use mongodb::{Collection, error::Result as MongoResult};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field::Empty};
 
 use super::{
     backlog::{Turn, walk},
@@ -137,10 +137,17 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
             result.cut_short = true;
             return result;
         }
-        match broker.publish(event).instrument(span(event)).await {
+        let span = span(event);
+        let published = broker.publish(event).instrument(span.clone()).await;
+        if published.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        match published {
             Ok(()) => {
                 counter!(PUBLISHED).increment(1);
-                histogram!(COMMIT_TO_ACK).record(age(event));
+                if !event.replay {
+                    histogram!(COMMIT_TO_ACK).record(age(event));
+                }
                 result.acked.push(event.id);
             }
             Err(_) if sabotage::is("mark-before-ack") => result.acked.push(event.id),
@@ -164,12 +171,21 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
     result
 }
 
-/// Linked to the request's, which ended long ago perhaps.
+/// Linked to the request's, which ended long ago perhaps; none where that one is not sampled.
 fn span(event: &Event) -> Span {
-    let Some(traceparent) = &event.traceparent else {
+    let sampled = |traceparent: &&String| !traceparent.ends_with("00");
+    let Some(traceparent) = event.traceparent.as_ref().filter(sampled) else {
         return Span::none();
     };
-    let span = tracing::info_span!("publish", event.id = %event.id, event.r#type = event.r#type, otel.kind = "producer");
+    let span = tracing::info_span!(
+        "publish",
+        otel.name = format!("publish {}", event.r#type),
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        messaging.system = "nats",
+        messaging.operation.type = "send",
+        event.id = %event.id,
+    );
     telemetry::link(&span, traceparent);
     span
 }

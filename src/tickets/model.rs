@@ -9,7 +9,8 @@ use super::price::{self, Price};
 
 const MAX_TITLE_CHARACTERS: usize = 100;
 
-/// What a client may say of a ticket. Members of another type are `None`, so that both are told at once.
+/// What a client says of a ticket.
+// Members of another type are `None`, so that both are told at once.
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 pub struct NewTicket {
     /// Without control characters; spaces around it are cut off.
@@ -84,10 +85,10 @@ pub(super) struct TicketView<'a> {
     #[schema(examples("alice"))]
     user_id: &'a str,
     /// The order that holds the ticket; it can't be changed then.
-    #[schema(required = true)]
+    #[schema(required = true, examples(json!(null)))]
     order_id: Option<&'a str>,
     /// Grows by one with each change; also the `ETag`, in quotes.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, examples(0))]
     version: i64,
 }
 

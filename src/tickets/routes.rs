@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     model::{NewTicket, Ticket, TicketView},
     pages::{Page, PageQuery},
-    store,
+    store::{self, NOT_THE_OWNER, RESERVED},
 };
 use crate::{
     auth::User,
@@ -45,8 +45,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
     tag = "tickets",
     security(("bearer" = []), ("cookie" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key within 24 hours, the request is not done again: the first answer is given, with `Idempotent-Replayed: true`.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
-        ("traceparent" = Option<String>, Header, description = "W3C trace context; it goes on to the consumers of the event."),
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "Sent again with the same key within 24 hours, the request is not done again: the first answer is given, with `Idempotent-Replayed: true`.", min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event.", example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ),
     request_body = NewTicket,
     responses((status = 201, description = "The ticket.", body = TicketView<'_>, headers(
@@ -79,11 +79,11 @@ async fn create_ticket(
     path = "/api/tickets",
     tag = "tickets",
     params(
-        ("limit" = Option<i64>, Query, description = "How many on a page; 50 by default.", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "Where the page begins, as `Link` gives it."),
+        ("limit" = Option<i64>, Query, description = "How many on a page; 50 by default.", minimum = 1, maximum = 200, example = 50),
+        ("cursor" = Option<String>, Query, description = "Where the page begins, as `Link` gives it.", pattern = "^[A-Za-z0-9_-]{27}$"),
     ),
     responses((status = 200, description = "A page of tickets.", body = Vec<TicketView<'_>>, headers(
-        ("Link" = Option<String>, description = "The next page, where there is one."),
+        ("Link" = String, description = "The next page, where there is one."),
     ))),
 )]
 async fn list_tickets(
@@ -111,13 +111,13 @@ async fn list_tickets(
     path = "/api/tickets/{id}",
     tag = "tickets",
     params(
-        ("id" = String, Path, description = "The ticket's id."),
-        ("If-None-Match" = Option<String>, Header, description = "Versions that the caller has, in quotes."),
+        ("id" = String, Path, description = "The ticket's id.", example = "65f0a1b2c3d4e5f60718293a"),
+        ("If-None-Match" = Option<String>, Header, nullable = false, description = "Versions that the caller has, in quotes.", example = "\"3\""),
     ),
     responses(
         (status = 200, description = "The ticket.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
-        (status = 304, description = "The caller has it."),
-        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json"),
+        (status = 304, description = "The caller has it.", headers(("ETag" = String, description = "The version in quotes."))),
+        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::NotFound))),
     ),
 )]
 async fn get_ticket(
@@ -143,16 +143,18 @@ async fn get_ticket(
     tag = "tickets",
     security(("bearer" = []), ("cookie" = [])),
     params(
-        ("id" = String, Path, description = "The ticket's id."),
-        ("If-Match" = Option<String>, Header, description = "The version that the change is meant for, in quotes."),
-        ("Idempotency-Key" = Option<String>, Header, description = "As for the creation.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
-        ("traceparent" = Option<String>, Header, description = "W3C trace context; it goes on to the consumers of the event."),
+        ("id" = String, Path, description = "The ticket's id.", example = "65f0a1b2c3d4e5f60718293a"),
+        ("If-Match" = Option<String>, Header, nullable = false, description = "The version that the change is meant for, in quotes.", example = "\"0\""),
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "As for the creation.", min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event.", example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ),
     request_body = NewTicket,
     responses(
         (status = 200, description = "The ticket as it is now.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
-        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json"),
-        (status = 412, description = "`If-Match` names another version.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::NotFound))),
+        (status = 403, description = "The user is not the owner, or a page of another site sent the session cookie.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::Forbidden(NOT_THE_OWNER)))),
+        (status = 409, description = "An order has reserved the ticket, or a request with this `Idempotency-Key` is under way.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::Conflict(RESERVED)))),
+        (status = 412, description = "`If-Match` names another version.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::PreconditionFailed))),
     ),
 )]
 async fn update_ticket(

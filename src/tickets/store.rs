@@ -1,7 +1,5 @@
 //! Every query of the domain. Writes save the ticket and its event in one transaction: both, or neither.
 
-use std::time::Duration;
-
 use axum_extra::headers::IfMatch;
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use futures_util::{FutureExt, TryStreamExt};
@@ -21,8 +19,8 @@ use crate::{
 };
 
 const TICKETS: &str = "tickets";
-/// Less than a request may take.
-const READ_LIMIT: Duration = Duration::from_secs(8);
+pub(super) const NOT_THE_OWNER: &str = "only the owner may change it";
+pub(super) const RESERVED: &str = "the ticket is reserved by an order";
 
 /// Makes the collection and its index.
 ///
@@ -118,10 +116,10 @@ pub(super) async fn update(db: &Db, mut update: Update) -> Result<Outcome<Ticket
 fn changed(current: &Ticket, update: Update, now: DateTime) -> Result<Option<Ticket>, Error> {
     // 403 before 409: strangers learn nothing.
     if current.user_id != update.user_id {
-        return Err(Error::Forbidden("only the owner may change it"));
+        return Err(Error::Forbidden(NOT_THE_OWNER));
     }
     if current.order_id.is_some() {
-        return Err(Error::Conflict("the ticket is reserved by an order"));
+        return Err(Error::Conflict(RESERVED));
     }
     if update
         .if_match
@@ -146,7 +144,7 @@ fn changed(current: &Ticket, update: Update, now: DateTime) -> Result<Option<Tic
 pub(super) async fn find(db: &Db, id: ObjectId) -> Result<Ticket, Error> {
     let tickets = db.collection::<Ticket>(TICKETS);
     let found = async move { tickets.find_one(doc! { "_id": id }).await };
-    db.bounded(READ_LIMIT, found).await?.ok_or(Error::NotFound)
+    db.read(found).await?.ok_or(Error::NotFound)
 }
 
 /// The tickets of a page, newest first, and where the next page begins if there is one.
@@ -167,7 +165,7 @@ pub(super) async fn list(db: &Db, page: Page) -> Result<(Vec<Ticket>, Option<Cur
             .sort(doc! { "createdAt": -1, "_id": -1 });
         found.limit(limit).await?.try_collect().await
     };
-    let mut tickets: Vec<Ticket> = db.bounded(READ_LIMIT, found).await?;
+    let mut tickets: Vec<Ticket> = db.read(found).await?;
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = tickets.len() > limit;
     tickets.truncate(limit);

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
 /// Shorter than the publisher's safety interval: what only that finds has failed.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where the servers that `make test` starts are.
 pub(crate) fn mongo_uri() -> String {
@@ -52,6 +52,8 @@ pub(crate) struct Place {
 pub(crate) struct NatsFiles {
     pub(crate) creds: Option<PathBuf>,
     pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 }
 
 impl Place {
@@ -127,7 +129,7 @@ impl Place {
         drop(jetstream::new(client).delete_stream(&self.name).await);
     }
 
-    fn mongo(&self) -> MongoConfig {
+    pub(crate) fn mongo(&self) -> MongoConfig {
         MongoConfig {
             mongo_uri: SecretString::from(self.mongo_uri.clone()),
             event_retention: self.event_retention,
@@ -143,8 +145,8 @@ impl Place {
             nats_subject_prefix: self.name.clone(),
             nats_creds_file: self.nats_files.creds.clone(),
             nats_tls_ca_file: self.nats_files.ca.clone(),
-            nats_tls_cert_file: None,
-            nats_tls_key_file: None,
+            nats_tls_cert_file: self.nats_files.cert.clone(),
+            nats_tls_key_file: self.nats_files.key.clone(),
         }
     }
 }
@@ -164,17 +166,25 @@ impl TestApp {
 
     /// Starts it, and waits until it takes writes.
     pub(crate) async fn start_at(place: Place) -> Self {
-        let app = Self::begin_at(place).await;
-        eventually("the service is ready", async || {
-            app.get("/health/ready").await.status() == 200
-        })
-        .await;
-        app
+        Self::begin_at(place).await.ready().await
     }
 
     /// Starts it, and waits for nothing.
     pub(crate) async fn begin_at(place: Place) -> Self {
         Self::begin_with(place, |_| {}).await
+    }
+
+    /// Starts it with another HTTP configuration, and waits until it takes writes.
+    pub(crate) async fn start_with(adjust: impl FnOnce(&mut HttpConfig)) -> Self {
+        Self::begin_with(Place::new(), adjust).await.ready().await
+    }
+
+    pub(crate) async fn ready(self) -> Self {
+        eventually("the service is ready", async || {
+            self.get("/health/ready").await.status() == 200
+        })
+        .await;
+        self
     }
 
     /// Starts it with another HTTP configuration, and waits for nothing.
@@ -262,6 +272,8 @@ pub(crate) fn jwt(key: &str) -> JwtConfig {
     JwtConfig {
         jwt_key: SecretString::from(key),
         jwt_public_key_file: None,
+        jwt_issuer: None,
+        jwt_audience: None,
     }
 }
 

@@ -10,7 +10,7 @@ use base64::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
-use service::http::with_middleware;
+use service::http::{Timeouts, with_bounded_work, with_middleware};
 use tokio::net::TcpListener;
 
 use crate::harness::{JWT_KEY, Place, TestApp, assert_problem, now_seconds, token};
@@ -96,12 +96,16 @@ async fn a_panic_is_a_500_that_says_nothing_and_a_slow_handler_a_503() {
     let routes = Router::new()
         .route("/panic", get(async || -> () { panic!("a secret") }))
         .route("/slow", get(std::future::pending::<()>));
+    let timeouts = Timeouts {
+        work: Duration::from_millis(50),
+        ..Timeouts::default()
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         axum::serve(
             listener,
-            with_middleware(routes, &[], Duration::from_millis(50)),
+            with_middleware(with_bounded_work(routes, 8, timeouts), &[]),
         )
         .await
     });

@@ -1,31 +1,42 @@
 //! What is refused: too much, too slow, and what a page of another site sends.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bson::doc;
-use reqwest::{Method, StatusCode};
+use futures_util::{
+    StreamExt,
+    stream::{self, FuturesUnordered},
+};
+use reqwest::Method;
 use serde_json::json;
-use service::http::serve;
+use service::http::{Timeouts, serve, with_bounded_work, with_middleware};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Place, TestApp, assert_problem, eventually, nats_url, token},
+    harness::{DEADLINE, Place, TestApp, assert_problem, eventually, nats_url, token},
     servers::Mongo,
 };
 
 #[tokio::test]
 async fn one_user_over_the_rate_is_429_and_others_are_not() {
-    let app = TestApp::begin_with(Place::new(), |http| http.rate_limit = 1).await;
-    eventually("ready", async || {
-        app.get("/health/ready").await.status() == 200
-    })
-    .await;
+    let app = TestApp::start_with(|http| http.rate_limit = 1).await;
     let list = |user: &str| {
         app.request(Method::GET, "/api/tickets")
             .bearer_auth(token(user))
@@ -59,10 +70,7 @@ async fn above_the_concurrency_limit_requests_are_refused_at_once() {
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
     let app = TestApp::begin_with(place, |http| http.concurrency_limit = 1).await;
-    eventually("ready", async || {
-        app.get("/health/ready").await.status() == 200
-    })
-    .await;
+    let app = app.ready().await;
     let admin = app.place.database().await.client().database("admin");
     let hold = doc! {
         "configureFailPoint": "failCommand", "mode": "alwaysOn",
@@ -70,49 +78,140 @@ async fn above_the_concurrency_limit_requests_are_refused_at_once() {
     };
     admin.run_command(hold).await.unwrap();
     let lists = [app.get("/api/tickets"), app.get("/api/tickets")];
-    let mut statuses: Vec<StatusCode> = futures_util::future::join_all(lists)
-        .await
-        .iter()
-        .map(|answer| answer.status())
-        .collect();
-    statuses.sort();
-    assert_eq!(statuses, [200, 503]);
+    let mut answers: FuturesUnordered<_> = lists.into_iter().collect();
+    // The one that is refused does not wait for the other.
+    let refused = answers.next().await.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "2");
+    let refused = assert_problem(refused, 503).await;
+    let message = refused["errors"][0]["message"].to_string();
+    assert!(
+        message.contains("nothing of this one was done"),
+        "{message}"
+    );
+    assert_eq!(answers.next().await.unwrap().status(), 200);
+    drop(answers);
     app.finish().await;
+}
+
+/// Serves `routes` with their limits; its address.
+async fn serve_here(routes: Router, timeouts: Timeouts) -> SocketAddr {
+    let routes = with_middleware(with_bounded_work(routes, 1, timeouts), &[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, routes, timeouts, CancellationToken::new()));
+    address
+}
+
+async fn connect_and_send(address: SocketAddr, text: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(text.as_bytes()).await.unwrap();
+    connection
+}
+
+/// What the service sends until it closes the connection.
+async fn read_to_end(mut connection: TcpStream) -> String {
+    let mut answer = String::new();
+    let read = connection.read_to_string(&mut answer);
+    timeout(DEADLINE, read).await.unwrap().unwrap();
+    answer
 }
 
 #[tokio::test]
 async fn a_connection_that_sends_its_head_too_slowly_is_closed() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let routes = Router::new().route("/", get(async || "fine"));
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(
-        listener,
-        routes,
-        Duration::from_millis(100),
-        stop.clone(),
-    ));
-    let mut connection = TcpStream::connect(address).await.unwrap();
-    connection
-        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n")
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).await.unwrap();
-    assert!(!answer.starts_with(b"HTTP/1.1 200"));
-    stop.cancel();
-    serving.await.unwrap();
+    let timeouts = Timeouts {
+        head: Duration::from_millis(100),
+        ..Timeouts::default()
+    };
+    let address = serve_here(Router::new().route("/", get(async || "fine")), timeouts).await;
+    let slow = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n").await;
+    assert_eq!(read_to_end(slow).await, "");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_408_and_keeps_nobody_else_from_being_served() {
+    let routes = Router::new().route("/", post(async |body: String| body));
+    let timeouts = Timeouts {
+        body: Duration::from_secs(2),
+        ..Timeouts::default()
+    };
+    let address = serve_here(routes, timeouts).await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
+    let slow = connect_and_send(address, &format!("{head}slow")).await;
+    let quick = reqwest::Client::new().post(format!("http://{address}/"));
+    let quick = quick.body("quick").send().await.unwrap();
+    assert_eq!(quick.status(), 200);
+    assert_eq!(quick.text().await.unwrap(), "quick");
+    // The connection is closed behind the answer: nobody waits for the rest.
+    let answer = read_to_end(slow).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_hung_up_on() {
+    const MORE_THAN_THE_BUFFERS_OF_A_CONNECTION: usize = 64 * 1024 * 1024;
+    struct Told(Option<oneshot::Sender<()>>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.take().unwrap().send(()).unwrap();
+        }
+    }
+    let (told, dropped) = oneshot::channel();
+    let told = Arc::new(Mutex::new(Some(Told(Some(told)))));
+    // The answer is dropped with its connection.
+    let answer = async move || {
+        let told = told.lock().unwrap().take();
+        let zeros = stream::repeat_with(move || {
+            let _ = &told;
+            Ok::<_, Infallible>(vec![0_u8; 64 * 1024])
+        });
+        Body::from_stream(zeros.take(MORE_THAN_THE_BUFFERS_OF_A_CONNECTION / (64 * 1024)))
+    };
+    let timeouts = Timeouts {
+        write: Duration::from_millis(200),
+        ..Timeouts::default()
+    };
+    let address = serve_here(Router::new().route("/", get(answer)), timeouts).await;
+    let deaf = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    timeout(DEADLINE, dropped).await.unwrap().unwrap();
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn a_request_whose_client_has_hung_up_counts_until_its_work_is_done() {
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let end = Arc::new(Semaphore::new(0));
+    let work = {
+        let end = Arc::clone(&end);
+        async move || {
+            begun.send(()).unwrap();
+            drop(end.acquire().await);
+        }
+    };
+    let address = serve_here(Router::new().route("/", get(work)), Timeouts::default()).await;
+    let address = format!("http://{address}/");
+    let hung_up = tokio::spawn(reqwest::get(address.clone()));
+    begins.recv().await.unwrap();
+    hung_up.abort();
+    assert!(hung_up.await.unwrap_err().is_cancelled());
+    let refused = assert_problem(reqwest::get(&address).await.unwrap(), 503).await;
+    let message = refused["errors"][0]["message"].to_string();
+    assert!(
+        message.contains("nothing of this one was done"),
+        "{message}"
+    );
+    end.add_permits(1);
+    eventually("there is room again", async || {
+        reqwest::get(&address).await.unwrap().status() == 200
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
     let trusted = "https://app.example.com";
-    let app = TestApp::begin_with(Place::new(), |http| {
+    let app = TestApp::start_with(|http| {
         http.cors_origins = vec![trusted.parse().unwrap()];
-    })
-    .await;
-    eventually("ready", async || {
-        app.get("/health/ready").await.status() == 200
     })
     .await;
     let session = STANDARD.encode(json!({ "jwt": token("alice") }).to_string());
@@ -188,12 +287,8 @@ async fn other_origins_are_told_nothing_unless_configured() {
         "default-src 'none'; frame-ancestors 'none'"
     );
     app.finish().await;
-    let app = TestApp::begin_with(Place::new(), |http| {
+    let app = TestApp::start_with(|http| {
         http.cors_origins = vec!["https://app.example.com".parse().unwrap()];
-    })
-    .await;
-    eventually("ready", async || {
-        app.get("/health/ready").await.status() == 200
     })
     .await;
     let allowed = preflight(&app).await;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// More than a NATS server takes by default.
-const TOO_LARGE: usize = 2 * 1024 * 1024;
+pub(crate) const TOO_LARGE: usize = 2 * 1024 * 1024;
 
 async fn outbox(place: &Place, args: &[&str]) -> Output {
     let mut command = command(place);
@@ -37,14 +37,14 @@ async fn json(place: &Place, args: &[&str]) -> Value {
     serde_json::from_slice(&stdout).unwrap()
 }
 
-fn event(key: &str, version: i64, data: Document) -> Document {
+pub(crate) fn event(key: &str, version: i64, data: Document) -> Document {
     doc! {
         "_id": ObjectId::new(), "type": "ticket.updated", "subject": format!("ticket.updated.{key}"),
         "key": key, "version": version, "data": data, "sent": "NO", "createdAt": DateTime::now(),
     }
 }
 
-async fn plant(place: &Place, events: impl IntoIterator<Item = Document>) {
+pub(crate) async fn plant(place: &Place, events: impl IntoIterator<Item = Document>) {
     let collection = place.database().await.collection::<Document>("events");
     collection.insert_many(events).await.unwrap();
 }

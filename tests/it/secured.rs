@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{
-        Place, TestApp, assert_problem, eventually, mongo_uri, nats_url, now_seconds, token,
-    },
+    harness::{Place, TestApp, assert_problem, mongo_uri, nats_url, now_seconds, token},
     servers::{Mongo, Nats},
 };
 
@@ -235,14 +233,7 @@ async fn tokens_are_checked_with_a_public_key_of_each_kind() {
         let claims = json!({ "sub": "alice", "exp": now_seconds() + 60 });
         let signed = encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();
         let public_text = fs::read(&public).unwrap();
-        let app = TestApp::begin_with(Place::new(), |http| {
-            http.jwt.jwt_public_key_file = Some(public)
-        })
-        .await;
-        eventually("ready", async || {
-            app.get("/health/ready").await.status() == 200
-        })
-        .await;
+        let app = TestApp::start_with(|http| http.jwt.jwt_public_key_file = Some(public)).await;
         let post = |token: String| {
             let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
             post.json(&json!({ "title": "concert", "price": 1 })).send()
@@ -259,19 +250,11 @@ async fn tokens_are_checked_with_a_public_key_of_each_kind() {
 
 #[tokio::test]
 async fn readiness_is_503_as_soon_as_a_stop_is_asked_for_and_requests_are_still_taken() {
-    let app = TestApp::begin_with(Place::new(), |http| {
-        http.stop_delay = std::time::Duration::from_secs(2)
-    })
-    .await;
-    eventually("ready", async || {
-        app.get("/health/ready").await.status() == 200
-    })
-    .await;
+    let app = TestApp::start_with(|http| http.stop_delay = std::time::Duration::from_secs(2)).await;
     app.ask_to_stop();
     let unready = assert_problem(app.get("/health/ready").await, 503).await;
     assert_eq!(unready["errors"][0]["message"], "the service is stopping");
     assert_eq!(app.get("/health/live").await.status(), 200);
-    let id = app.create().await;
-    assert!(!id.is_empty());
-    app.stop().await.remove().await;
+    app.create().await;
+    app.finish().await;
 }

@@ -1,4 +1,4 @@
-//! How much is taken at once: from one caller in a second, and from all of them together.
+//! How many requests a second are taken from one caller.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -10,10 +10,9 @@ use std::{
 };
 
 use axum::{
-    BoxError, Router,
-    error_handling::HandleErrorLayer,
+    Router,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderName, HeaderValue, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -22,16 +21,14 @@ use governor::{
     clock::{Clock, DefaultClock},
     middleware::StateInformationMiddleware,
 };
-use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
-use crate::{
-    auth::Authenticator,
-    config::HttpConfig,
-    error::{Error, problem_with_message},
-};
+use crate::{auth::Authenticator, error::Error};
 
 /// Callers are forgotten when they have been quiet: after so many requests it is looked for such.
 const FORGET_EVERY: usize = 10_000;
+// draft-ietf-httpapi-ratelimit-headers-10: what is left of the policy, and the policy.
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 type Limiter = RateLimiter<
     Caller,
@@ -55,18 +52,9 @@ struct Limits {
     requests: AtomicUsize,
 }
 
-/// Marks an answer that refuses for load alone: as many lines in the log would add to it.
-#[derive(Clone)]
-pub(super) struct Shed;
-
-/// Puts both limits around `routes`.
-pub fn with_limits(routes: Router, config: &HttpConfig, auth: Arc<Authenticator>) -> Router {
-    let shed = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(async |_: BoxError| overloaded()))
-        .layer(LoadShedLayer::new())
-        .layer(GlobalConcurrencyLimitLayer::new(config.concurrency_limit));
-    let routes = routes.layer(shed);
-    let Some(per_second) = NonZeroU32::new(config.rate_limit) else {
+/// Limits the callers of `routes` to so many requests a second each, and twice as many at once; 0 for no limit.
+pub fn with_rate_limit(routes: Router, per_second: u32, auth: Arc<Authenticator>) -> Router {
+    let Some(per_second) = NonZeroU32::new(per_second) else {
         return routes;
     };
     let burst = per_second.saturating_add(per_second.get());
@@ -79,15 +67,6 @@ pub fn with_limits(routes: Router, config: &HttpConfig, auth: Arc<Authenticator>
         requests: AtomicUsize::new(1),
     });
     routes.layer(middleware::from_fn_with_state(limits, limit_rate))
-}
-
-fn overloaded() -> Response {
-    let mut response = problem_with_message(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "too many requests are being worked on; nothing of this one was done",
-    );
-    response.extensions_mut().insert(Shed);
-    response
 }
 
 /// Counts a request for its user or, where the token names none, for the address at the other end of the connection:
@@ -126,14 +105,13 @@ async fn limit_rate(State(limits): State<Arc<Limits>>, request: Request, next: N
     };
     let until_full = (limits.burst - remaining).div_ceil(limits.per_second);
     let headers = response.headers_mut();
-    // draft-ietf-httpapi-ratelimit-headers-10: the policy, and what is left of it.
     let policy = format!(
         "\"caller\";q={};w={}",
         limits.burst,
         limits.burst / limits.per_second
     );
     let left = format!("\"caller\";r={remaining};t={until_full}");
-    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }
@@ -142,12 +120,11 @@ async fn limit_rate(State(limits): State<Arc<Limits>>, request: Request, next: N
 }
 
 fn peer(parts: &Parts) -> Option<IpAddr> {
-    parts
-        .extensions
-        .get()
-        .map(|ConnectInfo::<SocketAddr>(peer)| match peer.ip() {
-            // One customer's network has 64 bits for itself.
+    parts.extensions.get().map(
+        |ConnectInfo::<SocketAddr>(peer)| match peer.ip().to_canonical() {
+            // One customer's network has 64 bits for itself. (IPv4 on a socket of both kinds is IPv4 by now.)
             IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
             address => address,
-        })
+        },
+    )
 }

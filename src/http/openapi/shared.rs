@@ -1,0 +1,192 @@
+//! What every operation of the domain may answer besides its own: that of the limits, of the extractors and of `Error`.
+
+use serde_json::json;
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Required,
+    Response, ResponseBuilder,
+    path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+    schema::{Schema, Type},
+};
+
+use crate::error::{Error, Problem};
+
+/// Which error, and when.
+type Answer = (Error, &'static str);
+
+fn of_any() -> [Answer; 6] {
+    [
+        (
+            Error::invalid_field("limit", "limit must be a whole number from 1 to 200"),
+            "The request is not valid; `errors` says why.",
+        ),
+        (
+            Error::BodyTimeout,
+            "The body took too long; nothing was done.",
+        ),
+        (Error::PayloadTooLarge, "The body is larger than 64 KiB."),
+        (
+            Error::TooManyRequests,
+            "Too many requests of this user or address.",
+        ),
+        (
+            Error::Internal(anyhow::anyhow!("")),
+            "Something went wrong on our side.",
+        ),
+        (
+            Error::Overloaded,
+            "MongoDB could not answer in time, or too much is asked for at once.",
+        ),
+    ]
+}
+
+fn with_token() -> [Answer; 2] {
+    let cross_site = "a page of another site may not write with the session cookie";
+    [
+        (
+            Error::Unauthorized("the token is not valid, or not any more"),
+            "There is no token, or not one that is accepted.",
+        ),
+        (
+            Error::Forbidden(cross_site),
+            "A page of another site sent the session cookie.",
+        ),
+    ]
+}
+
+fn with_key() -> [Answer; 2] {
+    [
+        (
+            Error::KeyInUse,
+            "A request with this `Idempotency-Key` is under way.",
+        ),
+        (
+            Error::KeyReused,
+            "The `Idempotency-Key` was used for another request.",
+        ),
+    ]
+}
+
+fn with_body() -> [Answer; 1] {
+    [(
+        Error::UnsupportedMediaType,
+        "The body is not `application/json`.",
+    )]
+}
+
+/// Adds to every operation what any of its kind may answer, where it does not say so itself, and the headers of all answers.
+pub fn with_shared_answers(mut api: OpenApi) -> OpenApi {
+    for operation in api.paths.paths.values_mut().flat_map(operations) {
+        let has_key = parameters(operation).any(|it| it.name == "Idempotency-Key");
+        add(operation, of_any());
+        if operation.security.is_some() {
+            add(operation, with_token());
+        }
+        if operation.request_body.is_some() {
+            add(operation, with_body());
+        }
+        if has_key {
+            add(operation, with_key());
+        }
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response {
+                add_headers(status, response, has_key);
+            }
+        }
+        let id = "Kept as the request's id in answer and log, if it is short and plain; else one is made.";
+        let id = ParameterBuilder::new()
+            .name("x-request-id")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(id))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
+            .example(Some(json!("checkout-7f3a")))
+            .build();
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(RefOr::T(id));
+    }
+    api
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let all = [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.options,
+        &mut item.head,
+        &mut item.patch,
+    ];
+    all.into_iter().flatten()
+}
+
+fn parameters(operation: &Operation) -> impl Iterator<Item = &Parameter> {
+    let parameters = operation.parameters.iter().flatten();
+    parameters.filter_map(|parameter| match parameter {
+        RefOr::T(parameter) => Some(parameter),
+        RefOr::Ref(_) => None,
+    })
+}
+
+fn add<const N: usize>(operation: &mut Operation, answers: [Answer; N]) {
+    for (error, when) in answers {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .example(Some(json!(Problem::of(&error))))
+            .build();
+        let response = ResponseBuilder::new()
+            .description(when)
+            .content("application/problem+json", content);
+        operation
+            .responses
+            .responses
+            .entry(error.status().as_str().to_owned())
+            .or_insert_with(|| RefOr::T(response.build()));
+    }
+}
+
+fn add_headers(status: &str, response: &mut Response, has_key: bool) {
+    let mut add = |name: &str, text: &str, of: Type| {
+        let schema = Schema::from(ObjectBuilder::new().schema_type(of));
+        let header = HeaderBuilder::new()
+            .schema(Some(schema))
+            .description(Some(text))
+            .build();
+        response
+            .headers
+            .entry(name.to_owned())
+            .or_insert(RefOr::T(header));
+    };
+    add(
+        "x-request-id",
+        "The request's id, as the log has it.",
+        Type::String,
+    );
+    add(
+        "RateLimit",
+        "How many requests are left at once, and in how many seconds all are again; where there is a limit.",
+        Type::String,
+    );
+    add(
+        "RateLimit-Policy",
+        "How many requests in how many seconds; where there is a limit.",
+        Type::String,
+    );
+    match status {
+        "401" => add("WWW-Authenticate", "`Bearer`.", Type::String),
+        "409" if has_key => add(
+            "Retry-After",
+            "Seconds; where a request with the key is under way.",
+            Type::Integer,
+        ),
+        "429" | "503" => add("Retry-After", "Seconds.", Type::Integer),
+        "200" | "201" if has_key => add(
+            "Idempotent-Replayed",
+            "`true` where it is the answer of an earlier request with the same `Idempotency-Key`.",
+            Type::String,
+        ),
+        _ => {}
+    }
+}
