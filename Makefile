@@ -17,7 +17,7 @@ TEST_NATS_URL ?= nats://127.0.0.1:$(NATS_PORT)
 test: export TEST_MONGO_URI := $(TEST_MONGO_URI)
 test: export TEST_NATS_URL := $(TEST_NATS_URL)
 
-.PHONY: help run test check bench fuzz alerts openapi chaos chaos-short chaos-convict services down .env
+.PHONY: help run test check bench fuzz docs-page alerts openapi chaos chaos-short chaos-convict services down .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -33,11 +33,16 @@ test: services ## start MongoDB and NATS, then run all tests, a short run of cha
 		cargo test --workspace --locked; \
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_SEED=7 scripts/fuzz
+	@scripts/try-docs-page
 	@$(MAKE) --no-print-directory alerts chaos-short chaos-convict
 
 fuzz: services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
 	cargo build --locked
 	scripts/fuzz
+
+docs-page: services ## create a ticket on the page /docs, in a real browser; target/docs-page.png is how it looks
+	cargo build --locked
+	scripts/try-docs-page
 
 alerts: ## check the alert rules, with Prometheus's own promtool
 	@scripts/promtool check rules deploy/alerts.yml

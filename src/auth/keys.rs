@@ -46,8 +46,14 @@ fn usable(
     algorithm: Algorithm,
     verifies: &'static dyn VerificationAlgorithm,
 ) -> Option<(DecodingKey, Algorithm)> {
+    /// PKCS#1: the modulus, of 2048 bits or more, and little else.
+    const SMALLEST_RSA_BYTES: usize = 256;
     let key = read.ok()?;
-    ParsedPublicKey::new(verifies, key.try_get_as_bytes().ok()?).ok()?;
+    let bytes = key.try_get_as_bytes().ok()?;
+    if algorithm == Algorithm::RS256 && bytes.len() < SMALLEST_RSA_BYTES {
+        return None;
+    }
+    ParsedPublicKey::new(verifies, bytes).ok()?;
     Some((key, algorithm))
 }
 

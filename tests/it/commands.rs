@@ -1,8 +1,9 @@
 //! The command line: configuration, tokens, the health check, help.
 
 use std::{
+    io::{BufRead, BufReader},
     net::TcpListener,
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use reqwest::header::COOKIE;
@@ -11,12 +12,70 @@ use serde_json::{Value, json};
 use crate::{
     harness::{JWT_KEY, Place, eventually},
     process::{command, start},
-    servers::{Mongo, Process, free_port},
+    servers::{Mongo, Process, free_port, program},
 };
+
+pub(crate) fn openssl(args: &[&str]) {
+    let done = Command::new("openssl").args(args).output().unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+#[test]
+fn what_is_set_to_nothing_is_not_set() {
+    let mut command = command(&Place::new());
+    for name in [
+        "JWT_PUBLIC_KEY_FILE",
+        "JWT_ISSUER",
+        "CORS_ORIGINS",
+        "NATS_CREDS_FILE",
+        "NATS_TLS_CA_FILE",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ] {
+        command.env(name, "");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    command.env("LISTEN_ADDR", taken.local_addr().unwrap().to_string());
+    let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(told.contains("cannot listen on"), "{told}");
+}
+
+#[test]
+fn a_mongodb_that_is_no_replica_set_is_told_by_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port().to_string();
+    let mut mongod = Command::new(program("mongod"));
+    let mongod = mongod.args(["--bind_ip", "127.0.0.1", "--port", &port, "--nounixsocket"]);
+    let mongod = mongod.arg("--dbpath").arg(folder.path());
+    let _mongod = Process::spawn(mongod.stdout(Stdio::null()));
+    let mut service = command(&Place::new());
+    service.env("MONGO_URI", format!("mongodb://127.0.0.1:{port}/tickets"));
+    let mut service = Process::spawn(service.stderr(Stdio::piped()));
+    let stderr = BufReader::new(service.child().stderr.take().unwrap());
+    let mut lines = stderr.lines().map_while(Result::ok);
+    let told = lines.find(|line| line.contains("has to run as a replica set"));
+    assert!(told.is_some());
+}
 
 #[test]
 fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
     let place = Place::new();
+    let folder = tempfile::tempdir().unwrap();
+    let key = |kind: &[&str], public: bool| {
+        let [private, path] = ["private", "key"].map(|name| {
+            let name = format!("{name}-{}-{public}.pem", kind.last().unwrap());
+            folder.path().join(name).to_str().unwrap().to_owned()
+        });
+        openssl(&[&["genpkey", "-out", &private], kind].concat());
+        let public = if public { &["-pubout"][..] } else { &[] };
+        openssl(&[&["pkey", "-in", &private, "-out", &path], public].concat());
+        path
+    };
+    let p384 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
+    let rsa1024 = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
     let bad = [
         ("MONGO_URI", "localhost:27017"),
         ("MONGO_URI", ""),
@@ -37,13 +96,28 @@ fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
         ("JWT_KEY", ""),
         ("JWT_PUBLIC_KEY_FILE", "/there/is/no/such/file"),
         ("JWT_PUBLIC_KEY_FILE", "/etc/hostname"),
+        (
+            "JWT_PUBLIC_KEY_FILE",
+            &key(&["-algorithm", "ED25519"], false),
+        ),
+        ("JWT_PUBLIC_KEY_FILE", &key(&p384, true)),
+        ("JWT_PUBLIC_KEY_FILE", &key(&rsa1024, true)),
+        ("NATS_CREDS_FILE", "/etc/hostname"),
+        ("NATS_TLS_CA_FILE", "/etc/hostname"),
+        ("NATS_TLS_CERT_FILE", "/etc/hostname"),
+        ("NATS_TLS_KEY_FILE", "/etc/hostname"),
         ("ADMIN_ADDR", "9090"),
         ("RATE_LIMIT", "many"),
         ("CONCURRENCY_LIMIT", "0"),
         ("CORS_ORIGINS", "example.com"),
+        ("CORS_ORIGINS", "https://App.example.com"),
+        ("CORS_ORIGINS", "https://example.com/"),
+        ("CORS_ORIGINS", "https://example.com:443"),
+        ("CORS_ORIGINS", "https://me@example.com"),
         ("STOP_DELAY", "1h"),
         ("NATS_CREDS_FILE", "/there/is/no/such/file"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:4318"),
         ("RUST_LOG", "info,=,="),
         ("LOG_FORMAT", "xml"),
     ];

@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: a write is done once, however often it is sent.
 
-use std::time::Duration;
+use std::{cell::Cell, future::pending, time::Duration};
 
 use bson::{Document, doc};
 use reqwest::{Method, Response};
@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     harness::{Place, TestApp, assert_problem, eventually, nats_url, text, token},
+    process::{command, start},
     servers::Mongo,
 };
 
@@ -123,40 +124,148 @@ async fn many_at_once_with_one_key_make_one_ticket() {
     app.finish().await;
 }
 
-#[tokio::test]
-async fn the_same_key_is_409_while_the_first_request_is_running() {
-    // A server of its own: a fail point holds for all of a server.
+/// A server of a test's own, because a fail point holds for all of a server; and the service there.
+async fn with_own_mongo() -> (Mongo, TestApp) {
     let mut mongo = Mongo::absent();
     mongo.start().await;
     let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
-    let admin = app.place.database().await.client().database("admin");
-    let hold = doc! {
-        "configureFailPoint": "failCommand", "mode": { "times": 1 },
-        "data": { "failCommands": ["commitTransaction"], "appName": &app.place.name, "blockConnection": true, "blockTimeMS": 3000 },
-    };
-    admin.run_command(hold).await.unwrap();
-    let body = json!({ "title": "concert", "price": 1 });
-    let first = post(&app, "alice", "key", body.clone());
-    let second = async {
-        let held = doc! { "$currentOp": { "allUsers": true, "idleSessions": true } };
-        eventually("the first is at its commit", async || {
-            let mut found = admin
-                .aggregate([
-                    held.clone(),
-                    doc! { "$match": { "command.commitTransaction": 1 } },
-                ])
-                .await
-                .unwrap();
-            found.advance().await.unwrap()
-        })
+    (mongo, app)
+}
+
+/// The next commit of `place` meets `what`.
+async fn at_the_next_commit(place: &Place, what: Document) {
+    let mut data = doc! { "failCommands": ["commitTransaction"], "appName": &place.name };
+    data.extend(what);
+    let command =
+        doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+    let admin = place.database().await.client().database("admin");
+    admin.run_command(command).await.unwrap();
+}
+
+async fn a_commit_is_held(place: &Place) {
+    let admin = place.database().await.client().database("admin");
+    let held = [
+        doc! { "$currentOp": { "allUsers": true, "idleSessions": true } },
+        doc! { "$match": { "command.commitTransaction": 1 } },
+    ];
+    eventually("a commit is held", async || {
+        let mut found = admin.aggregate(held.clone()).await.unwrap();
+        found.advance().await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_key_is_409_while_the_first_request_is_running() {
+    let (_mongo, app) = with_own_mongo().await;
+    let id = app.create().await;
+    let requests = [
+        (Method::POST, "/api/tickets".to_owned(), 201),
+        (Method::PUT, format!("/api/tickets/{id}"), 200),
+    ];
+    for (method, path, status) in requests {
+        at_the_next_commit(
+            &app.place,
+            doc! { "blockConnection": true, "blockTimeMS": 3000 },
+        )
         .await;
-        post(&app, "alice", "key", body.clone()).await
-    };
-    let (first, second) = tokio::join!(first, second);
-    assert_problem(second, 409).await;
-    assert_eq!(first.status(), 201);
+        let send = || {
+            let request = app
+                .request(method.clone(), &path)
+                .bearer_auth(token("alice"));
+            let request = request.header("idempotency-key", method.as_str());
+            request.json(&json!({ "title": "play", "price": 1 })).send()
+        };
+        let second = async {
+            a_commit_is_held(&app.place).await;
+            let second = send().await.unwrap();
+            assert_eq!(second.headers()["retry-after"], "2");
+            assert_problem(second, 409).await;
+        };
+        let (first, ()) = tokio::join!(send(), second);
+        assert_eq!(first.unwrap().status(), status);
+        let again = send().await.unwrap();
+        assert_eq!(again.status(), status);
+        assert_eq!(again.headers()["idempotent-replayed"], "true");
+    }
+    assert_eq!(app.place.events().await.len(), 3);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_given_again_and_not_done_again() {
+    let (_mongo, app) = with_own_mongo().await;
+    // It is done, and the driver does not hear of it: it asks once more.
+    at_the_next_commit(&app.place, doc! { "closeConnection": true }).await;
+    let body = json!({ "title": "concert", "price": 1 });
+    let first = post(&app, "alice", "key", body.clone()).await;
+    assert!([201, 503].contains(&first.status().as_u16()));
+    let again = post(&app, "alice", "key", body).await;
+    assert_eq!(again.status(), 201);
     assert_eq!(app.place.events().await.len(), 1);
     app.finish().await;
+}
+
+/// The process dies with the transaction begun, with its commit under way, and with its answer under way.
+#[tokio::test]
+async fn a_service_that_is_killed_at_any_stage_does_the_retried_request_once() {
+    let mut mongo = Mongo::absent();
+    // How long the server keeps what a dead process wrote and did not commit; 60 s by default.
+    mongo.args = vec![
+        "--setParameter".into(),
+        "transactionLifetimeLimitSeconds=1".into(),
+    ];
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let body = json!({ "title": "concert", "price": 1 });
+    let send = async |address: &str, key: &str| {
+        let request = reqwest::Client::new().post(format!("{address}/api/tickets"));
+        let request = request
+            .bearer_auth(token("alice"))
+            .header("idempotency-key", key);
+        request.json(&body).send().await
+    };
+    let (mut process, mut address) = start(&mut command(&place)).await;
+    let mut sent = 0;
+    for killed_after_us in (0..12_u64).map(|step| step * 700) {
+        let key = format!("key-{killed_after_us}");
+        if killed_after_us == 0 {
+            at_the_next_commit(
+                &place,
+                doc! { "blockConnection": true, "blockTimeMS": 1000 },
+            )
+            .await;
+        }
+        let kill = async {
+            match killed_after_us {
+                0 => a_commit_is_held(&place).await,
+                _ => drop(
+                    tokio::time::timeout(Duration::from_micros(killed_after_us), pending::<()>())
+                        .await,
+                ),
+            }
+            process.signal("-KILL");
+        };
+        drop(tokio::join!(send(&address, &key), kill));
+        (process, address) = start(&mut command(&place)).await;
+        eventually("the retry is answered", async || {
+            let answer = send(&address, &key).await.unwrap();
+            // The claim of the dead process is held until the server gives its transaction up.
+            assert!([201, 409].contains(&answer.status().as_u16()));
+            answer.status() == 201
+        })
+        .await;
+        let again = send(&address, &key).await.unwrap();
+        assert_eq!(again.headers()["idempotent-replayed"], "true");
+        let tickets = place.database().await.collection::<Document>("tickets");
+        let tickets = tickets.count_documents(doc! {}).await.unwrap();
+        sent += 1;
+        assert_eq!(tickets, sent);
+    }
+    assert_eq!(place.events().await.len() as u64, sent);
+    place.drained().await;
+    assert_eq!(place.messages().await.len() as u64, sent);
+    drop(process);
 }
 
 /// The request is cut after each of its parts, and while it waits for its answer; then it is sent again.
@@ -166,6 +275,7 @@ async fn a_client_that_is_cut_off_at_any_stage_retries_without_a_second_ticket()
     let body = json!({ "title": "concert", "price": 1 });
     let text = body.to_string();
     let address = app.address.strip_prefix("http://").unwrap();
+    let (done_before, not_begun) = (Cell::new(0), Cell::new(0));
     for cut in 0..40_usize {
         let key = format!("key-{cut}");
         let request = format!(
@@ -192,12 +302,20 @@ async fn a_client_that_is_cut_off_at_any_stage_retries_without_a_second_ticket()
         }
         drop(connection);
         eventually("the retry is answered", async || {
-            let status = post(&app, "alice", &key, body.clone()).await.status();
+            let answer = post(&app, "alice", &key, body.clone()).await;
+            let status = answer.status();
             assert!([201, 409].contains(&status.as_u16()), "{status}");
+            if status == 201 {
+                let replayed = answer.headers().contains_key("idempotent-replayed");
+                let seen = if replayed { &done_before } else { &not_begun };
+                seen.set(seen.get() + 1);
+            }
             status == 201
         })
         .await;
     }
+    // Else it was not cut in between.
+    assert!(done_before.get() > 0 && not_begun.get() > 0);
     let tickets = app.place.database().await.collection::<Document>("tickets");
     assert_eq!(tickets.count_documents(doc! {}).await.unwrap(), 40);
     assert_eq!(app.place.events().await.len(), 40);

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Place, TestApp, assert_problem, mongo_uri, nats_url, now_seconds, token},
+    commands::openssl,
+    harness::{
+        JWT_KEY, NatsFiles, Place, TestApp, assert_problem, mongo_uri, nats_url, now_seconds, token,
+    },
     servers::{Mongo, Nats},
 };
 
@@ -70,7 +73,7 @@ fn nats_jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &Value) -> 
 }
 
 #[tokio::test]
-async fn events_are_published_to_a_nats_that_wants_tls_and_credentials() {
+async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credentials() {
     let certificates = Certificates::new();
     let (operator, account, user) = (
         KeyPair::new_operator(),
@@ -109,8 +112,8 @@ async fn events_are_published_to_a_nats_that_wants_tls_and_credentials() {
         &json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 }),
     );
     let config = certificates.write("nats.conf", &format!(
-        "tls {{ cert_file: {:?}, key_file: {:?} }}\noperator: {operator_jwt}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {account_jwt}, {}: {system_jwt} }}\n",
-        certificates.path("cert.pem"), certificates.path("key.pem"), system.public_key(), account.public_key(), system.public_key()));
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\noperator: {operator_jwt}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {account_jwt}, {}: {system_jwt} }}\n",
+        certificates.path("cert.pem"), certificates.path("key.pem"), certificates.path("ca.pem"), system.public_key(), account.public_key(), system.public_key()));
     let credentials = certificates.write(
         "user.creds",
         &format!(
@@ -131,12 +134,23 @@ async fn events_are_published_to_a_nats_that_wants_tls_and_credentials() {
             .clone()
     };
 
+    // One after the other: whom we trust, our certificate, and who we are.
     let mut place = Place::at(&mongo_uri(), &nats.url());
-    place.nats_files.ca = Some(certificates.path("ca.pem"));
-    let stranger = TestApp::start_at(place.clone()).await;
-    stranger.create().await;
-    assert_eq!(nats_state(&stranger).await, "down");
-    let mut place = stranger.stop().await;
+    let steps: [&dyn Fn(&mut NatsFiles); 3] = [
+        &|_| {},
+        &|files| files.ca = Some(certificates.path("ca.pem")),
+        &|files| {
+            files.cert = Some(certificates.path("cert.pem"));
+            files.key = Some(certificates.path("key.pem"));
+        },
+    ];
+    for step in steps {
+        step(&mut place.nats_files);
+        let stranger = TestApp::start_at(place).await;
+        stranger.create().await;
+        assert_eq!(nats_state(&stranger).await, "down");
+        place = stranger.stop().await;
+    }
     place.nats_files.creds = Some(credentials);
     let app = TestApp::start_at(place).await;
     app.create().await;
@@ -190,18 +204,8 @@ async fn tickets_are_saved_in_a_mongodb_that_wants_tls_and_a_password() {
 #[tokio::test]
 async fn tokens_are_checked_with_a_public_key_of_each_kind() {
     let folder = TempDir::new().unwrap();
-    let openssl = |args: &[&str]| {
-        let done = std::process::Command::new("openssl")
-            .current_dir(folder.path())
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-    };
+    let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
+    let [private_path, public_path] = [&private, &public].map(|path| path.to_str().unwrap());
     let kinds = [
         (
             Algorithm::RS256,
@@ -214,17 +218,9 @@ async fn tokens_are_checked_with_a_public_key_of_each_kind() {
         (Algorithm::EdDSA, &["-algorithm", "ED25519"]),
     ];
     for (algorithm, kind) in kinds {
-        openssl(&[&["genpkey", "-out", "private.pem"], kind].concat());
-        openssl(&[
-            "pkey",
-            "-in",
-            "private.pem",
-            "-pubout",
-            "-out",
-            "public.pem",
-        ]);
-        let public = folder.path().join("public.pem");
-        let private = fs::read(folder.path().join("private.pem")).unwrap();
+        openssl(&[&["genpkey", "-out", private_path], kind].concat());
+        openssl(&["pkey", "-in", private_path, "-pubout", "-out", public_path]);
+        let private = fs::read(&private).unwrap();
         let key = match algorithm {
             Algorithm::RS256 => EncodingKey::from_rsa_pem(&private),
             Algorithm::ES256 => EncodingKey::from_ec_pem(&private),
@@ -233,7 +229,8 @@ async fn tokens_are_checked_with_a_public_key_of_each_kind() {
         let claims = json!({ "sub": "alice", "exp": now_seconds() + 60 });
         let signed = encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();
         let public_text = fs::read(&public).unwrap();
-        let app = TestApp::start_with(|http| http.jwt.jwt_public_key_file = Some(public)).await;
+        let app =
+            TestApp::start_with(|http| http.jwt.jwt_public_key_file = Some(public.clone())).await;
         let post = |token: String| {
             let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
             post.json(&json!({ "title": "concert", "price": 1 })).send()
@@ -246,6 +243,42 @@ async fn tokens_are_checked_with_a_public_key_of_each_kind() {
         assert_problem(post(confused).await.unwrap(), 401).await;
         app.finish().await;
     }
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_or_for_another_application_is_refused() {
+    let app = TestApp::start_with(|http| {
+        http.jwt.jwt_issuer = Some("https://id.example.com".to_owned());
+        http.jwt.jwt_audience = Some("tickets".to_owned());
+    })
+    .await;
+    let status = async |claims: Value| {
+        let mut all = json!({ "sub": "alice", "exp": now_seconds() + 60 });
+        all.as_object_mut()
+            .unwrap()
+            .extend(claims.as_object().unwrap().clone());
+        let key = EncodingKey::from_secret(JWT_KEY.as_bytes());
+        let token = encode(&Header::default(), &all, &key).unwrap();
+        let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
+        let post = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        post.await.unwrap().status().as_u16()
+    };
+    let issuer = "https://id.example.com";
+    let both = json!({ "iss": issuer, "aud": ["other", "tickets"] });
+    assert_eq!(
+        status(json!({ "iss": issuer, "aud": "tickets" })).await,
+        201
+    );
+    assert_eq!(status(both).await, 201);
+    for refused in [
+        json!({ "iss": issuer, "aud": "other" }),
+        json!({ "iss": "https://evil.example", "aud": "tickets" }),
+        json!({ "iss": issuer }),
+        json!({ "aud": "tickets" }),
+    ] {
+        assert_eq!(status(refused.clone()).await, 401, "{refused}");
+    }
+    app.finish().await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::eventually;
 
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let services = std::env::var_os("SERVICES_DIR").unwrap_or_else(|| ".services".into());
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join(services)
