@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Stuck,
     /// A message id, or a version of a ticket, stored twice.
     Duplicate,
+    /// One write, sent more than once with one `Idempotency-Key`, and saved more than once.
+    Repeated,
     /// A ticket's versions not in their order.
     Reordered,
     /// A message that differs from its event, or a ticket from its last event.
@@ -31,13 +33,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Lost,
         Self::Half,
         Self::Phantom,
         Self::Premature,
         Self::Stuck,
         Self::Duplicate,
+        Self::Repeated,
         Self::Reordered,
         Self::Altered,
     ];
@@ -158,6 +161,15 @@ fn attempts(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
 }
 
 fn tickets_and_events(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let mut of_title = HashMap::new();
+    for event in &observed.events {
+        if let Some(title) = event.data["title"].as_str()
+            && let Some(before) = of_title.insert(title, event)
+        {
+            let shown = json!([before, event]);
+            found.add(Kind::Repeated, "a write that was done twice", shown);
+        }
+    }
     let titles: HashSet<&str> = observed.attempts.iter().map(|a| a.title.as_str()).collect();
     for ticket in &observed.tickets {
         for version in 0..=ticket.version {

@@ -136,7 +136,7 @@ async fn run_once(run: Run) -> anyhow::Result<bool> {
 /// is convicted of.
 type Sabotage = (&'static str, u32, &'static [(Fault, u64, u64)], Kind);
 
-const SABOTAGES: [Sabotage; 4] = [
+const SABOTAGES: [Sabotage; 5] = [
     // What waits in a black hole is lost when the connection is cut, after its acknowledgement was given up.
     (
         "mark-before-ack",
@@ -163,6 +163,18 @@ const SABOTAGES: [Sabotage; 4] = [
             (Fault::KillInstance, 8, 0),
         ],
         Kind::Half,
+    ),
+    // Saved, and killed before the answer: the client sends it again.
+    (
+        "no-idempotency",
+        1_000,
+        &[
+            (Fault::KillInstance, 2, 0),
+            (Fault::KillInstance, 4, 0),
+            (Fault::KillInstance, 6, 0),
+            (Fault::KillInstance, 8, 0),
+        ],
+        Kind::Repeated,
     ),
 ];
 const CONVICTION_SECONDS: u64 = 11;

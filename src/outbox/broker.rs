@@ -145,6 +145,10 @@ impl Broker {
         &self.client
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
     /// Returns when there is a connection.
     pub async fn connected(&self) {
         // The sender lives as long as the client.

@@ -1,7 +1,7 @@
 //! Decides when to publish: while this instance has the lease, on every ring of the doorbell, after every
 //! failure with growing delays, and every 30 s whatever happens.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -30,6 +30,8 @@ use crate::{
 const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
 /// Sweeps begin no sooner after one another: an event alone goes at once, and of many several go together.
 const PACE: Duration = Duration::from_millis(2);
+/// How long events are taken from the backlog when a stop is asked for.
+const LAST_SWEEP: Duration = Duration::from_secs(1);
 /// An instance that is cut off from the broker alone does not keep the others from publishing for longer.
 const UNCONNECTED_LIMIT: Duration = Duration::from_secs(2);
 
@@ -41,7 +43,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes until `stop`; then finishes what is in flight and hands the lease over. An instance that has
+    /// Publishes until `stop`; then what is unsent, for a second at most, and hands the lease over. An instance that has
     /// no connection to the broker leaves the lease to others.
     ///
     /// # Errors
@@ -119,6 +121,19 @@ impl Publisher {
                         again.set(sleep(delays.next().unwrap_or(SAFETY_INTERVAL)));
                     },
                 }
+            }
+        }
+        if stop.is_cancelled() && lease.is_valid() && self.broker.is_connected() {
+            // What the last requests saved; the rest of a long backlog is for another instance.
+            let enough = CancellationToken::new();
+            let time = async {
+                sleep(LAST_SWEEP).await;
+                enough.cancel();
+                pending().await
+            };
+            tokio::select! {
+                _ = self.sweep_once(lease, &enough, &mut stream_is_there, &mut unmarked) => {}
+                () = time => {}
             }
         }
         if let Err(error) = unmarked.mark().await {

@@ -125,7 +125,7 @@ async fn many_at_once_with_one_key_make_one_ticket() {
 }
 
 /// A server of a test's own, because a fail point holds for all of a server; and the service there.
-async fn with_own_mongo() -> (Mongo, TestApp) {
+pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
     let mut mongo = Mongo::absent();
     mongo.start().await;
     let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
@@ -133,7 +133,7 @@ async fn with_own_mongo() -> (Mongo, TestApp) {
 }
 
 /// The next commit of `place` meets `what`.
-async fn at_the_next_commit(place: &Place, what: Document) {
+pub(crate) async fn at_the_next_commit(place: &Place, what: Document) {
     let mut data = doc! { "failCommands": ["commitTransaction"], "appName": &place.name };
     data.extend(what);
     let command =
@@ -142,7 +142,7 @@ async fn at_the_next_commit(place: &Place, what: Document) {
     admin.run_command(command).await.unwrap();
 }
 
-async fn a_commit_is_held(place: &Place) {
+pub(crate) async fn a_commit_is_held(place: &Place) {
     let admin = place.database().await.client().database("admin");
     let held = [
         doc! { "$currentOp": { "allUsers": true, "idleSessions": true } },

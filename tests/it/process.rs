@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{JWT_KEY, Place, eventually, nats_url, token},
+    idempotency::{a_commit_is_held, at_the_next_commit},
     servers::{Mongo, Process},
 };
 
@@ -158,6 +159,30 @@ async fn stopped_in_mid_load_it_loses_no_accepted_request_and_exits_0() {
     assert_eq!(place.messages().await.len(), keys.len());
     drop(process);
     place.remove().await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_finishes_what_is_under_way_and_publishes_it() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let (mut process, address) = start(&mut command(&place)).await;
+    // Longer than the stop's delay: no more requests are taken when it is done.
+    at_the_next_commit(
+        &place,
+        doc! { "blockConnection": true, "blockTimeMS": 3000 },
+    )
+    .await;
+    let stop = async {
+        a_commit_is_held(&place).await;
+        process.signal("-TERM");
+    };
+    let (created, ()) = tokio::join!(create(&address), stop);
+    assert_eq!(created.unwrap().status(), 201);
+    let ended = tokio::task::spawn_blocking(move || process.child().wait().unwrap());
+    assert_eq!(ended.await.unwrap().code(), Some(0));
+    assert_eq!(place.events().await[0].get_str("sent").unwrap(), "YES");
+    assert_eq!(place.messages().await.len(), 1);
 }
 
 #[tokio::test]

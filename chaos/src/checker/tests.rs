@@ -178,8 +178,9 @@ fn a_message_id_or_a_version_stored_twice_is_a_duplicate() {
     let mut version_twice = good();
     version_twice.events.push(Event {
         id: "e2b".to_owned(),
-        ..event(2, "c")
+        ..event(2, "b2")
     });
+    version_twice.attempts.push(attempt("b2", Outcome::Unknown));
     version_twice
         .messages
         .push(message(4, &version_twice.events[3]));
@@ -217,4 +218,12 @@ fn what_differs_from_its_event_is_altered() {
     let mut ticket = good();
     ticket.tickets[0].title = "z".to_owned();
     assert_eq!(kinds(&ticket), [Kind::Altered]);
+}
+
+#[test]
+fn a_write_that_was_done_twice_is_repeated() {
+    let mut twice = good();
+    twice.events[1].data["title"] = json!("a");
+    twice.messages[1].payload["title"] = json!("a");
+    assert_eq!(kinds(&twice), [Kind::Repeated]);
 }
