@@ -1,6 +1,11 @@
 //! Sets up the log, on standard error, and traces, where there is a collector for them.
 
-use std::{collections::HashMap, io::IsTerminal, time::Duration};
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use opentelemetry::{
     Context, KeyValue,
@@ -22,6 +27,7 @@ use tracing_subscriber::{
 
 use crate::config::{LogConfig, LogFormat, SERVICE, Unusable, unusable};
 
+static TRACING: AtomicBool = AtomicBool::new(false);
 /// What is not sent by then is given up when the process ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
@@ -56,6 +62,7 @@ pub fn init(config: &LogConfig) -> Result<Telemetry, Unusable> {
             .with(log)
             .try_init(),
     );
+    TRACING.store(provider.is_some(), Ordering::Relaxed);
     Ok(Telemetry(provider))
 }
 
@@ -98,6 +105,11 @@ impl Telemetry {
             tracing::warn!(%error, "some traces were not sent");
         }
     }
+}
+
+/// Whether there is a collector: what is for traces alone is not made in vain.
+pub(crate) fn is_tracing() -> bool {
+    TRACING.load(Ordering::Relaxed)
 }
 
 /// Makes `span` a part of the trace of `traceparent`, which is valid.

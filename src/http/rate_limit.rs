@@ -49,6 +49,8 @@ struct Limits {
     limiter: Limiter,
     per_second: u32,
     burst: u32,
+    /// As it is told to callers.
+    policy: HeaderValue,
     requests: AtomicUsize,
 }
 
@@ -64,6 +66,10 @@ pub fn with_rate_limit(routes: Router, per_second: u32, auth: Arc<Authenticator>
         limiter: RateLimiter::keyed(quota).with_middleware(),
         per_second: per_second.get(),
         burst: burst.get(),
+        policy: header_value(&format!(
+            "\"caller\";q={burst};w={}",
+            burst.get() / per_second
+        )),
         requests: AtomicUsize::new(1),
     });
     routes.layer(middleware::from_fn_with_state(limits, limit_rate))
@@ -104,19 +110,15 @@ async fn limit_rate(State(limits): State<Arc<Limits>>, request: Request, next: N
         }
     };
     let until_full = (limits.burst - remaining).div_ceil(limits.per_second);
+    let left = header_value(&format!("\"caller\";r={remaining};t={until_full}"));
     let headers = response.headers_mut();
-    let policy = format!(
-        "\"caller\";q={};w={}",
-        limits.burst,
-        limits.burst / limits.per_second
-    );
-    let left = format!("\"caller\";r={remaining};t={until_full}");
-    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
-    }
+    headers.insert(RATE_LIMIT_POLICY, limits.policy.clone());
+    headers.insert(RATE_LIMIT, left);
     response
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("letters, digits and quotes are a header's value")
 }
 
 fn peer(parts: &Parts) -> Option<IpAddr> {

@@ -1,4 +1,4 @@
-//! The span of a request: of its trace, where it comes with one, and named as OpenTelemetry's conventions have it.
+//! The span of a request: with its ids, for the log, and of its trace, as OpenTelemetry's conventions describe it.
 
 use std::time::Duration;
 
@@ -6,8 +6,10 @@ use axum::{
     extract::{MatchedPath, Request},
     response::Response,
 };
+use opentelemetry::trace::Status;
 use tower_http::request_id::RequestId;
 use tracing::{Span, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{metrics::known, trace_context};
 use crate::telemetry;
@@ -19,24 +21,21 @@ pub(super) fn span<B>(request: &Request<B>) -> Span {
         .get::<RequestId>()
         .and_then(|id| id.header_value().to_str().ok())
         .unwrap_or_default();
-    let method = known(request.method());
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("unmatched", MatchedPath::as_str);
     let span = tracing::error_span!(
         "request",
-        otel.name = format!("{method} {route}"),
-        otel.kind = "server",
-        otel.status_code = Empty,
         request.id = id,
         trace.id = Empty,
-        http.request.method = method,
-        http.route = route,
-        url.path = request.uri().path(),
-        http.response.status_code = Empty,
+        http.method = known(request.method()),
+        http.path = request.uri().path(),
+        otel.name = Empty,
+        otel.kind = Empty,
     );
     let incoming = trace_context::incoming(request.headers());
-    if let Some(traceparent) = incoming {
-        telemetry::continue_trace(&span, traceparent);
+    if telemetry::is_tracing() {
+        if let Some(traceparent) = incoming {
+            telemetry::continue_trace(&span, traceparent);
+        }
+        describe(&span, request);
     }
     let traceparent = telemetry::traceparent(&span).or_else(|| incoming.map(str::to_owned));
     if let Some(trace) = traceparent.as_deref().and_then(|it| it.split('-').nth(1)) {
@@ -45,11 +44,24 @@ pub(super) fn span<B>(request: &Request<B>) -> Span {
     span
 }
 
+fn describe<B>(span: &Span, request: &Request<B>) {
+    let method = known(request.method());
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("unmatched", MatchedPath::as_str).to_owned();
+    span.record("otel.name", format!("{method} {route}"));
+    span.record("otel.kind", "server");
+    span.set_attribute("http.request.method", method);
+    span.set_attribute("http.route", route);
+    span.set_attribute("url.path", request.uri().path().to_owned());
+}
+
 pub(super) fn answered<B>(answer: &Response<B>, took: Duration, span: &Span) {
     let status = answer.status();
-    span.record("http.response.status_code", status.as_u16());
-    if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
+    if telemetry::is_tracing() {
+        span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.set_status(Status::error(""));
+        }
     }
-    tracing::debug!(?took, "answered");
+    tracing::debug!(http.status = status.as_u16(), ?took, "answered");
 }

@@ -174,7 +174,8 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
 /// Linked to the request's, which ended long ago perhaps; none where that one is not sampled.
 fn span(event: &Event) -> Span {
     let sampled = |traceparent: &&String| !traceparent.ends_with("00");
-    let Some(traceparent) = event.traceparent.as_ref().filter(sampled) else {
+    let traceparent = event.traceparent.as_ref().filter(sampled);
+    let Some(traceparent) = traceparent.filter(|_| telemetry::is_tracing()) else {
         return Span::none();
     };
     let span = tracing::info_span!(

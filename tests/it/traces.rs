@@ -10,7 +10,7 @@ use axum::{Router, body::Bytes, extract::State, routing::post};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::any_value,
-    trace::v1::{Span, status::StatusCode},
+    trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
 use prost::Message;
 use serde_json::{Value, json};
@@ -138,6 +138,7 @@ async fn a_trace_goes_on_from_the_request_through_the_outbox_to_the_message_and_
         .find(|span| span.name == "POST /api/tickets" && hex(&span.trace_id) == TRACE)
         .unwrap();
     assert_eq!(hex(&request.parent_span_id), PARENT);
+    assert_eq!(request.kind(), SpanKind::Server);
     assert_eq!(attribute(request, "http.request.method"), "POST");
     assert_eq!(attribute(request, "http.route"), "/api/tickets");
     assert_eq!(attribute(request, "http.response.status_code"), "201");
@@ -145,6 +146,7 @@ async fn a_trace_goes_on_from_the_request_through_the_outbox_to_the_message_and_
         .iter()
         .find(|span| span.name == "publish ticket.created")
         .unwrap();
+    assert_eq!(publish.kind(), SpanKind::Producer);
     assert_eq!(attribute(publish, "messaging.system"), "nats");
     assert_eq!(publish.links.len(), 1);
     assert_eq!(publish.links[0].trace_id, request.trace_id);
