@@ -161,16 +161,17 @@ fn attempts(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
 }
 
 fn tickets_and_events(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let titles: HashSet<&str> = observed.attempts.iter().map(|a| a.title.as_str()).collect();
     let mut of_title = HashMap::new();
     for event in &observed.events {
         if let Some(title) = event.data["title"].as_str()
+            && titles.contains(title)
             && let Some(before) = of_title.insert(title, event)
         {
             let shown = json!([before, event]);
             found.add(Kind::Repeated, "a write that was done twice", shown);
         }
     }
-    let titles: HashSet<&str> = observed.attempts.iter().map(|a| a.title.as_str()).collect();
     for ticket in &observed.tickets {
         for version in 0..=ticket.version {
             if index.event(&ticket.id, version).is_none() {

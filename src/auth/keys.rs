@@ -1,4 +1,4 @@
-//! The keys: of the algorithm that tokens are checked by, and the one that `tickets token` signs with.
+//! The keys: of the algorithm that tokens are checked by, and the one that the command `token` signs with.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,

@@ -42,7 +42,7 @@ pub fn openapi() -> OpenApi {
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
         .description(Some(
-            "A JWT whose `sub` (or `id`) is the user, such as `tickets token --user alice` prints.",
+            "A JWT whose `sub` (or `id`) is the user, such as the command `token --user alice` prints.",
         ))
         .build();
     let cookie = ApiKeyValue::with_description(

@@ -45,8 +45,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
     tag = "tickets",
     security(("bearer" = []), ("cookie" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "Sent again with the same key within 24 hours, the request is not done again: the first answer is given, with `Idempotent-Replayed: true`.", min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "8e03978e-40d5-43e8-bc93-6894a57f9324"),
-        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event.", example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "Sent again with the same key within 24 hours, the request is not done again: the first answer is given, with `Idempotent-Replayed: true`.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event."),
     ),
     request_body = NewTicket,
     responses((status = 201, description = "The ticket.", body = TicketView<'_>, headers(
@@ -112,7 +112,7 @@ async fn list_tickets(
     tag = "tickets",
     params(
         ("id" = String, Path, description = "The ticket's id.", example = "65f0a1b2c3d4e5f60718293a"),
-        ("If-None-Match" = Option<String>, Header, nullable = false, description = "Versions that the caller has, in quotes.", example = "\"3\""),
+        ("If-None-Match" = Option<String>, Header, nullable = false, description = "Versions that the caller has, in quotes."),
     ),
     responses(
         (status = 200, description = "The ticket.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
@@ -144,9 +144,9 @@ async fn get_ticket(
     security(("bearer" = []), ("cookie" = [])),
     params(
         ("id" = String, Path, description = "The ticket's id.", example = "65f0a1b2c3d4e5f60718293a"),
-        ("If-Match" = Option<String>, Header, nullable = false, description = "The version that the change is meant for, in quotes.", example = "\"0\""),
-        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "As for the creation.", min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "8e03978e-40d5-43e8-bc93-6894a57f9324"),
-        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event.", example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("If-Match" = Option<String>, Header, nullable = false, description = "The version that the change is meant for, in quotes."),
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "As for the creation.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event."),
     ),
     request_body = NewTicket,
     responses(

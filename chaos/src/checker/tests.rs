@@ -227,3 +227,19 @@ fn a_write_that_was_done_twice_is_repeated() {
     twice.messages[1].payload["title"] = json!("a");
     assert_eq!(kinds(&twice), [Kind::Repeated]);
 }
+
+#[test]
+fn planted_events_that_are_alike_are_no_write_that_was_done_twice() {
+    let mut planted = good();
+    for key in ["p", "q"] {
+        planted.planted.push(key.to_owned());
+        planted.events.push(Event {
+            id: format!("e-{key}"),
+            key: key.to_owned(),
+            is_sent: false,
+            is_parked: true,
+            ..event(0, "planted")
+        });
+    }
+    assert_eq!(kinds(&planted), []);
+}

@@ -99,14 +99,29 @@ pub fn with_shared_answers(mut api: OpenApi) -> OpenApi {
             .required(Required::False)
             .description(Some(id))
             .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
-            .example(Some(json!("checkout-7f3a")))
             .build();
-        operation
-            .parameters
-            .get_or_insert_default()
-            .push(RefOr::T(id));
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.push(RefOr::T(id));
+        parameters.iter_mut().for_each(add_example);
     }
     api
+}
+
+/// To the schema of an optional header: a page such as Swagger UI takes an example beside it for what is to be sent.
+fn add_example(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(parameter) = parameter else {
+        return;
+    };
+    let example = match parameter.name.as_str() {
+        "Idempotency-Key" => "8e03978e-40d5-43e8-bc93-6894a57f9324",
+        "If-Match" | "If-None-Match" => "\"0\"",
+        "traceparent" => "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "x-request-id" => "checkout-7f3a",
+        _ => return,
+    };
+    if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
+        schema.examples.push(json!(example));
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
