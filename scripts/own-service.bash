@@ -1,5 +1,5 @@
-# Sourced by scripts that try the service: runs target/debug/tickets with data of this run's own, and tidies up in the
-# end. MONGO_PORT and NATS_PORT say where the servers are. Sets `address`; `log` is the service's.
+# Sourced by scripts that try the service: runs the debug build with data of this run's own, and tidies up in the end.
+# MONGO_PORT and NATS_PORT say where the servers are. Sets `tickets`, the program, `address`, and `log`, the service's.
 
 name=run$$
 service=

@@ -25,6 +25,8 @@ use crate::{
 const READ_INTERVAL: Duration = Duration::from_secs(5);
 /// A long backlog takes longer to read: it is paused for so many times as long.
 const READ_SHARE: u32 = 20;
+/// Less than after which the figures are called stale.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves, and keeps the figures fresh that the database knows, for ever.
@@ -51,16 +53,18 @@ async fn render(metrics: PrometheusHandle) -> Response {
 async fn read_figures(db: Db, metrics: &PrometheusHandle) {
     loop {
         let began = Instant::now();
+        let mut pause = READ_INTERVAL;
         if let Err(error) = read(&db).await {
             tracing::debug!(%error, "cannot read the outbox's figures");
             // Figures of another time would speak against those of the instances that read them.
             for figure in [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER] {
                 gauge!(figure).set(f64::NAN);
             }
+        } else {
+            pause = (began.elapsed() * READ_SHARE).clamp(READ_INTERVAL, LONGEST_PAUSE);
         }
         // Else what is observed is kept until somebody scrapes.
         metrics.run_upkeep();
-        let pause = READ_INTERVAL.max(began.elapsed() * READ_SHARE);
         tokio::time::sleep(pause).await;
     }
 }

@@ -164,9 +164,10 @@ pub fn routes(state: AppState, config: &HttpConfig) -> Router {
 pub fn openapi() -> OpenApi {
     let (_, domain) = domain::routes().split_for_parts();
     let (_, health) = http::health_routes::<AppState>().split_for_parts();
-    http::openapi()
+    let api = http::openapi()
         .merge_from(http::with_shared_answers(domain))
-        .merge_from(health)
+        .merge_from(health);
+    http::with_request_ids(api)
 }
 
 /// Makes collections and indexes, and waits for the database as long as it takes.

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     config::{MongoConfig, SERVICE},
     error::Error,
-    metrics::TRANSACTION_RETRIES,
+    metrics::{HTTP_REFUSED, TRANSACTION_RETRIES},
 };
 
 /// How long an operation looks for a primary before it gives up: a service answers 503 rather than waits.
@@ -43,7 +43,8 @@ const ATTEMPTS_END_AFTER: Duration = Duration::from_secs(8);
 
 /// How long a request waits for what it reads: less than it may take itself.
 const READ_LIMIT: Duration = Duration::from_secs(8);
-/// Operations that wait for the database at most, those among them that nobody waits for any more.
+/// Operations that wait for the database at most, those among them that nobody waits for any more; above what
+/// `CONCURRENCY_LIMIT` may be.
 const MOST_UNDER_WAY: usize = 1_024;
 
 /// A handle to the service's database; clones share it.
@@ -195,15 +196,16 @@ impl Db {
 
     /// A database that is cut off holds on to what was begun, longer than the requests wait for it.
     fn refuse_more_than_can_be_done(&self) -> Result<(), Error> {
-        match self.tasks.len() < MOST_UNDER_WAY {
-            true => Ok(()),
-            false => Err(Error::Overloaded),
+        if self.tasks.len() < MOST_UNDER_WAY {
+            return Ok(());
         }
+        counter!(HTTP_REFUSED).increment(1);
+        Err(Error::Overloaded)
     }
 
     /// Runs `run` in one transaction and commits it. It may be run more than once, so ids and times are made outside
     /// it, and it must return the driver's errors as they are: their labels drive the retries. What it refuses is
-    /// committed too, so that a majority stands behind what it has read: it aborts by itself where it wrote before.
+    /// committed too, so that a majority stands behind what it has read: it takes back or aborts what it wrote before.
     /// The task lives on when the caller is dropped, as a handler is when its client hangs up.
     ///
     /// # Errors
@@ -286,5 +288,29 @@ pub fn error_code(error: &MongoError) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Command(command) => Some(command.code),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_for_a_database_that_is_cut_off_is_bounded() {
+        let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
+        let event_retention = Duration::from_secs(1);
+        let config = MongoConfig {
+            mongo_uri,
+            event_retention,
+        };
+        let db = Db::new(&config).await.unwrap();
+        for _ in 0..MOST_UNDER_WAY {
+            let given_up = db.bounded(Duration::ZERO, std::future::pending::<MongoResult<()>>());
+            assert!(given_up.await.is_err());
+        }
+        let refused = db.read(async { Ok(()) }).await;
+        assert!(matches!(refused, Err(Error::Overloaded)));
     }
 }

@@ -57,7 +57,9 @@ pub enum Error {
     #[error("too many requests are being worked on; nothing of this one was done")]
     Overloaded,
     /// 503: the database could not answer in time. Whether the write happened may be unknown.
-    #[error("the database could not answer in time; whether a write was saved is not known")]
+    #[error(
+        "the database could not answer in time; if this was a write, it is not known whether it was saved"
+    )]
     Unavailable(#[source] anyhow::Error),
     /// 500: a defect, ours or the database's. The client learns nothing of it.
     #[error("something went wrong on our side")]
@@ -67,11 +69,11 @@ pub enum Error {
 /// One thing wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Invalid {
-    #[schema(examples("limit must be a whole number from 1 to 200"))]
+    #[schema(examples("the body must be a JSON object"))]
     pub message: String,
     /// The body's member or the query's parameter, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, examples("limit"))]
+    #[schema(nullable = false, examples("name"))]
     pub field: Option<String>,
 }
 

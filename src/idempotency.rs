@@ -164,14 +164,20 @@ where
         async move {
             // Before anything else, so that the second of two at once is refused whatever it would meet.
             match answers.insert_one(&claim).session(&mut *session).await {
-                Err(error) if is_taken(&error) => return refuse(session, Error::KeyInUse).await,
+                Err(error) if is_taken(&error) => {
+                    session.abort_transaction().await?;
+                    return Ok(Err(Error::KeyInUse));
+                }
                 inserted => inserted?,
             };
+            let id = doc! { "_id": serialize_to_bson(&claim.id)? };
             let done = match run(session).await? {
                 Ok(done) => done,
-                Err(refused) => return refuse(session, refused).await,
+                Err(refused) => {
+                    answers.delete_one(id).session(session).await?;
+                    return Ok(Err(refused));
+                }
             };
-            let id = doc! { "_id": serialize_to_bson(&claim.id)? };
             let answer = doc! { "$set": { "answer": serialize_to_bson(&answer(&done))? } };
             answers.update_one(id, answer).session(session).await?;
             Ok(Ok(done))
@@ -182,12 +188,6 @@ where
         Err(Error::KeyInUse) => first_answer(db, attempt).await.map(Outcome::Repeated),
         done => done.map(Outcome::Done),
     }
-}
-
-/// The claim is not to be committed.
-async fn refuse<T>(session: &mut ClientSession, refused: Error) -> MongoResult<Result<T, Error>> {
-    session.abort_transaction().await?;
-    Ok(Err(refused))
 }
 
 /// The answer of the request that has the key, if it is the same request and has ended.

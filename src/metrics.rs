@@ -109,7 +109,7 @@ fn describe() {
     describe_histogram!(MARK_SIZE, "Events marked as sent by one write.");
     describe_counter!(
         HTTP_REFUSED,
-        "Requests that were refused (503) because CONCURRENCY_LIMIT were being worked on."
+        "Requests that were refused (503) because CONCURRENCY_LIMIT were being worked on, or too many wait for MongoDB."
     );
     describe_gauge!("build_info", "1, with the name and version of the program.");
 }

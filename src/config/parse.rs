@@ -157,8 +157,8 @@ pub(super) fn requests_per_second(value: &str) -> Result<u32, String> {
 }
 
 pub(super) fn concurrency(value: &str) -> Result<usize, String> {
-    parsed(value, "a whole number from 1 to 100000", |limit| {
-        (1..=100_000).contains(limit)
+    parsed(value, "a whole number from 1 to 1000", |limit| {
+        (1..=1_000).contains(limit)
     })
 }
 

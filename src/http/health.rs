@@ -50,15 +50,20 @@ impl Health {
     }
 
     async fn mongodb_answers(&self) -> bool {
-        let mut last = self.last_ping.lock().await;
-        match *last {
-            Some((at, answered)) if at.elapsed() < PING_INTERVAL => answered,
-            _ => {
-                let answered = self.db.ping(PING_TIMEOUT).await.is_ok();
-                *last = Some((Instant::now(), answered));
-                answered
+        let (db, last_ping) = (self.db.clone(), Arc::clone(&self.last_ping));
+        // A task, so that the answer counts also where the one who asked has hung up.
+        let asked = tokio::spawn(async move {
+            let mut last = last_ping.lock().await;
+            match *last {
+                Some((at, answered)) if at.elapsed() < PING_INTERVAL => answered,
+                _ => {
+                    let answered = db.ping(PING_TIMEOUT).await.is_ok();
+                    *last = Some((Instant::now(), answered));
+                    answered
+                }
             }
-        }
+        });
+        asked.await.unwrap_or(false)
     }
 }
 

@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{config::SERVICE, error::Problem};
 
-pub use shared::with_shared_answers;
+pub use shared::{with_request_ids, with_shared_answers};
 
 /// The page's own scripts and styles, and nothing from elsewhere.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(

@@ -6,14 +6,23 @@ use std::any::Any;
 use axum::{
     body::Body,
     extract::Request,
-    http::{Response, StatusCode, header},
+    http::{HeaderName, Response, StatusCode, header},
     middleware::Next,
     response::IntoResponse,
 };
 
+use super::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::error::{Cause, Error, NotBegun, PROBLEM_JSON, Problem};
 
-/// Makes every error response problem+json, keeping the headers that say more (`Allow`), and logs its cause.
+const KEPT: [HeaderName; 5] = [
+    header::ALLOW,
+    header::CONNECTION,
+    header::RETRY_AFTER,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
+];
+
+/// Makes every error response problem+json, keeping the headers that say more, and logs its cause.
 pub(super) async fn unify(request: Request, next: Next) -> axum::response::Response {
     let response = next.run(request).await;
     let status = response.status();
@@ -34,7 +43,7 @@ pub(super) async fn unify(request: Request, next: Next) -> axum::response::Respo
     }
     let mut problem = Problem::with_message(status, message(status)).into_response();
     for (name, value) in response.headers() {
-        if name == header::ALLOW || name == header::RETRY_AFTER || name == header::CONNECTION {
+        if KEPT.contains(name) {
             problem.headers_mut().insert(name, value.clone());
         }
     }
@@ -47,7 +56,7 @@ fn message(status: StatusCode) -> &'static str {
         StatusCode::METHOD_NOT_ALLOWED => "this address does not take this method; see Allow",
         StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this server takes",
         StatusCode::SERVICE_UNAVAILABLE => {
-            "no answer in time; whether a write was saved is not known"
+            "no answer in time; if this was a write, it is not known whether it was saved"
         }
         status => status.canonical_reason().unwrap_or("the request failed"),
     }

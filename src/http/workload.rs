@@ -33,8 +33,8 @@ pub fn with_bounded_work(routes: Router, concurrency_limit: usize, timeouts: Tim
     routes.layer(middleware::from_fn_with_state(workload, bound))
 }
 
-/// Work goes on in a task of its own when its client hangs up, as it does in the database, and counts until it is done:
-/// clients that give up and send again would else pile up more than is allowed.
+/// Work goes on in a task of its own when its client hangs up, as it does in the database, and counts until it is done or
+/// its time is over: clients that give up and send again would else pile up more than is allowed.
 async fn bound(State(workload): State<Workload>, request: Request, next: Next) -> Response {
     let Workload { permits, timeouts } = workload;
     let request = match timeout(timeouts.body, with_whole_body(request)).await {

@@ -131,8 +131,15 @@ impl Publisher {
                 enough.cancel();
                 pending().await
             };
+            let sweeps = async {
+                while let Outcome::More = self
+                    .sweep_once(lease, &enough, &mut stream_is_there, &mut unmarked)
+                    .await
+                    && !enough.is_cancelled()
+                {}
+            };
             tokio::select! {
-                _ = self.sweep_once(lease, &enough, &mut stream_is_there, &mut unmarked) => {}
+                () = sweeps => {}
                 () = time => {}
             }
         }

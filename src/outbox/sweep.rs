@@ -173,7 +173,14 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
 
 /// Linked to the request's, which ended long ago perhaps; none where that one is not sampled.
 fn span(event: &Event) -> Span {
-    let sampled = |traceparent: &&String| !traceparent.ends_with("00");
+    // The lowest bit of the flags at the end.
+    let sampled = |traceparent: &&String| {
+        let last = traceparent
+            .chars()
+            .last()
+            .and_then(|flag| flag.to_digit(16));
+        last.is_some_and(|flag| flag & 1 == 1)
+    };
     let traceparent = event.traceparent.as_ref().filter(sampled);
     let Some(traceparent) = traceparent.filter(|_| telemetry::is_tracing()) else {
         return Span::none();

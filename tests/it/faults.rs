@@ -132,7 +132,7 @@ async fn a_commit_whose_outcome_is_unknown_is_503_and_not_a_claim() {
     let told = unknown.text().await.unwrap();
     assert!(
         told.contains(
-            "the database could not answer in time; whether a write was saved is not known"
+            "the database could not answer in time; if this was a write, it is not known whether it was saved"
         )
     );
     assert_eq!(app.place.events().await.len(), 1);

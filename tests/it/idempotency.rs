@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: a write is done once, however often it is sent.
 
-use std::{cell::Cell, future::pending, time::Duration};
+use std::{cell::Cell, time::Duration};
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,23 +132,29 @@ pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
     (mongo, app)
 }
 
-/// The next commit of `place` meets `what`.
-pub(crate) async fn at_the_next_commit(place: &Place, what: Document) {
-    let mut data = doc! { "failCommands": ["commitTransaction"], "appName": &place.name };
+/// Commands of this name of `place`'s service meet `what`.
+async fn fail(place: &Place, mode: impl Into<Bson>, command: &str, what: Document) {
+    let mut data = doc! { "failCommands": [command], "appName": &place.name };
     data.extend(what);
-    let command =
-        doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+    let mode: Bson = mode.into();
+    let command = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
     let admin = place.database().await.client().database("admin");
     admin.run_command(command).await.unwrap();
 }
 
-pub(crate) async fn a_commit_is_held(place: &Place) {
+/// The next one does.
+pub(crate) async fn at_the_next(place: &Place, command: &str, what: Document) {
+    fail(place, doc! { "times": 1 }, command, what).await;
+}
+
+/// Waits until such a command of a transaction is held at the server.
+pub(crate) async fn is_held(place: &Place, command: &str) {
     let admin = place.database().await.client().database("admin");
     let held = [
         doc! { "$currentOp": { "allUsers": true, "idleSessions": true } },
-        doc! { "$match": { "command.commitTransaction": 1 } },
+        doc! { "$match": { format!("command.{command}"): { "$exists": true } } },
     ];
-    eventually("a commit is held", async || {
+    eventually("a command is held", async || {
         let mut found = admin.aggregate(held.clone()).await.unwrap();
         found.advance().await.unwrap()
     })
@@ -164,11 +170,8 @@ async fn the_same_key_is_409_while_the_first_request_is_running() {
         (Method::PUT, format!("/api/tickets/{id}"), 200),
     ];
     for (method, path, status) in requests {
-        at_the_next_commit(
-            &app.place,
-            doc! { "blockConnection": true, "blockTimeMS": 3000 },
-        )
-        .await;
+        let hold = doc! { "blockConnection": true, "blockTimeMS": 3000 };
+        at_the_next(&app.place, "commitTransaction", hold).await;
         let send = || {
             let request = app
                 .request(method.clone(), &path)
@@ -177,7 +180,7 @@ async fn the_same_key_is_409_while_the_first_request_is_running() {
             request.json(&json!({ "title": "play", "price": 1 })).send()
         };
         let second = async {
-            a_commit_is_held(&app.place).await;
+            is_held(&app.place, "commitTransaction").await;
             let second = send().await.unwrap();
             assert_eq!(second.headers()["retry-after"], "2");
             assert_problem(second, 409).await;
@@ -193,20 +196,42 @@ async fn the_same_key_is_409_while_the_first_request_is_running() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_given_again_and_not_done_again() {
+async fn a_commit_whose_outcome_is_unknown_is_answered_by_the_retry_and_not_done_again() {
     let (_mongo, app) = with_own_mongo().await;
-    // It is done, and the driver does not hear of it: it asks once more.
-    at_the_next_commit(&app.place, doc! { "closeConnection": true }).await;
+    // It is done, but the server can't say that a majority has it.
+    let unknown = doc! { "writeConcernError": { "code": 50, "errmsg": "timed out" } };
+    fail(&app.place, "alwaysOn", "commitTransaction", unknown).await;
     let body = json!({ "title": "concert", "price": 1 });
     let first = post(&app, "alice", "key", body.clone()).await;
-    assert!([201, 503].contains(&first.status().as_u16()));
+    assert_problem(first, 503).await;
+    fail(&app.place, "off", "commitTransaction", doc! {}).await;
     let again = post(&app, "alice", "key", body).await;
     assert_eq!(again.status(), 201);
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
     assert_eq!(app.place.events().await.len(), 1);
     app.finish().await;
 }
 
-/// The process dies with the transaction begun, with its commit under way, and with its answer under way.
+#[tokio::test]
+async fn a_commit_whose_connection_is_lost_is_done_once() {
+    let (_mongo, app) = with_own_mongo().await;
+    at_the_next(
+        &app.place,
+        "commitTransaction",
+        doc! { "closeConnection": true },
+    )
+    .await;
+    let body = json!({ "title": "concert", "price": 1 });
+    // The driver asks again.
+    let first = post(&app, "alice", "key", body.clone()).await;
+    assert_eq!(first.status(), 201);
+    let again = post(&app, "alice", "key", body).await;
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(app.place.events().await.len(), 1);
+    app.finish().await;
+}
+
+/// The process dies with its claim under way, with its commit under way, and when the commit is done and the answer is not.
 #[tokio::test]
 async fn a_service_that_is_killed_at_any_stage_does_the_retried_request_once() {
     let mut mongo = Mongo::absent();
@@ -217,50 +242,56 @@ async fn a_service_that_is_killed_at_any_stage_does_the_retried_request_once() {
     ];
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
+    let client = reqwest::Client::new();
     let body = json!({ "title": "concert", "price": 1 });
     let send = async |address: &str, key: &str| {
-        let request = reqwest::Client::new().post(format!("{address}/api/tickets"));
+        let request = client.post(format!("{address}/api/tickets"));
         let request = request
             .bearer_auth(token("alice"))
             .header("idempotency-key", key);
         request.json(&body).send().await
     };
+    let answers = place.database().await.collection::<Document>("answers");
+    let tickets = place.database().await.collection::<Document>("tickets");
     let (mut process, mut address) = start(&mut command(&place)).await;
     let mut sent = 0;
-    for killed_after_us in (0..12_u64).map(|step| step * 700) {
-        let key = format!("key-{killed_after_us}");
-        if killed_after_us == 0 {
-            at_the_next_commit(
-                &place,
-                doc! { "blockConnection": true, "blockTimeMS": 1000 },
-            )
-            .await;
-        }
+    for stage in ["insert", "commitTransaction", "answer"] {
+        let hold = doc! { "blockConnection": true, "blockTimeMS": 1000 };
         let kill = async {
-            match killed_after_us {
-                0 => a_commit_is_held(&place).await,
-                _ => drop(
-                    tokio::time::timeout(Duration::from_micros(killed_after_us), pending::<()>())
-                        .await,
-                ),
+            match stage {
+                "answer" => {
+                    eventually("it is saved", async || {
+                        answers.count_documents(doc! {}).await.unwrap() == sent + 1
+                    })
+                    .await;
+                }
+                command => is_held(&place, command).await,
             }
             process.signal("-KILL");
         };
-        drop(tokio::join!(send(&address, &key), kill));
+        if stage != "answer" {
+            at_the_next(&place, stage, hold).await;
+        }
+        let (cut_off, ()) = tokio::join!(send(&address, stage), kill);
+        drop(process);
         (process, address) = start(&mut command(&place)).await;
+        let replayed = Cell::new(false);
         eventually("the retry is answered", async || {
-            let answer = send(&address, &key).await.unwrap();
+            let answer = send(&address, stage).await.unwrap();
             // The claim of the dead process is held until the server gives its transaction up.
             assert!([201, 409].contains(&answer.status().as_u16()));
+            replayed.set(answer.headers().contains_key("idempotent-replayed"));
             answer.status() == 201
         })
         .await;
-        let again = send(&address, &key).await.unwrap();
-        assert_eq!(again.headers()["idempotent-replayed"], "true");
-        let tickets = place.database().await.collection::<Document>("tickets");
-        let tickets = tickets.count_documents(doc! {}).await.unwrap();
+        match stage {
+            "insert" => assert!(cut_off.is_err() && !replayed.get()),
+            // The server may do what it was told by a client that is gone.
+            "commitTransaction" => assert!(cut_off.is_err()),
+            _ => assert!(replayed.get()),
+        }
         sent += 1;
-        assert_eq!(tickets, sent);
+        assert_eq!(tickets.count_documents(doc! {}).await.unwrap(), sent);
     }
     assert_eq!(place.events().await.len() as u64, sent);
     place.drained().await;

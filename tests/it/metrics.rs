@@ -11,6 +11,7 @@ use service::{db::Db, outbox::operator};
 
 use crate::{
     harness::{Place, eventually, nats_url},
+    idempotency::{at_the_next, is_held},
     operators::{TOO_LARGE, event, plant},
     process::{command, create},
     servers::{Mongo, Nats, Process},
@@ -54,7 +55,9 @@ struct Metered {
 
 impl Metered {
     fn start(place: &Place) -> Self {
-        let mut process = Process::spawn(command(place).stderr(Stdio::piped()));
+        // Long enough to look at it while it stops.
+        let mut process = command(place);
+        let mut process = Process::spawn(process.env("STOP_DELAY", "5s").stderr(Stdio::piped()));
         let mut lines = BufReader::new(process.child().stderr.take().unwrap())
             .lines()
             .map_while(Result::ok);
@@ -224,7 +227,7 @@ async fn what_waits_behind_a_parked_event_is_parked_too_and_alarms_nobody_else()
 }
 
 #[tokio::test]
-async fn figures_that_cannot_be_read_are_not_told() {
+async fn figures_that_cannot_be_read_are_not_told_until_they_can() {
     let mut mongo = Mongo::absent();
     mongo.start().await;
     let service = Metered::start(&Place::at(&mongo.uri(), &nats_url()));
@@ -234,12 +237,35 @@ async fn figures_that_cannot_be_read_are_not_told() {
     service
         .tell(&["outbox_has_publisher NaN", "outbox_unsent_events NaN"])
         .await;
+    mongo.start().await;
+    service
+        .tell(&["outbox_has_publisher 1", "outbox_unsent_events 0"])
+        .await;
     assert!(
         service
             .value_of("outbox_status_read_timestamp_seconds")
             .await
             > 0.0
     );
+}
+
+#[tokio::test]
+async fn a_request_whose_client_hangs_up_is_counted_as_aborted() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let service = Metered::start(&place);
+    service.create().await;
+    let hold = doc! { "blockConnection": true, "blockTimeMS": 3000 };
+    at_the_next(&place, "commitTransaction", hold).await;
+    let address = service.address.clone();
+    let hung_up = tokio::spawn(async move { create(&address).await });
+    is_held(&place, "commitTransaction").await;
+    hung_up.abort();
+    service
+        .tell(&["http_server_request_duration_seconds_count{method=\"POST\",route=\"/api/tickets\",status=\"aborted\"} 1"])
+        .await;
+    drop(service);
 }
 
 #[tokio::test]

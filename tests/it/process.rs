@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{JWT_KEY, Place, eventually, nats_url, token},
-    idempotency::{a_commit_is_held, at_the_next_commit},
+    idempotency::{at_the_next, is_held},
     servers::{Mongo, Process},
 };
 
@@ -168,13 +168,10 @@ async fn told_to_stop_it_finishes_what_is_under_way_and_publishes_it() {
     let place = Place::at(&mongo.uri(), &nats_url());
     let (mut process, address) = start(&mut command(&place)).await;
     // Longer than the stop's delay: no more requests are taken when it is done.
-    at_the_next_commit(
-        &place,
-        doc! { "blockConnection": true, "blockTimeMS": 3000 },
-    )
-    .await;
+    let hold = doc! { "blockConnection": true, "blockTimeMS": 3000 };
+    at_the_next(&place, "commitTransaction", hold).await;
     let stop = async {
-        a_commit_is_held(&place).await;
+        is_held(&place, "commitTransaction").await;
         process.signal("-TERM");
     };
     let (created, ()) = tokio::join!(create(&address), stop);

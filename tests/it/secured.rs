@@ -1,6 +1,12 @@
 //! Servers that speak TLS only and ask who we are, and tokens that are checked with a public key.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Stdio,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::doc;
@@ -17,7 +23,8 @@ use crate::{
     harness::{
         JWT_KEY, NatsFiles, Place, TestApp, assert_problem, mongo_uri, nats_url, now_seconds, token,
     },
-    servers::{Mongo, Nats},
+    process::command,
+    servers::{Mongo, Nats, Process},
 };
 
 /// An authority, and a certificate of its for 127.0.0.1.
@@ -134,24 +141,37 @@ async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credent
             .clone()
     };
 
-    // One after the other: whom we trust, our certificate, and who we are.
-    let mut place = Place::at(&mongo_uri(), &nats.url());
-    let steps: [&dyn Fn(&mut NatsFiles); 3] = [
-        &|_| {},
-        &|files| files.ca = Some(certificates.path("ca.pem")),
-        &|files| {
-            files.cert = Some(certificates.path("cert.pem"));
-            files.key = Some(certificates.path("key.pem"));
-        },
+    // Each of them is asked for: without it the program says that it cannot connect.
+    let place = Place::at(&mongo_uri(), &nats.url());
+    let files = [
+        ("NATS_CREDS_FILE", credentials),
+        ("NATS_TLS_CA_FILE", certificates.path("ca.pem")),
+        ("NATS_TLS_CERT_FILE", certificates.path("cert.pem")),
+        ("NATS_TLS_KEY_FILE", certificates.path("key.pem")),
     ];
-    for step in steps {
-        step(&mut place.nats_files);
-        let stranger = TestApp::start_at(place).await;
-        stranger.create().await;
-        assert_eq!(nats_state(&stranger).await, "down");
-        place = stranger.stop().await;
+    for missing in [
+        &["NATS_CREDS_FILE"][..],
+        &["NATS_TLS_CA_FILE"],
+        &["NATS_TLS_CERT_FILE", "NATS_TLS_KEY_FILE"],
+    ] {
+        let mut stranger = command(&place);
+        for (name, path) in files.iter().filter(|(name, _)| !missing.contains(name)) {
+            stranger.env(name, path);
+        }
+        let mut stranger = Process::spawn(stranger.stderr(Stdio::piped()));
+        let lines = BufReader::new(stranger.child().stderr.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let told = lines.find(|line| line.contains("cannot connect to NATS"));
+        assert!(told.is_some(), "{missing:?}");
     }
-    place.nats_files.creds = Some(credentials);
+    let [creds, ca, cert, key] = files.map(|(_, path)| Some(path));
+    let mut place = place;
+    place.nats_files = NatsFiles {
+        creds,
+        ca,
+        cert,
+        key,
+    };
     let app = TestApp::start_at(place).await;
     app.create().await;
     app.place.drained().await;
@@ -283,7 +303,7 @@ async fn a_token_of_another_issuer_or_for_another_application_is_refused() {
 
 #[tokio::test]
 async fn readiness_is_503_as_soon_as_a_stop_is_asked_for_and_requests_are_still_taken() {
-    let app = TestApp::start_with(|http| http.stop_delay = std::time::Duration::from_secs(2)).await;
+    let app = TestApp::start_with(|http| http.stop_delay = std::time::Duration::from_secs(5)).await;
     app.ask_to_stop();
     let unready = assert_problem(app.get("/health/ready").await, 503).await;
     assert_eq!(unready["errors"][0]["message"], "the service is stopping");

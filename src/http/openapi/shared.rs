@@ -16,7 +16,7 @@ type Answer = (Error, &'static str);
 fn of_any() -> [Answer; 6] {
     [
         (
-            Error::invalid_field("limit", "limit must be a whole number from 1 to 200"),
+            Error::invalid("the body must be a JSON object"),
             "The request is not valid; `errors` says why.",
         ),
         (
@@ -92,6 +92,19 @@ pub fn with_shared_answers(mut api: OpenApi) -> OpenApi {
                 add_headers(status, response, has_key);
             }
         }
+    }
+    api
+}
+
+/// Adds what every request and every answer may carry, health's too.
+pub fn with_request_ids(mut api: OpenApi) -> OpenApi {
+    for operation in api.paths.paths.values_mut().flat_map(operations) {
+        for response in operation.responses.responses.values_mut() {
+            if let RefOr::T(response) = response {
+                let told = "The request's id, as the log has it.";
+                add_header(response, "x-request-id", told, Type::String);
+            }
+        }
         let id = "Kept as the request's id in answer and log, if it is short and plain; else one is made.";
         let id = ParameterBuilder::new()
             .name("x-request-id")
@@ -163,45 +176,42 @@ fn add<const N: usize>(operation: &mut Operation, answers: [Answer; N]) {
 }
 
 fn add_headers(status: &str, response: &mut Response, has_key: bool) {
-    let mut add = |name: &str, text: &str, of: Type| {
-        let schema = Schema::from(ObjectBuilder::new().schema_type(of));
-        let header = HeaderBuilder::new()
-            .schema(Some(schema))
-            .description(Some(text))
-            .build();
-        response
-            .headers
-            .entry(name.to_owned())
-            .or_insert(RefOr::T(header));
-    };
-    add(
-        "x-request-id",
-        "The request's id, as the log has it.",
-        Type::String,
-    );
-    add(
+    add_header(
+        response,
         "RateLimit",
-        "How many requests are left at once, and in how many seconds all are again; where there is a limit.",
+        "How many requests are left at once, and in how many seconds all are again; where the request was counted.",
         Type::String,
     );
-    add(
+    add_header(
+        response,
         "RateLimit-Policy",
-        "How many requests in how many seconds; where there is a limit.",
+        "How many requests in how many seconds; where the request was counted.",
         Type::String,
     );
-    match status {
-        "401" => add("WWW-Authenticate", "`Bearer`.", Type::String),
-        "409" if has_key => add(
+    let (name, text, of) = match status {
+        "401" => ("WWW-Authenticate", "`Bearer`.", Type::String),
+        "409" if has_key => (
             "Retry-After",
             "Seconds; where a request with the key is under way.",
             Type::Integer,
         ),
-        "429" | "503" => add("Retry-After", "Seconds.", Type::Integer),
-        "200" | "201" if has_key => add(
+        "429" | "503" => ("Retry-After", "Seconds.", Type::Integer),
+        "200" | "201" if has_key => (
             "Idempotent-Replayed",
             "`true` where it is the answer of an earlier request with the same `Idempotency-Key`.",
             Type::String,
         ),
-        _ => {}
-    }
+        _ => return,
+    };
+    add_header(response, name, text, of);
+}
+
+fn add_header(response: &mut Response, name: &str, text: &str, of: Type) {
+    let schema = Schema::from(ObjectBuilder::new().schema_type(of));
+    let header = HeaderBuilder::new()
+        .schema(Some(schema))
+        .description(Some(text))
+        .build();
+    let headers = &mut response.headers;
+    headers.entry(name.to_owned()).or_insert(RefOr::T(header));
 }
