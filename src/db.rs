@@ -1,5 +1,6 @@
 //! The connection to MongoDB, and the one way to write: a transaction that no vanished client can cut short.
 
+mod failure;
 mod measure;
 
 use std::{
@@ -17,10 +18,7 @@ use futures_util::future::BoxFuture;
 use metrics::counter;
 use mongodb::{
     Client, ClientSession, Collection, Database, IndexModel,
-    error::{
-        Error as MongoError, ErrorKind, Result as MongoResult, TRANSIENT_TRANSACTION_ERROR,
-        UNKNOWN_TRANSACTION_COMMIT_RESULT,
-    },
+    error::{Error as MongoError, ErrorKind, Result as MongoResult},
     options::{ClientOptions, ReadConcern, WriteConcern},
 };
 use tokio_util::task::TaskTracker;
@@ -30,6 +28,9 @@ use crate::{
     error::Error,
     metrics::{HTTP_REFUSED, TRANSACTION_RETRIES},
 };
+
+pub use failure::error_code;
+use failure::is_unavailable;
 
 /// How long an operation looks for a primary before it gives up: a service answers 503 rather than waits.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
@@ -181,7 +182,7 @@ impl Db {
         }
     }
 
-    /// Runs a request's read, for [`READ_LIMIT`].
+    /// Runs a request's read, for 8 s at most: less than the request may take.
     ///
     /// # Errors
     /// [`Error::Overloaded`] when it was not tried, [`Error::Unavailable`] and [`Error::Internal`] when it failed.
@@ -252,42 +253,6 @@ impl Db {
     pub async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-impl From<MongoError> for Error {
-    fn from(error: MongoError) -> Self {
-        match is_unavailable(&error) {
-            true => Self::Unavailable(error.into()),
-            false => Self::Internal(error.into()),
-        }
-    }
-}
-
-/// Whether the database could not be reached, was changing its primary, or left an outcome unknown.
-fn is_unavailable(error: &MongoError) -> bool {
-    // The server's codes for "not the primary (any more)", "shutting down", "interrupted" and "timed out".
-    const PASSING: [i32; 15] = [
-        6, 7, 50, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435,
-    ];
-    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
-        || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
-        || error_code(error).is_some_and(|code| PASSING.contains(&code) || code == 13436)
-        || matches!(
-            *error.kind,
-            ErrorKind::Io(_)
-                | ErrorKind::ServerSelection { .. }
-                | ErrorKind::ConnectionPoolCleared { .. }
-                | ErrorKind::DnsResolve { .. }
-                | ErrorKind::Transaction { .. }
-        )
-}
-
-/// The server's number for the error, where it gave one.
-pub fn error_code(error: &MongoError) -> Option<i32> {
-    match &*error.kind {
-        ErrorKind::Command(command) => Some(command.code),
-        _ => None,
     }
 }
 

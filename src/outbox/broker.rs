@@ -1,12 +1,9 @@
 //! JetStream: connecting, the stream, and publishing one event so that it is stored exactly once.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use async_nats::{
-    Client, ConnectOptions, ServerAddr, Subject,
+    Client, Subject,
     jetstream::{
         self, Context, ErrorCode,
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
@@ -15,26 +12,21 @@ use async_nats::{
         stream::{Config as StreamConfig, LastRawMessageErrorKind, Stream},
     },
 };
-use metrics::gauge;
 use tokio::sync::watch;
 
 use super::{
+    connection,
     event::Event,
     failure::{Failure, is_wrong_sequence},
     last_sequences::LastSequences,
     message::{ID_HEADER, VERSION_HEADER, headers},
-    tls,
 };
 use crate::{
-    config::{NatsConfig, SERVICE, Unusable, unusable},
-    metrics::NATS_CONNECTED,
+    config::{NatsConfig, Unusable},
     sabotage,
 };
 
-/// A half-open connection is noticed after two unanswered pings (by default of 60 s each).
-const PING_INTERVAL: Duration = Duration::from_secs(5);
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// A connection to the stream.
 #[derive(Clone)]
@@ -61,61 +53,7 @@ impl Broker {
     /// # Errors
     /// When the options can't be used.
     pub async fn connect(config: &NatsConfig, subjects: &str) -> Result<Self, Unusable> {
-        let (is_connected, connected) = watch::channel(false);
-        let mut options = ConnectOptions::new();
-        let mut servers = Vec::new();
-        for url in config.urls() {
-            let address: ServerAddr = url.parse().map_err(unusable("NATS_URL"))?;
-            options = match (address.username(), address.password()) {
-                (Some(user), Some(password)) => {
-                    options.user_and_password(user.to_owned(), password.to_owned())
-                }
-                (Some(token), None) => options.token(token.to_owned()),
-                _ => options,
-            };
-            let address = without_credentials(&url).parse::<ServerAddr>();
-            servers.push(address.map_err(unusable("NATS_URL"))?);
-        }
-        options = tls::with_tls(options, config).await?;
-        gauge!(NATS_CONNECTED).set(0.0);
-        let is_told = AtomicBool::new(false);
-        let client = options
-            .name(SERVICE)
-            .retry_on_initial_connect()
-            .ping_interval(PING_INTERVAL)
-            .reconnect_delay_callback(|attempt| {
-                LONGEST_RECONNECT_DELAY
-                    .min(Duration::from_millis(20) * u32::try_from(attempt.min(100)).unwrap_or(100))
-            })
-            .event_callback(move |event| {
-                match event {
-                    async_nats::Event::Connected => {
-                        tracing::info!("connected to NATS");
-                        is_told.store(false, Ordering::Relaxed);
-                        gauge!(NATS_CONNECTED).set(1.0);
-                        is_connected.send_replace(true);
-                    }
-                    async_nats::Event::Disconnected | async_nats::Event::Closed => {
-                        // It is closed by us alone, at the end.
-                        if event == async_nats::Event::Disconnected {
-                            tracing::warn!("not connected to NATS; events wait");
-                        }
-                        gauge!(NATS_CONNECTED).set(0.0);
-                        is_connected.send_replace(false);
-                    }
-                    // One attempt after the other fails: the first tells why.
-                    async_nats::Event::ClientError(error)
-                        if !is_told.swap(true, Ordering::Relaxed) =>
-                    {
-                        tracing::warn!(%error, "cannot connect to NATS; events wait");
-                    }
-                    _ => {}
-                }
-                std::future::ready(())
-            })
-            .connect(servers)
-            .await
-            .map_err(unusable("NATS_URL"))?;
+        let (client, connected) = connection::connect(config).await?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
             .ack_timeout(ACK_TIMEOUT)
@@ -313,10 +251,4 @@ impl Broker {
             }
         }
     }
-}
-
-/// The client logs addresses as they are.
-fn without_credentials(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
-    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest))
 }

@@ -3,11 +3,13 @@
 //!
 //! `event`: what is recorded. `lease`: which instance publishes. `doorbell`: says that there is something to
 //! publish. `backlog`: reads what is unsent, `sweep`: publishes and marks it, `publisher`: decides when.
-//! `broker`: JetStream, with `message` and `failure` for what goes there and comes back, and `tls`. `operator` and `replay`:
+//! `broker`: JetStream, with `message` and `failure` for what goes there and comes back, over a
+//! `connection`. `operator` and `replay`:
 //! what people ask of it.
 
 mod backlog;
 mod broker;
+mod connection;
 mod doorbell;
 mod event;
 mod failure;
@@ -18,7 +20,6 @@ pub mod operator;
 mod publisher;
 pub mod replay;
 mod sweep;
-mod tls;
 mod unmarked;
 
 pub use broker::Broker;

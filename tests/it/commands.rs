@@ -192,12 +192,20 @@ async fn the_health_check_says_whether_the_service_is_ready() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let stderr = log.reopen().unwrap();
     let process = Process::spawn(command(&place).env("LISTEN_ADDR", &address).stderr(stderr));
-    eventually("it waits for MongoDB and says so", async || {
-        std::fs::read_to_string(log.path())
-            .unwrap()
-            .contains("waiting for the database")
-    })
-    .await;
+    for delay in ["250ms", "500ms"] {
+        eventually(
+            "it waits for MongoDB, ever longer, and says so",
+            async || {
+                let log = std::fs::read_to_string(log.path()).unwrap();
+                let mut lines = log.lines();
+                lines.any(|line| {
+                    let again_in = format!("again_in={delay}");
+                    line.contains("waiting for the database") && line.contains(&again_in)
+                })
+            },
+        )
+        .await;
+    }
     let unready = healthcheck();
     assert_eq!(unready.status.code(), Some(1));
     assert!(

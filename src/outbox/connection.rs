@@ -1,0 +1,115 @@
+//! The connection to NATS: where to, whom we trust, who we are, and whether it is there.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectOptions, ServerAddr};
+use metrics::gauge;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::sync::watch;
+
+use crate::{
+    config::{NatsConfig, SERVICE, Unusable, unusable},
+    metrics::NATS_CONNECTED,
+};
+
+/// A half-open connection is noticed after two unanswered pings (by default of 60 s each).
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+
+/// Connects in the background: a server that is away is tried again for ever. The second says whether it is connected.
+pub(super) async fn connect(
+    config: &NatsConfig,
+) -> Result<(Client, watch::Receiver<bool>), Unusable> {
+    let (is_connected, connected) = watch::channel(false);
+    let mut options = ConnectOptions::new();
+    let mut servers = Vec::new();
+    for url in config.urls() {
+        let address: ServerAddr = url.parse().map_err(unusable("NATS_URL"))?;
+        options = match (address.username(), address.password()) {
+            (Some(user), Some(password)) => {
+                options.user_and_password(user.to_owned(), password.to_owned())
+            }
+            (Some(token), None) => options.token(token.to_owned()),
+            _ => options,
+        };
+        let address = without_credentials(&url).parse::<ServerAddr>();
+        servers.push(address.map_err(unusable("NATS_URL"))?);
+    }
+    options = with_tls(options, config).await?;
+    gauge!(NATS_CONNECTED).set(0.0);
+    let is_told = AtomicBool::new(false);
+    let client = options
+        .name(SERVICE)
+        .retry_on_initial_connect()
+        .ping_interval(PING_INTERVAL)
+        .reconnect_delay_callback(|attempt| {
+            LONGEST_RECONNECT_DELAY
+                .min(Duration::from_millis(20) * u32::try_from(attempt.min(100)).unwrap_or(100))
+        })
+        .event_callback(move |event| {
+            match event {
+                async_nats::Event::Connected => {
+                    tracing::info!("connected to NATS");
+                    is_told.store(false, Ordering::Relaxed);
+                    gauge!(NATS_CONNECTED).set(1.0);
+                    is_connected.send_replace(true);
+                }
+                async_nats::Event::Disconnected | async_nats::Event::Closed => {
+                    // It is closed by us alone, at the end.
+                    if event == async_nats::Event::Disconnected {
+                        tracing::warn!("not connected to NATS; events wait");
+                    }
+                    gauge!(NATS_CONNECTED).set(0.0);
+                    is_connected.send_replace(false);
+                }
+                // One attempt after the other fails: the first tells why.
+                async_nats::Event::ClientError(error) if !is_told.swap(true, Ordering::Relaxed) => {
+                    tracing::warn!(%error, "cannot connect to NATS; events wait");
+                }
+                _ => {}
+            }
+            std::future::ready(())
+        })
+        .connect(servers)
+        .await
+        .map_err(unusable("NATS_URL"))?;
+    Ok((client, connected))
+}
+
+/// The files are read at the start: the client would try a bad one again and again.
+async fn with_tls(
+    mut options: ConnectOptions,
+    config: &NatsConfig,
+) -> Result<ConnectOptions, Unusable> {
+    if let Some(credentials) = &config.nats_creds_file {
+        let added = options.credentials_file(credentials).await;
+        options = added.map_err(unusable("NATS_CREDS_FILE"))?;
+    }
+    if let Some(authorities) = &config.nats_tls_ca_file {
+        CertificateDer::from_pem_file(authorities).map_err(unusable("NATS_TLS_CA_FILE"))?;
+        options = options
+            .add_root_certificates(authorities.clone())
+            .require_tls(true);
+    }
+    match (&config.nats_tls_cert_file, &config.nats_tls_key_file) {
+        (None, None) => Ok(options),
+        (Some(certificate), Some(key)) => {
+            CertificateDer::from_pem_file(certificate).map_err(unusable("NATS_TLS_CERT_FILE"))?;
+            PrivateKeyDer::from_pem_file(key).map_err(unusable("NATS_TLS_KEY_FILE"))?;
+            Ok(options
+                .add_client_certificate(certificate.clone(), key.clone())
+                .require_tls(true))
+        }
+        (Some(_), None) => Err(unusable("NATS_TLS_CERT_FILE")("it needs NATS_TLS_KEY_FILE")),
+        (None, Some(_)) => Err(unusable("NATS_TLS_KEY_FILE")("it needs NATS_TLS_CERT_FILE")),
+    }
+}
+
+/// The client logs addresses as they are.
+fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest))
+}
