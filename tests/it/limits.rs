@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -37,7 +37,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn one_user_over_the_rate_is_429_and_others_are_not() {
+async fn one_user_or_address_over_the_rate_is_429_and_others_are_not() {
     let app = TestApp::start_with(|http| http.rate_limit = 1).await;
     let list = |user: &str| {
         app.request(Method::GET, "/api/tickets")
@@ -59,10 +59,25 @@ async fn one_user_over_the_rate_is_429_and_others_are_not() {
     assert_eq!(refused.headers()["ratelimit"], "\"caller\";r=0;t=2");
     assert_problem(refused, 429).await;
     assert_eq!(list("bob").await.unwrap().status(), 200);
-    // Without a user it is the address that is counted; health is not.
-    let statuses = [(); 3].map(|()| app.get("/api/tickets"));
+    // Without a user it is the address that is counted, whatever a header says of it.
+    let from = |address: [u8; 4], forwarded: u8| {
+        let client = reqwest::Client::builder().local_address(IpAddr::from(address));
+        let list = client
+            .build()
+            .unwrap()
+            .get(format!("{}/api/tickets", app.address));
+        list.header("x-forwarded-for", format!("10.0.0.{forwarded}"))
+            .send()
+    };
+    let statuses = (0..4).map(|forwarded| from([127, 0, 0, 1], forwarded));
     let statuses = futures_util::future::join_all(statuses).await;
-    assert!(statuses.iter().any(|answer| answer.status() == 429));
+    assert!(
+        statuses
+            .iter()
+            .any(|answer| answer.as_ref().unwrap().status() == 429)
+    );
+    assert_eq!(from([127, 0, 0, 2], 0).await.unwrap().status(), 200);
+    // Health is not counted.
     assert_eq!(app.get("/health/live").await.status(), 200);
     app.finish().await;
 }
