@@ -14,7 +14,7 @@ const MAX_TITLE_CHARACTERS: usize = 100;
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 pub struct NewTicket {
     /// Without control characters; spaces around it are cut off.
-    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, examples("concert"))]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, pattern = r"^(?!\s*$)[^\x00-\x1f\x7f-\x9f]+$", examples("concert"))]
     #[serde(default, deserialize_with = "trimmed")]
     #[validate(
         required(message = "title must be a string of 1 to 100 characters, without control characters"),
@@ -22,7 +22,7 @@ pub struct NewTicket {
     )]
     title: Option<String>,
     /// With at most two decimals.
-    #[schema(value_type = f64, required = true, minimum = 0.01, maximum = 1_000_000, examples(20.5))]
+    #[schema(value_type = f64, required = true, minimum = 0.01, maximum = 1_000_000, multiple_of = 0.01, examples(20.5))]
     #[serde(default, deserialize_with = "price::lenient")]
     #[validate(required(
         message = "price must be a number above 0 and at most 1000000, with at most two decimals"

@@ -80,7 +80,7 @@ async fn create_ticket(
     tag = "tickets",
     params(
         ("limit" = Option<i64>, Query, description = "How many on a page; 50 by default.", minimum = 1, maximum = 200, example = 50),
-        ("cursor" = Option<String>, Query, description = "Where the page begins, as `Link` gives it.", pattern = "^[A-Za-z0-9_-]{27}$"),
+        ("cursor" = Option<String>, Query, description = "Where the page begins, as `Link` gives it.", pattern = "^[A-Za-z0-9_-]{26}[AEIMQUYcgkosw048]$"),
     ),
     responses((status = 200, description = "A page of tickets.", body = Vec<TicketView<'_>>, headers(
         ("Link" = String, description = "The next page, where there is one."),
