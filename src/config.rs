@@ -55,7 +55,7 @@ pub struct HttpConfig {
     /// Requests a second of one user, or of one address where there is no user; twice as many at once. 0 for no limit.
     #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = requests_per_second)]
     pub rate_limit: u32,
-    /// Requests that are worked on at once; those above are answered 503 at once.
+    /// Requests that are worked on at once, 1000 at most; those above are answered 503 at once.
     #[arg(long, env, value_name = "CONCURRENCY_LIMIT", default_value = "256", value_parser = concurrency)]
     pub concurrency_limit: usize,
     /// How long requests are still taken after a stop is asked for and /health/ready says so.

@@ -1,4 +1,4 @@
-//! What is refused: too much, too slow, and what a page of another site sends.
+//! What is refused: too much, and too slow.
 
 use std::{
     convert::Infallible,
@@ -14,15 +14,13 @@ use axum::{
     middleware::{Next, from_fn},
     routing::{get, post},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bson::doc;
 use futures_util::{
     StreamExt,
     stream::{self, FuturesUnordered},
 };
 use reqwest::Method;
-use serde_json::json;
-use service::http::{Timeouts, serve, with_bounded_work, with_middleware};
+use service::http::{BODY_LIMIT_BYTES, Timeouts, serve, with_bounded_work, with_middleware};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -146,6 +144,18 @@ async fn a_connection_that_sends_its_head_too_slowly_is_closed() {
 }
 
 #[tokio::test]
+async fn a_body_of_no_stated_length_is_413_when_more_than_is_taken_has_come() {
+    let routes = Router::new().route("/", post(async |body: String| body));
+    let address = serve_here(routes, Timeouts::default()).await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let most = "a".repeat(BODY_LIMIT_BYTES);
+    let chunks = format!("{BODY_LIMIT_BYTES:x}\r\n{most}\r\n1\r\na\r\n");
+    let answer = read_to_end(connect_and_send(address, &format!("{head}{chunks}")).await).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_body_that_comes_too_slowly_is_408_and_keeps_nobody_else_from_being_served() {
     let routes = Router::new().route("/", post(async |body: String| body));
     let timeouts = Timeouts {
@@ -240,100 +250,4 @@ async fn a_request_whose_client_has_hung_up_counts_until_its_work_is_done() {
         reqwest::get(&address).await.unwrap().status() == 200
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
-    let trusted = "https://app.example.com";
-    let app = TestApp::start_with(|http| {
-        http.cors_origins = vec![trusted.parse().unwrap()];
-    })
-    .await;
-    let session = STANDARD.encode(json!({ "jwt": token("alice") }).to_string());
-    let own = app.address.clone();
-    let post = |headers: &[(&'static str, &str)]| {
-        let mut post = app
-            .request(Method::POST, "/api/tickets")
-            .header("cookie", format!("express:sess={session}"));
-        for (name, value) in headers {
-            post = post.header(*name, *value);
-        }
-        post.json(&json!({ "title": "concert", "price": 1 })).send()
-    };
-    for cross in [
-        &[("sec-fetch-site", "cross-site")][..],
-        &[
-            ("sec-fetch-site", "same-site"),
-            ("origin", "https://other.example.com"),
-        ],
-        &[("origin", "https://evil.example")],
-        &[("origin", "null")],
-    ] {
-        assert_problem(post(cross).await.unwrap(), 403).await;
-    }
-    for fine in [
-        &[][..],
-        &[("sec-fetch-site", "same-origin")],
-        &[("origin", &own)],
-        &[("origin", trusted), ("sec-fetch-site", "cross-site")],
-    ] {
-        assert_eq!(post(fine).await.unwrap().status(), 201);
-    }
-    // A page cannot make up a header of its own: a token there is proof.
-    let by_header = app
-        .request(Method::POST, "/api/tickets")
-        .bearer_auth(token("alice"))
-        .header("sec-fetch-site", "cross-site");
-    assert_eq!(
-        by_header
-            .json(&json!({ "title": "concert", "price": 1 }))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        201
-    );
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn other_origins_are_told_nothing_unless_configured() {
-    let preflight = async |app: &TestApp| {
-        let request = app
-            .request(Method::OPTIONS, "/api/tickets")
-            .header("origin", "https://app.example.com");
-        request
-            .header("access-control-request-method", "POST")
-            .send()
-            .await
-            .unwrap()
-    };
-    let app = TestApp::start().await;
-    assert!(
-        !preflight(&app)
-            .await
-            .headers()
-            .contains_key("access-control-allow-origin")
-    );
-    let live = app.get("/health/live").await;
-    assert_eq!(live.headers()["x-content-type-options"], "nosniff");
-    assert_eq!(
-        live.headers()["content-security-policy"],
-        "default-src 'none'; frame-ancestors 'none'"
-    );
-    app.finish().await;
-    let app = TestApp::start_with(|http| {
-        http.cors_origins = vec!["https://app.example.com".parse().unwrap()];
-    })
-    .await;
-    let allowed = preflight(&app).await;
-    assert_eq!(
-        allowed.headers()["access-control-allow-origin"],
-        "https://app.example.com"
-    );
-    assert_eq!(
-        allowed.headers()["access-control-allow-credentials"],
-        "true"
-    );
-    app.finish().await;
 }

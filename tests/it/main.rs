@@ -4,6 +4,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod browsers;
 mod commands;
 mod faults;
 mod harness;
@@ -12,10 +13,12 @@ mod idempotency;
 mod instances;
 mod limits;
 mod metrics;
+mod openapi;
 mod operators;
 mod outbox;
 mod process;
 mod secured;
 mod servers;
 mod tickets;
+mod tokens;
 mod traces;

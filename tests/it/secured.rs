@@ -1,4 +1,4 @@
-//! Servers that speak TLS only and ask who we are, and tokens that are checked with a public key.
+//! Servers that speak TLS only and ask who we are.
 
 use std::{
     fs,
@@ -10,19 +10,14 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::doc;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use mongodb::Client;
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKey};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    commands::openssl,
-    harness::{
-        JWT_KEY, NatsFiles, Place, TestApp, assert_problem, mongo_uri, nats_url, now_seconds, token,
-    },
+    harness::{NatsFiles, Place, TestApp, assert_problem, mongo_uri, nats_url, now_seconds},
     process::command,
     servers::{Mongo, Nats, Process},
 };
@@ -219,95 +214,4 @@ async fn tickets_are_saved_in_a_mongodb_that_wants_tls_and_a_password() {
     app.create().await;
     app.place.drained().await;
     app.stop().await;
-}
-
-#[tokio::test]
-async fn tokens_are_checked_with_a_public_key_of_each_kind() {
-    let folder = TempDir::new().unwrap();
-    let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
-    let [private_path, public_path] = [&private, &public].map(|path| path.to_str().unwrap());
-    let kinds = [
-        (
-            Algorithm::RS256,
-            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..],
-        ),
-        (
-            Algorithm::ES256,
-            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        ),
-        (Algorithm::EdDSA, &["-algorithm", "ED25519"]),
-    ];
-    for (algorithm, kind) in kinds {
-        openssl(&[&["genpkey", "-out", private_path], kind].concat());
-        openssl(&["pkey", "-in", private_path, "-pubout", "-out", public_path]);
-        let private = fs::read(&private).unwrap();
-        let key = match algorithm {
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(&private),
-            Algorithm::ES256 => EncodingKey::from_ec_pem(&private),
-            _ => EncodingKey::from_ed_pem(&private),
-        };
-        let claims = json!({ "sub": "alice", "exp": now_seconds() + 60 });
-        let signed = encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();
-        let public_text = fs::read(&public).unwrap();
-        let app =
-            TestApp::start_with(|http| http.jwt.jwt_public_key_file = Some(public.clone())).await;
-        let post = |token: String| {
-            let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
-            post.json(&json!({ "title": "concert", "price": 1 })).send()
-        };
-        assert_eq!(post(signed).await.unwrap().status(), 201, "{algorithm:?}");
-        // Neither the secret nor the public key taken for one signs a token any more.
-        assert_problem(post(token("alice")).await.unwrap(), 401).await;
-        let confused = EncodingKey::from_secret(&public_text);
-        let confused = encode(&Header::new(Algorithm::HS256), &claims, &confused).unwrap();
-        assert_problem(post(confused).await.unwrap(), 401).await;
-        app.finish().await;
-    }
-}
-
-#[tokio::test]
-async fn a_token_of_another_issuer_or_for_another_application_is_refused() {
-    let app = TestApp::start_with(|http| {
-        http.jwt.jwt_issuer = Some("https://id.example.com".to_owned());
-        http.jwt.jwt_audience = Some("tickets".to_owned());
-    })
-    .await;
-    let status = async |claims: Value| {
-        let mut all = json!({ "sub": "alice", "exp": now_seconds() + 60 });
-        all.as_object_mut()
-            .unwrap()
-            .extend(claims.as_object().unwrap().clone());
-        let key = EncodingKey::from_secret(JWT_KEY.as_bytes());
-        let token = encode(&Header::default(), &all, &key).unwrap();
-        let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
-        let post = post.json(&json!({ "title": "concert", "price": 1 })).send();
-        post.await.unwrap().status().as_u16()
-    };
-    let issuer = "https://id.example.com";
-    let both = json!({ "iss": issuer, "aud": ["other", "tickets"] });
-    assert_eq!(
-        status(json!({ "iss": issuer, "aud": "tickets" })).await,
-        201
-    );
-    assert_eq!(status(both).await, 201);
-    for refused in [
-        json!({ "iss": issuer, "aud": "other" }),
-        json!({ "iss": "https://evil.example", "aud": "tickets" }),
-        json!({ "iss": issuer }),
-        json!({ "aud": "tickets" }),
-    ] {
-        assert_eq!(status(refused.clone()).await, 401, "{refused}");
-    }
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn readiness_is_503_as_soon_as_a_stop_is_asked_for_and_requests_are_still_taken() {
-    let app = TestApp::start_with(|http| http.stop_delay = std::time::Duration::from_secs(5)).await;
-    app.ask_to_stop();
-    let unready = assert_problem(app.get("/health/ready").await, 503).await;
-    assert_eq!(unready["errors"][0]["message"], "the service is stopping");
-    assert_eq!(app.get("/health/live").await.status(), 200);
-    app.create().await;
-    app.finish().await;
 }

@@ -1,0 +1,84 @@
+//! The OpenAPI document says what is so.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Place, TestApp, token},
+    process::command,
+};
+
+#[tokio::test]
+async fn every_header_of_an_answer_is_in_the_openapi_document() {
+    // Of HTTP itself, and of what browsers are told.
+    const OF_ANY: [&str; 9] = [
+        "allow",
+        "content-length",
+        "content-security-policy",
+        "content-type",
+        "date",
+        "referrer-policy",
+        "transfer-encoding",
+        "vary",
+        "x-content-type-options",
+    ];
+    let app = TestApp::start_with(|http| http.rate_limit = 100).await;
+    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    let id = app.create().await;
+    app.create().await;
+    let (all, one) = ("/api/tickets".to_owned(), format!("/api/tickets/{id}"));
+    let body = json!({ "title": "play", "price": 1 });
+    let key = |key| ("idempotency-key", key);
+    let (none, other) = (("x-none", ""), json!({ "title": "b", "price": 1 }));
+    let asked = [
+        (Method::POST, &all, key("a"), &body, 201),
+        (Method::POST, &all, key("a"), &body, 201),
+        (Method::POST, &all, key("a"), &other, 422),
+        (Method::POST, &all, none, &json!({}), 400),
+        (Method::PUT, &one, key("b"), &body, 200),
+        (Method::PUT, &one, ("if-match", "\"7\""), &body, 412),
+        (Method::GET, &one, ("if-none-match", "\"1\""), &body, 304),
+        (Method::GET, &one, none, &body, 200),
+    ];
+    let mut answers = Vec::new();
+    for (method, path, (header, value), body, status) in asked {
+        let request = app
+            .request(method.clone(), path)
+            .bearer_auth(token("alice"));
+        let answer = request.header(header, value).json(body).send().await;
+        assert_eq!(answer.as_ref().unwrap().status(), status);
+        let path = path.replace(&id, "{id}");
+        answers.push((method, path, answer.unwrap()));
+    }
+    let page = app.get("/api/tickets?limit=1").await;
+    assert!(page.headers().contains_key("link"));
+    answers.push((Method::GET, all.clone(), page));
+    let stranger = app.request(Method::POST, &all).json(&body).send().await;
+    answers.push((Method::POST, all, stranger.unwrap()));
+    for (method, path, answer) in answers {
+        let method = method.as_str().to_lowercase();
+        let documented = &document["paths"][&path][method]["responses"][answer.status().as_str()];
+        let documented: Vec<String> = documented["headers"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|name| name.to_lowercase())
+            .collect();
+        for name in answer.headers().keys().map(|name| name.as_str()) {
+            let is_told = OF_ANY.contains(&name) || documented.iter().any(|told| told == name);
+            assert!(is_told, "{path} {}: {name}", answer.status());
+        }
+    }
+    app.finish().await;
+}
+
+#[test]
+fn the_committed_openapi_document_is_the_programs() {
+    let printed = command(&Place::new()).arg("openapi").output().unwrap();
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    let committed = std::fs::read_to_string(committed).unwrap();
+    assert!(
+        String::from_utf8(printed.stdout).unwrap() == committed,
+        "make openapi writes it anew"
+    );
+}
