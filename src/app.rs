@@ -14,7 +14,7 @@ use crate::{
     admin,
     auth::Authenticator,
     config::{HttpConfig, MongoConfig, NatsConfig, Unusable, unusable},
-    db::Db,
+    db::{self, Db},
     http::{self, Health, Timeouts},
     idempotency,
     outbox::{self, Broker, Publisher},
@@ -24,14 +24,38 @@ use crate::{
 
 pub use domain::{NOUN as KEY_ALIAS, SUBJECTS};
 
-/// How long the requests that are under way may take when no more are taken.
-const HTTP_DRAIN_LIMIT: Duration = Duration::from_secs(10);
-/// From the end of `STOP_DELAY` to the end of the process: then the publisher finishes what is in flight.
-const DRAIN_LIMIT: Duration = Duration::from_secs(13);
-const PREPARE_AGAIN_AFTER: Duration = Duration::from_millis(250);
-const PREPARE_AGAIN_LIMIT: Duration = Duration::from_secs(5);
-/// An index on a large collection takes its time.
-const PREPARE_LIMIT: Duration = Duration::from_secs(600);
+/// Every time that the service keeps to, apart from those of the configuration. A caller may give others.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long the requests that are under way may take when no more are taken.
+    pub http_drain: Duration,
+    /// From the end of `STOP_DELAY` to the end of the process: then the publisher finishes what is in flight.
+    pub drain: Duration,
+    /// The pause before collections and indexes are made again; it doubles with each further one.
+    pub prepare_again: Duration,
+    /// The longest such pause.
+    pub longest_prepare_again: Duration,
+    /// How long making them may take: an index on a large collection takes its time.
+    pub prepare_limit: Duration,
+    pub http: Timeouts,
+    pub db: db::Timing,
+    pub outbox: outbox::Timing,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            http_drain: Duration::from_secs(10),
+            drain: Duration::from_secs(13),
+            prepare_again: Duration::from_millis(250),
+            longest_prepare_again: Duration::from_secs(5),
+            prepare_limit: Duration::from_secs(600),
+            http: Timeouts::default(),
+            db: db::Timing::default(),
+            outbox: outbox::Timing::default(),
+        }
+    }
+}
 
 /// The HTTP interface: a listener that is bound already, so that the caller knows its port, and how requests
 /// are checked.
@@ -43,6 +67,7 @@ pub struct Servers {
     /// `None` where this process does not publish.
     broker: Option<Broker>,
     event_retention: Duration,
+    timing: Timing,
 }
 
 impl Servers {
@@ -50,16 +75,23 @@ impl Servers {
     ///
     /// # Errors
     /// When an option can't be used.
-    pub async fn new(mongo: &MongoConfig, nats: Option<&NatsConfig>) -> Result<Self, Unusable> {
-        let db = Db::new(mongo).await.map_err(unusable("MONGO_URI"))?;
+    pub async fn new(
+        mongo: &MongoConfig,
+        nats: Option<&NatsConfig>,
+        timing: Timing,
+    ) -> Result<Self, Unusable> {
+        let db = Db::new(mongo, timing.db)
+            .await
+            .map_err(unusable("MONGO_URI"))?;
         let broker = match nats {
-            Some(nats) => Some(Broker::connect(nats, SUBJECTS).await?),
+            Some(nats) => Some(Broker::connect(nats, SUBJECTS, timing.outbox).await?),
             None => None,
         };
         Ok(Self {
             db,
             broker,
             event_retention: mongo.event_retention,
+            timing,
         })
     }
 }
@@ -79,9 +111,10 @@ pub async fn run(
         db,
         broker,
         event_retention,
+        timing,
     } = servers;
     let mut tasks = JoinSet::new();
-    let (mut served, mut drain_limit) = (stop.clone(), DRAIN_LIMIT);
+    let (mut served, mut drain_limit) = (stop.clone(), timing.drain);
     if let Some((listener, config)) = http {
         let nats = broker.as_ref().map(|broker| broker.client().clone());
         let state = AppState {
@@ -93,10 +126,14 @@ pub async fn run(
         // What the last requests save is published as well.
         served = CancellationToken::new();
         drain_limit += config.stop_delay;
-        let (routes, stop, is_served) = (routes(state, &config), stop.clone(), served.clone());
+        let (routes, stop, is_served) = (
+            routes(state, &config, timing.http),
+            stop.clone(),
+            served.clone(),
+        );
         tasks.spawn(async move {
             let _served = is_served.drop_guard();
-            serve(listener, routes, config.stop_delay, stop).await;
+            serve(listener, routes, config.stop_delay, timing, stop).await;
             ("http", Ok(()))
         });
     }
@@ -104,7 +141,7 @@ pub async fn run(
     tasks.spawn(async move {
         tokio::select! {
             () = served.cancelled() => return ("outbox", Ok(())),
-            () = prepare(&prepared, event_retention) => {}
+            () = prepare(&prepared, event_retention, timing) => {}
         }
         let Some(broker) = broker else {
             served.cancelled().await;
@@ -114,6 +151,7 @@ pub async fn run(
             db: prepared,
             broker,
             event_retention,
+            timing: timing.outbox,
         };
         ("outbox", publisher.run(served).await)
     });
@@ -133,6 +171,7 @@ async fn serve(
     listener: TcpListener,
     routes: Router,
     stop_delay: Duration,
+    timing: Timing,
     stop: CancellationToken,
 ) {
     let closing = CancellationToken::new();
@@ -140,20 +179,20 @@ async fn serve(
         stop.cancelled().await;
         tokio::time::sleep(stop_delay).await;
         closing.cancel();
-        tokio::time::sleep(HTTP_DRAIN_LIMIT).await;
+        tokio::time::sleep(timing.http_drain).await;
     };
     tokio::select! {
-        () = http::serve(listener, routes, Timeouts::default(), closing.clone()) => {}
+        () = http::serve(listener, routes, timing.http, closing.clone()) => {}
         () = deadline => tracing::warn!("some requests were not finished before the deadline"),
     }
 }
 
 /// All routes of the service, inside limits and middleware.
-pub fn routes(state: AppState, config: &HttpConfig) -> Router {
+pub fn routes(state: AppState, config: &HttpConfig, timeouts: Timeouts) -> Router {
     let auth = Arc::clone(&state.auth);
     let (domain, _) = domain::routes().with_state(state.clone()).split_for_parts();
     let (health, _) = http::health_routes().with_state(state).split_for_parts();
-    let domain = http::with_bounded_work(domain, config.concurrency_limit, Timeouts::default());
+    let domain = http::with_bounded_work(domain, config.concurrency_limit, timeouts);
     let routes = http::with_rate_limit(domain, config.rate_limit, auth)
         .merge(health)
         .merge(http::docs_routes(openapi()));
@@ -171,8 +210,8 @@ pub fn openapi() -> OpenApi {
 }
 
 /// Makes collections and indexes, and waits for the database as long as it takes.
-async fn prepare(db: &Db, retention: Duration) {
-    let mut delay = PREPARE_AGAIN_AFTER;
+async fn prepare(db: &Db, retention: Duration, timing: Timing) {
+    let mut delay = timing.prepare_again;
     loop {
         let preparing = db.clone();
         let all = async move {
@@ -181,14 +220,14 @@ async fn prepare(db: &Db, retention: Duration) {
             idempotency::prepare(&preparing).await?;
             outbox::prepare(&preparing, retention).await
         };
-        match db.bounded(PREPARE_LIMIT, all).await {
+        match db.bounded(timing.prepare_limit, all).await {
             Ok(()) => break,
             Err(error) => {
                 tracing::warn!(%error, again_in = ?delay, "waiting for the database");
             }
         }
         tokio::time::sleep(delay).await;
-        delay = PREPARE_AGAIN_LIMIT.min(delay * 2);
+        delay = timing.longest_prepare_again.min(delay * 2);
     }
     db.mark_prepared();
     tracing::info!("the database is ready");
@@ -243,12 +282,11 @@ mod tests {
     /// A database that nobody asks for anything.
     async fn db() -> Db {
         let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
-        Db::new(&MongoConfig {
+        let config = MongoConfig {
             mongo_uri,
             event_retention: Duration::from_secs(1),
-        })
-        .await
-        .unwrap()
+        };
+        Db::new(&config, db::Timing::default()).await.unwrap()
     }
 
     #[tokio::test]
@@ -268,7 +306,7 @@ mod tests {
                 stopped.cancelled().await;
                 ("second", Ok(()))
             });
-            let failure = supervise(tasks, &db().await, stop, DRAIN_LIMIT)
+            let failure = supervise(tasks, &db().await, stop, Timing::default().drain)
                 .await
                 .unwrap_err();
             assert!(format!("{failure:#}").contains(told), "{failure:#}");

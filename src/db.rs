@@ -2,6 +2,7 @@
 
 mod failure;
 mod measure;
+mod timing;
 
 use std::{
     future::Future,
@@ -31,19 +32,10 @@ use crate::{
 
 pub use failure::error_code;
 use failure::is_unavailable;
+pub use timing::Timing;
 
-/// How long an operation looks for a primary before it gives up: a service answers 503 rather than waits.
-const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The driver's 10 connections make a queue of a busy service's transactions.
 const MAX_POOL_SIZE: u32 = 64;
-/// No attempt of a transaction starts later than this after the first, so that hardly a request
-/// that was answered 503 for the time it took (`http::Timeouts`) is saved afterwards.
-const ATTEMPTS_END_AFTER: Duration = Duration::from_secs(8);
-
-/// How long a request waits for what it reads: less than it may take itself.
-const READ_LIMIT: Duration = Duration::from_secs(8);
 /// Operations that wait for the database at most, those among them that nobody waits for any more; above what
 /// `CONCURRENCY_LIMIT` may be.
 const MOST_UNDER_WAY: usize = 1_024;
@@ -53,6 +45,7 @@ const MOST_UNDER_WAY: usize = 1_024;
 pub struct Db {
     client: Client,
     database: Database,
+    timing: Timing,
     tasks: TaskTracker,
     /// Whether collections and indexes are there: a transaction must not meet a database without them.
     prepared: Arc<AtomicBool>,
@@ -63,13 +56,13 @@ impl Db {
     ///
     /// # Errors
     /// When the connection string asks for something that can't be had.
-    pub async fn new(config: &MongoConfig) -> MongoResult<Self> {
+    pub async fn new(config: &MongoConfig, timing: Timing) -> MongoResult<Self> {
         let mut options = loop {
             match ClientOptions::parse(config.uri()).await {
                 // Of `mongodb+srv://`, whose servers are looked up here.
                 Err(error) if matches!(*error.kind, ErrorKind::DnsResolve { .. }) => {
-                    tracing::warn!(%error, again_in = ?LOOK_UP_AGAIN, "waiting for the database's name");
-                    tokio::time::sleep(LOOK_UP_AGAIN).await;
+                    tracing::warn!(%error, again_in = ?timing.look_up_again, "waiting for the database's name");
+                    tokio::time::sleep(timing.look_up_again).await;
                 }
                 parsed => break parsed?,
             }
@@ -77,8 +70,8 @@ impl Db {
         options.app_name.get_or_insert_with(|| SERVICE.to_owned());
         options
             .server_selection_timeout
-            .get_or_insert(SERVER_SELECTION_TIMEOUT);
-        options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+            .get_or_insert(timing.server_selection);
+        options.connect_timeout.get_or_insert(timing.connect);
         options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
         options.max_connecting.get_or_insert(8);
         options.cmap_event_handler = Some(measure::pool());
@@ -94,6 +87,7 @@ impl Db {
         Ok(Self {
             client,
             database,
+            timing,
             tasks: TaskTracker::new(),
             prepared: Arc::default(),
         })
@@ -182,7 +176,7 @@ impl Db {
         }
     }
 
-    /// Runs a request's read, for 8 s at most: less than the request may take.
+    /// Runs a request's read, for [`Timing::read_limit`] at most.
     ///
     /// # Errors
     /// [`Error::Overloaded`] when it was not tried, [`Error::Unavailable`] and [`Error::Internal`] when it failed.
@@ -192,7 +186,7 @@ impl Db {
         T: Send + 'static,
     {
         self.refuse_more_than_can_be_done()?;
-        Ok(self.bounded(READ_LIMIT, call).await?)
+        Ok(self.bounded(self.timing.read_limit, call).await?)
     }
 
     /// A database that is cut off holds on to what was begun, longer than the requests wait for it.
@@ -225,7 +219,7 @@ impl Db {
         }
         self.refuse_more_than_can_be_done()?;
         let client = self.client.clone();
-        let attempts_end = Instant::now() + ATTEMPTS_END_AFTER;
+        let attempts_end = Instant::now() + self.timing.attempts_end;
         let began = Instant::now();
         let task = self.tasks.spawn(async move {
             let mut session = client.start_session().await?;
@@ -270,7 +264,7 @@ mod tests {
             mongo_uri,
             event_retention,
         };
-        let db = Db::new(&config).await.unwrap();
+        let db = Db::new(&config, Timing::default()).await.unwrap();
         for _ in 0..MOST_UNDER_WAY {
             let given_up = db.bounded(Duration::ZERO, std::future::pending::<MongoResult<()>>());
             assert!(given_up.await.is_err());

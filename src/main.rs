@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 use service::{
-    app::{self, Servers},
+    app::{self, Servers, Timing},
     auth,
     config::{self, AdminConfig, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig, Unusable},
     metrics, telemetry,
@@ -142,7 +142,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             let telemetry = telemetry::init(&log)?;
             metrics::install()?;
             let nats = (!no_publisher).then_some(&config.nats);
-            let servers = Servers::new(&config.mongo, nats).await?;
+            let servers = Servers::new(&config.mongo, nats, Timing::default()).await?;
             let address = config.http.listen_addr;
             let listener = listen(address, "LISTEN_ADDR").await?;
             let admin = listen(config.admin.admin_addr, "ADMIN_ADDR").await?;
@@ -159,7 +159,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         }) => {
             let telemetry = telemetry::init(&log)?;
             metrics::install()?;
-            let servers = Servers::new(&mongo, Some(&nats)).await?;
+            let servers = Servers::new(&mongo, Some(&nats), Timing::default()).await?;
             let admin = listen(admin.admin_addr, "ADMIN_ADDR").await?;
             let ended = app::run(None, Some(admin), servers, stop_on_signal()?).await;
             telemetry.end().await;

@@ -12,9 +12,9 @@ use serde::Serialize;
 use service::{
     app,
     config::{self, MongoConfig, NatsConfig},
-    db::Db,
+    db::{self, Db},
     outbox::{
-        Broker,
+        self, Broker,
         operator::{self, Retry, Status, Waiting},
         replay::{self, Found, Lost, Range},
     },
@@ -85,7 +85,7 @@ pub(crate) struct Show {
 
 impl Show {
     async fn db(&self) -> anyhow::Result<Db> {
-        Db::new(&self.mongo)
+        Db::new(&self.mongo, db::Timing::default())
             .await
             .context("MONGO_URI cannot be used")
     }
@@ -150,7 +150,7 @@ async fn replay(
     show: &Show,
 ) -> anyhow::Result<()> {
     let db = show.db().await?;
-    let broker = Broker::connect(nats, app::SUBJECTS)
+    let broker = Broker::connect(nats, app::SUBJECTS, outbox::Timing::default())
         .await
         .context("NATS_URL cannot be used")?;
     let connected = tokio::time::timeout(Duration::from_secs(5), broker.connected());

@@ -1,7 +1,5 @@
 //! JetStream: connecting, the stream, and publishing one event so that it is stored exactly once.
 
-use std::time::Duration;
-
 use async_nats::{
     Client, Subject,
     jetstream::{
@@ -20,13 +18,12 @@ use super::{
     failure::{Failure, is_wrong_sequence},
     last_sequences::LastSequences,
     message::{ID_HEADER, VERSION_HEADER, headers},
+    timing::Timing,
 };
 use crate::{
     config::{NatsConfig, Unusable},
     sabotage,
 };
-
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to the stream.
 #[derive(Clone)]
@@ -52,11 +49,15 @@ impl Broker {
     ///
     /// # Errors
     /// When the options can't be used.
-    pub async fn connect(config: &NatsConfig, subjects: &str) -> Result<Self, Unusable> {
-        let (client, connected) = connection::connect(config).await?;
+    pub async fn connect(
+        config: &NatsConfig,
+        subjects: &str,
+        timing: Timing,
+    ) -> Result<Self, Unusable> {
+        let (client, connected) = connection::connect(config, timing).await?;
         let jetstream = jetstream::ContextBuilder::new()
-            .timeout(ACK_TIMEOUT)
-            .ack_timeout(ACK_TIMEOUT)
+            .timeout(timing.ack_timeout)
+            .ack_timeout(timing.ack_timeout)
             .build(client.clone());
         let prefix = match config.nats_subject_prefix.as_str() {
             "" => String::new(),

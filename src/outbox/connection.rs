@@ -10,18 +10,16 @@ use metrics::gauge;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::sync::watch;
 
+use super::timing::Timing;
 use crate::{
     config::{NatsConfig, SERVICE, Unusable, unusable},
     metrics::NATS_CONNECTED,
 };
 
-/// A half-open connection is noticed after two unanswered pings (by default of 60 s each).
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
-
 /// Connects in the background: a server that is away is tried again for ever. The second says whether it is connected.
 pub(super) async fn connect(
     config: &NatsConfig,
+    timing: Timing,
 ) -> Result<(Client, watch::Receiver<bool>), Unusable> {
     let (is_connected, connected) = watch::channel(false);
     let mut options = ConnectOptions::new();
@@ -44,9 +42,10 @@ pub(super) async fn connect(
     let client = options
         .name(SERVICE)
         .retry_on_initial_connect()
-        .ping_interval(PING_INTERVAL)
-        .reconnect_delay_callback(|attempt| {
-            LONGEST_RECONNECT_DELAY
+        .ping_interval(timing.nats_ping)
+        .reconnect_delay_callback(move |attempt| {
+            timing
+                .longest_reconnect
                 .min(Duration::from_millis(20) * u32::try_from(attempt.min(100)).unwrap_or(100))
         })
         .event_callback(move |event| {

@@ -1,21 +1,18 @@
 //! The doorbell: a change stream on the events says THAT something was saved. What, the collection is asked.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bson::{RawDocumentBuf, doc};
 use tokio::sync::Notify;
 
-use super::event::EVENTS;
+use super::{event::EVENTS, timing::Timing};
 use crate::db::Db;
-
-const REOPEN_DELAY: Duration = Duration::from_millis(500);
-const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Rings `bell` after every commit that saved events; rings of the same moment are one. It never returns: a
 /// stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
 /// The stream has this task for good, and is dropped with a `next_if_any()` that was: it is unusable then.
-pub(super) async fn ring(db: Db, bell: Arc<Notify>) {
+pub(super) async fn ring(db: Db, timing: Timing, bell: Arc<Notify>) {
     // New events, and those that an operator gives another try; not the publisher's own marks.
     let rings = [
         doc! { "operationType": "insert" },
@@ -30,14 +27,14 @@ pub(super) async fn ring(db: Db, bell: Arc<Notify>) {
         let events = db.collection::<RawDocumentBuf>(EVENTS);
         let pipeline = pipeline.clone();
         let opening = async move { events.watch().pipeline(pipeline).await };
-        match db.bounded(SILENCE_LIMIT, opening).await {
+        match db.bounded(timing.watch_silence_limit, opening).await {
             Err(error) => tracing::warn!(%error, "cannot watch the events"),
             Ok(stream) => {
                 let mut stream = stream.with_type::<RawDocumentBuf>();
                 bell.notify_one();
                 loop {
-                    // The server answers every second, with nothing if need be; silence is a dead connection.
-                    let next = tokio::time::timeout(SILENCE_LIMIT, stream.next_if_any());
+                    let next =
+                        tokio::time::timeout(timing.watch_silence_limit, stream.next_if_any());
                     match next.await {
                         Ok(Ok(None)) if stream.is_alive() => {}
                         Ok(Ok(Some(_))) => bell.notify_one(),
@@ -51,6 +48,6 @@ pub(super) async fn ring(db: Db, bell: Arc<Notify>) {
             }
         }
         bell.notify_one();
-        tokio::time::sleep(REOPEN_DELAY).await;
+        tokio::time::sleep(timing.watch_again).await;
     }
 }

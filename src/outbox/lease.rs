@@ -11,21 +11,17 @@ use metrics::counter;
 use mongodb::{error::Result as MongoResult, options::ReturnDocument};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::timing::Timing;
 use crate::{db::Db, metrics::LEASE_CHANGES};
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
-/// After a crash, others take over within this and [`STANDBY_INTERVAL`].
-const TERM: Duration = Duration::from_secs(3);
-const RENEW_INTERVAL: Duration = Duration::from_millis(750);
-const STANDBY_INTERVAL: Duration = Duration::from_millis(500);
-/// The holder stops this much before the server lets another have the lease.
-const MARGIN: Duration = Duration::from_millis(250);
 
 /// The right to publish.
 #[derive(Clone)]
 pub(super) struct Lease {
     db: Db,
+    timing: Timing,
     holder: ObjectId,
     valid_until: Arc<Mutex<Instant>>,
     lost: CancellationToken,
@@ -37,18 +33,20 @@ impl Lease {
     /// `None` when `stop` came first.
     pub(super) async fn acquire(
         db: &Db,
+        timing: Timing,
         stop: &CancellationToken,
     ) -> Option<(Self, AbortOnDropHandle<()>)> {
         let holder = ObjectId::new();
         loop {
             let asked = Instant::now();
-            match take(db, holder).await {
+            match take(db, holder, timing.lease_term).await {
                 Ok(Some(fence)) => {
                     tracing::info!(lease.fence = fence, "this instance publishes");
                     counter!(LEASE_CHANGES).increment(1);
-                    let valid_until = Arc::new(Mutex::new(asked + TERM - MARGIN));
+                    let valid_until = Arc::new(Mutex::new(valid_until(asked, timing)));
                     let lease = Self {
                         db: db.clone(),
+                        timing,
                         holder,
                         valid_until,
                         lost: CancellationToken::new(),
@@ -62,7 +60,7 @@ impl Lease {
             }
             tokio::select! {
                 () = stop.cancelled() => return None,
-                () = tokio::time::sleep(STANDBY_INTERVAL) => {}
+                () = tokio::time::sleep(timing.standby_interval) => {}
             }
         }
     }
@@ -86,15 +84,15 @@ impl Lease {
         loop {
             tokio::select! {
                 () = self.released.cancelled() => return,
-                () = tokio::time::sleep(RENEW_INTERVAL) => {}
+                () = tokio::time::sleep(self.timing.lease_renewal) => {}
             }
             let asked = Instant::now();
-            match take(&self.db, self.holder).await {
+            match take(&self.db, self.holder, self.timing.lease_term).await {
                 Ok(Some(_)) => {
                     *self
                         .valid_until
                         .lock()
-                        .unwrap_or_else(PoisonError::into_inner) = asked + TERM - MARGIN
+                        .unwrap_or_else(PoisonError::into_inner) = valid_until(asked, self.timing)
                 }
                 Ok(None) => {
                     tracing::warn!("another instance has taken the publisher's lease");
@@ -122,18 +120,23 @@ impl Lease {
                 )
                 .await
         };
-        if let Err(error) = self.db.bounded(TERM, expire).await {
+        if let Err(error) = self.db.bounded(self.timing.lease_term, expire).await {
             tracing::warn!(%error, "cannot release the publisher's lease; it expires by itself");
         }
     }
 }
 
+/// Until when a holder that asked at `asked` publishes.
+fn valid_until(asked: Instant, timing: Timing) -> Instant {
+    asked + timing.lease_term - timing.lease_margin
+}
+
 /// Takes or renews the lease. The fence grows with each change of the holder; `None` when another has it.
-async fn take(db: &Db, holder: ObjectId) -> MongoResult<Option<i64>> {
+async fn take(db: &Db, holder: ObjectId, term: Duration) -> MongoResult<Option<i64>> {
     let mine = doc! { "$eq": ["$holder", holder] };
     let free = doc! { "$lte": [{ "$ifNull": ["$expiresAt", "$$NOW"] }, "$$NOW"] };
     let may = doc! { "$or": [mine.clone(), free] };
-    let term_ms = i64::try_from(TERM.as_millis()).unwrap_or(i64::MAX);
+    let term_ms = i64::try_from(term.as_millis()).unwrap_or(i64::MAX);
     let next_fence = doc! { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] };
     // A lease that another has is written back as it is, which the server makes nothing of.
     let update = doc! { "$set": {
@@ -150,7 +153,7 @@ async fn take(db: &Db, holder: ObjectId) -> MongoResult<Option<i64>> {
             .return_document(ReturnDocument::After)
             .await
     };
-    let lease = db.bounded(TERM, asked).await?;
+    let lease = db.bounded(term, asked).await?;
     let ours = lease.filter(|lease| {
         lease
             .get_object_id("holder")

@@ -20,8 +20,10 @@ pub mod operator;
 mod publisher;
 pub mod replay;
 mod sweep;
+mod timing;
 mod unmarked;
 
 pub use broker::Broker;
 pub use event::{Event, events, prepare, record};
 pub use publisher::Publisher;
+pub use timing::Timing;

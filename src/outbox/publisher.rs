@@ -19,6 +19,7 @@ use super::{
     event::{self, EVENTS},
     lease::Lease,
     sweep::{Swept, sweep},
+    timing::Timing,
     unmarked::Unmarked,
 };
 use crate::{
@@ -26,20 +27,12 @@ use crate::{
     metrics::{IS_PUBLISHER, SWEEP_SIZE},
 };
 
-/// Finds what no bell rang for.
-const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
-/// Sweeps begin no sooner after one another: an event alone goes at once, and of many several go together.
-const PACE: Duration = Duration::from_millis(2);
-/// How long events are taken from the backlog when a stop is asked for.
-const LAST_SWEEP: Duration = Duration::from_secs(1);
-/// An instance that is cut off from the broker alone does not keep the others from publishing for longer.
-const UNCONNECTED_LIMIT: Duration = Duration::from_secs(2);
-
 /// Publishes the events that are unsent.
 pub struct Publisher {
     pub db: Db,
     pub broker: Broker,
     pub event_retention: Duration,
+    pub timing: Timing,
 }
 
 impl Publisher {
@@ -55,11 +48,12 @@ impl Publisher {
                 () = stop.cancelled() => return Ok(()),
                 () = self.broker.connected() => {}
             }
-            let Some((lease, mut renewal)) = Lease::acquire(&self.db, &stop).await else {
+            let Some((lease, mut renewal)) = Lease::acquire(&self.db, self.timing, &stop).await
+            else {
                 return Ok(());
             };
             let bell = Arc::new(Notify::new());
-            let ring = doorbell::ring(self.db.clone(), Arc::clone(&bell));
+            let ring = doorbell::ring(self.db.clone(), self.timing, Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
             gauge!(IS_PUBLISHER).set(1.0);
             tokio::select! {
@@ -75,19 +69,20 @@ impl Publisher {
     }
 
     async fn publish_while_held(&self, lease: &Lease, bell: &Notify, stop: &CancellationToken) {
-        let mut delays = delays();
+        let timing = self.timing;
+        let mut delays = delays(timing);
         let mut stream_is_there = false;
-        let mut unmarked = Unmarked::new(&self.db);
+        let mut unmarked = Unmarked::new(&self.db, timing);
         let mut next = Instant::now();
         loop {
             sleep_until(next).await;
-            next = Instant::now() + PACE;
+            next = Instant::now() + timing.sweep_pause;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = lease.lost() => break,
                 () = self.broker.connected() => {}
-                () = sleep(UNCONNECTED_LIMIT) => break,
+                () = sleep(timing.unconnected_limit) => break,
             }
             let swept = self.sweep_once(lease, stop, &mut stream_is_there, &mut unmarked);
             let swept = swept.await;
@@ -99,13 +94,13 @@ impl Publisher {
                 Outcome::Done => {
                     // A sweep alone proves nothing while the marks fail: it publishes the same again.
                     if !unmarked.last_mark_failed() {
-                        delays = self::delays();
+                        delays = self::delays(timing);
                     }
-                    (SAFETY_INTERVAL, true)
+                    (timing.safety_interval, true)
                 }
                 Outcome::More => continue,
-                Outcome::EventFailed => (delays.next().unwrap_or(SAFETY_INTERVAL), true),
-                Outcome::Failed => (delays.next().unwrap_or(SAFETY_INTERVAL), false),
+                Outcome::EventFailed => (delays.next().unwrap_or(timing.longest_retry), true),
+                Outcome::Failed => (delays.next().unwrap_or(timing.longest_retry), false),
             };
             let mut again = pin!(sleep(delay));
             loop {
@@ -118,7 +113,7 @@ impl Publisher {
                     () = unmarked.due() => if let Err(error) = unmarked.mark().await {
                         tracing::warn!(%error, "cannot mark the events");
                         until_bell = false;
-                        again.set(sleep(delays.next().unwrap_or(SAFETY_INTERVAL)));
+                        again.set(sleep(delays.next().unwrap_or(timing.longest_retry)));
                     },
                 }
             }
@@ -127,7 +122,7 @@ impl Publisher {
             // What the last requests saved; the rest of a long backlog is for another instance.
             let enough = CancellationToken::new();
             let time = async {
-                sleep(LAST_SWEEP).await;
+                sleep(timing.last_sweep).await;
                 enough.cancel();
                 pending().await
             };
@@ -197,7 +192,15 @@ impl Publisher {
             unmarked.mark().await?;
         }
         let events = self.db.collection(EVENTS);
-        let mut swept = sweep(&events, &self.broker, lease, unmarked.ids(), stop).await?;
+        let mut swept = sweep(
+            &events,
+            &self.broker,
+            lease,
+            unmarked.ids(),
+            self.timing.sweep_stalled_after,
+            stop,
+        )
+        .await?;
         unmarked.add(std::mem::take(&mut swept.unmarked));
         if swept.left_some {
             // The next sweep begins at once, and finds nothing twice.
@@ -210,7 +213,11 @@ impl Publisher {
     async fn prepare_again(&self) {
         let (db, retention) = (self.db.clone(), self.event_retention);
         let preparing = async move { event::prepare(&db, retention).await };
-        if let Err(error) = self.db.bounded(SAFETY_INTERVAL, preparing).await {
+        if let Err(error) = self
+            .db
+            .bounded(self.timing.sweep_stalled_after, preparing)
+            .await
+        {
             tracing::warn!(%error, "cannot prepare the events");
         }
     }
@@ -228,10 +235,10 @@ enum Outcome {
     Failed,
 }
 
-fn delays() -> impl Iterator<Item = Duration> {
+fn delays(timing: Timing) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(3))
+        .with_min_delay(timing.first_retry)
+        .with_max_delay(timing.longest_retry)
         .without_max_times()
         .with_jitter()
         .build()

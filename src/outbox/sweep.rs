@@ -29,8 +29,6 @@ const KEYS_IN_FLIGHT: usize = 512;
 /// Turns that are read before there is room for them.
 const TURNS_AHEAD: usize = 128;
 const MARKS_IN_FLIGHT: usize = 4;
-/// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
-const STALLED_AFTER: Duration = Duration::from_secs(15);
 
 /// What a sweep came to.
 #[derive(Debug, Default)]
@@ -62,6 +60,7 @@ pub(super) async fn sweep(
     broker: &Broker,
     lease: &Lease,
     unmarked: &HashSet<ObjectId>,
+    stalled_after: Duration,
     stop: &CancellationToken,
 ) -> MongoResult<Swept> {
     let mut swept = Swept::default();
@@ -119,7 +118,7 @@ pub(super) async fn sweep(
                     left_some = Some((&mut walk).await.map_err(io::Error::other)??);
                 }
             },
-            () = tokio::time::sleep(STALLED_AFTER) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            () = tokio::time::sleep(stalled_after) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
     }
 }

@@ -1,28 +1,22 @@
 //! What the broker acknowledged and the database does not know of yet.
 
-use std::{
-    collections::HashSet,
-    future::pending,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, future::pending, time::Instant};
 
 use bson::{RawDocumentBuf, doc, oid::ObjectId};
 use metrics::histogram;
 use mongodb::{Collection, error::Result as MongoResult};
 
-use super::event::EVENTS;
+use super::{event::EVENTS, timing::Timing};
 use crate::{db::Db, metrics::MARK_SIZE};
 
 /// A mark costs a majority write, however many events it is of.
 pub(super) const LARGEST_MARK: usize = 1_000;
-/// A mark waits so long for company: it is a majority write, and the commits beside it wait for its journal.
-const DELAY: Duration = Duration::from_millis(10);
-const LIMIT: Duration = Duration::from_secs(15);
 
 /// Events that are published and wait to be marked. When they are lost, the next sweep publishes them again,
 /// and the stream takes none of them twice.
 pub(super) struct Unmarked {
     db: Db,
+    timing: Timing,
     ids: HashSet<ObjectId>,
     /// When the first of them came.
     since: Instant,
@@ -30,9 +24,10 @@ pub(super) struct Unmarked {
 }
 
 impl Unmarked {
-    pub(super) fn new(db: &Db) -> Self {
+    pub(super) fn new(db: &Db, timing: Timing) -> Self {
         Self {
             db: db.clone(),
+            timing,
             ids: HashSet::new(),
             since: Instant::now(),
             last_mark_failed: false,
@@ -55,14 +50,15 @@ impl Unmarked {
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.ids.len() >= LARGEST_MARK || (!self.ids.is_empty() && self.since.elapsed() >= DELAY)
+        self.ids.len() >= LARGEST_MARK
+            || (!self.ids.is_empty() && self.since.elapsed() >= self.timing.mark_delay)
     }
 
     /// Returns when a mark is due.
     pub(super) async fn due(&self) {
         match self.ids.is_empty() {
             true => pending().await,
-            false => tokio::time::sleep_until((self.since + DELAY).into()).await,
+            false => tokio::time::sleep_until((self.since + self.timing.mark_delay).into()).await,
         }
     }
 
@@ -76,7 +72,7 @@ impl Unmarked {
         }
         let ids = self.ids.drain().collect();
         let marking = mark(self.db.collection(EVENTS), ids);
-        let marked = self.db.bounded(LIMIT, marking).await;
+        let marked = self.db.bounded(self.timing.mark_limit, marking).await;
         self.last_mark_failed = marked.is_err();
         marked
     }

@@ -14,7 +14,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{
-    app::{self, Servers},
+    app::{self, Servers, Timing},
     auth,
     config::{HttpConfig, JwtConfig, MongoConfig, NatsConfig},
 };
@@ -45,6 +45,8 @@ pub(crate) struct Place {
     pub(crate) duplicate_window: Duration,
     pub(crate) event_retention: Duration,
     pub(crate) nats_files: NatsFiles,
+    /// What the service in the test's process keeps to.
+    pub(crate) timing: Timing,
 }
 
 /// What NATS is to be trusted by, and who we are there.
@@ -72,6 +74,7 @@ impl Place {
             duplicate_window: Duration::from_secs(120),
             event_retention: Duration::from_secs(3600),
             nats_files: NatsFiles::default(),
+            timing: Timing::default(),
         }
     }
 
@@ -205,7 +208,9 @@ impl TestApp {
         adjust(&mut http);
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let stopped = stop.clone();
-        let servers = Servers::new(&mongo, Some(&nats)).await.unwrap();
+        let servers = Servers::new(&mongo, Some(&nats), place.timing)
+            .await
+            .unwrap();
         let running = tokio::spawn(app::run(Some((listener, http)), None, servers, stopped));
         Self {
             place,

@@ -7,7 +7,10 @@ use std::{
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
-use service::{db::Db, outbox::operator};
+use service::{
+    db::{Db, Timing},
+    outbox::operator,
+};
 
 use crate::{
     harness::{Place, eventually, nats_url},
@@ -272,7 +275,7 @@ async fn a_request_whose_client_hangs_up_is_counted_as_aborted() {
 async fn the_figures_cost_the_backlog_and_never_the_history() {
     let place = Place::new();
     let database = place.database().await;
-    let db = Db::new(&place.mongo()).await.unwrap();
+    let db = Db::new(&place.mongo(), Timing::default()).await.unwrap();
     service::outbox::prepare(&db, place.event_retention)
         .await
         .unwrap();

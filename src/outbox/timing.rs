@@ -1,0 +1,69 @@
+//! How long the outbox waits for what: a value that the caller gives, so that a test does not wait as long as people do.
+
+use std::time::Duration;
+
+/// The defaults are listed in `docs/guarantees.md`; a test compares that list with these.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// The server gives the lease to another instance this long after the last renewal.
+    pub lease_term: Duration,
+    /// The holder renews the lease this often.
+    pub lease_renewal: Duration,
+    /// The holder stops publishing this much before the server lets another instance have the lease.
+    pub lease_margin: Duration,
+    /// An instance that stands by asks for the lease this often.
+    pub standby_interval: Duration,
+    /// The publisher looks for unsent events this often, even where no change stream woke it.
+    pub safety_interval: Duration,
+    /// The shortest pause between the beginnings of two sweeps: an event alone goes at once, several go together.
+    pub sweep_pause: Duration,
+    /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
+    pub sweep_stalled_after: Duration,
+    /// On a stop, the publisher takes events from the backlog for this long.
+    pub last_sweep: Duration,
+    /// The first pause after a failure; it doubles with each further one.
+    pub first_retry: Duration,
+    /// The longest pause after a failure.
+    pub longest_retry: Duration,
+    /// A holder of the lease that has no connection to NATS gives the lease up after this.
+    pub unconnected_limit: Duration,
+    /// A change stream that says nothing for this long is opened anew. The server answers every second, with nothing if need be.
+    pub watch_silence_limit: Duration,
+    /// The pause before a change stream that failed is opened anew.
+    pub watch_again: Duration,
+    /// Wait this long before marking events as sent, so that one majority write covers several events.
+    pub mark_delay: Duration,
+    /// A mark that takes longer is given up; its events are published again, and stored once.
+    pub mark_limit: Duration,
+    /// A publication without an acknowledgement has failed after this.
+    pub ack_timeout: Duration,
+    /// The client pings NATS this often, and notices a half-open connection after two unanswered pings.
+    pub nats_ping: Duration,
+    /// The longest pause between two attempts to connect to NATS.
+    pub longest_reconnect: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            lease_term: Duration::from_secs(3),
+            lease_renewal: Duration::from_millis(750),
+            lease_margin: Duration::from_millis(250),
+            standby_interval: Duration::from_millis(500),
+            safety_interval: Duration::from_secs(30),
+            sweep_pause: Duration::from_millis(2),
+            sweep_stalled_after: Duration::from_secs(15),
+            last_sweep: Duration::from_secs(1),
+            first_retry: Duration::from_millis(50),
+            longest_retry: Duration::from_secs(3),
+            unconnected_limit: Duration::from_secs(2),
+            watch_silence_limit: Duration::from_secs(10),
+            watch_again: Duration::from_millis(500),
+            mark_delay: Duration::from_millis(10),
+            mark_limit: Duration::from_secs(15),
+            ack_timeout: Duration::from_secs(5),
+            nats_ping: Duration::from_secs(5),
+            longest_reconnect: Duration::from_secs(1),
+        }
+    }
+}
