@@ -4,6 +4,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod atomic;
 mod browsers;
 mod commands;
 mod faults;
@@ -17,8 +18,10 @@ mod openapi;
 mod operators;
 mod outbox;
 mod process;
+mod publisher;
 mod secured;
 mod servers;
 mod tickets;
+mod timing;
 mod tokens;
 mod traces;

@@ -1,0 +1,131 @@
+//! What the publisher sends, seen by a subscriber of the subjects: also what the stream refuses to store.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap, Message, Subscriber,
+    jetstream::{self, context::PublishErrorKind, stream::Stream},
+};
+use bson::doc;
+use futures_util::{FutureExt, StreamExt};
+use serde_json::json;
+
+use crate::{
+    harness::{DEADLINE, Place, TestApp, nats_url},
+    operators::{event, plant},
+};
+
+/// What is sent from now on.
+async fn sent(place: &Place) -> Subscriber {
+    let client = async_nats::connect(nats_url()).await.unwrap();
+    let subscriber = client.subscribe(format!("{}.>", place.name)).await.unwrap();
+    client.flush().await.unwrap();
+    subscriber
+}
+
+async fn next(sent: &mut Subscriber) -> Message {
+    let next = tokio::time::timeout(DEADLINE, sent.next()).await;
+    next.expect("a message is sent").unwrap()
+}
+
+fn version(headers: &HeaderMap) -> i64 {
+    let version = headers.get("ce-keyversion").unwrap().as_str();
+    version.parse().unwrap()
+}
+
+async fn stream(place: &Place) -> (jetstream::Context, Stream) {
+    let jetstream = jetstream::new(async_nats::connect(nats_url()).await.unwrap());
+    let stream = jetstream.get_stream(&place.name).await.unwrap();
+    (jetstream, stream)
+}
+
+/// The stream takes no more than `most` messages; -1 for any number.
+async fn allow(place: &Place, most: i64) {
+    let (jetstream, stream) = stream(place).await;
+    let mut config = stream.cached_info().config.clone();
+    config.max_messages = most;
+    config.discard = jetstream::stream::DiscardPolicy::New;
+    jetstream.update_stream(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_stream_refuses_stays_no_and_holds_back_its_key_until_it_is_stored() {
+    let app = TestApp::start().await;
+    plant(&app.place, [event("a", 0, doc! {})]).await;
+    app.place.drained().await;
+    allow(&app.place, 1).await;
+    let mut attempts = sent(&app.place).await;
+    plant(
+        &app.place,
+        [1, 2].map(|version| event("a", version, doc! {})),
+    )
+    .await;
+    for _ in 0..3 {
+        let refused = next(&mut attempts).await;
+        assert_eq!(version(&refused.headers.unwrap()), 1, "2 waits for 1");
+    }
+    let events = app.place.events().await;
+    let marks = events.iter().map(|event| event.get_str("sent").unwrap());
+    assert_eq!(marks.collect::<Vec<_>>(), ["YES", "NO", "NO"]);
+    allow(&app.place, -1).await;
+    app.place.drained().await;
+    let stored = app.place.messages().await;
+    let versions = stored.iter().map(|message| version(&message.headers));
+    assert_eq!(versions.collect::<Vec<_>>(), [0, 1, 2]);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_waits_for_its_mark_is_not_published_again() {
+    let mut place = Place::new();
+    place.timing.outbox.mark_delay = Duration::from_secs(2);
+    let app = TestApp::start_at(place).await;
+    let mut attempts = sent(&app.place).await;
+    for _ in 0..3 {
+        app.create().await;
+        next(&mut attempts).await;
+    }
+    app.place.drained().await;
+    assert!(attempts.next().now_or_never().is_none());
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn each_message_names_the_sequence_before_it_and_a_late_copy_is_refused() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    for price in 1..=3 {
+        app.put("alice", &id, json!({ "title": "play", "price": price }))
+            .await;
+    }
+    app.place.drained().await;
+    let stored = app.place.messages().await;
+    let expected = |headers: &HeaderMap| {
+        let named = headers.get("Nats-Expected-Last-Subject-Sequence");
+        named.unwrap().as_str().parse::<u64>().unwrap()
+    };
+    let named: Vec<u64> = stored
+        .iter()
+        .map(|message| expected(&message.headers))
+        .collect();
+    // The first update is the first of its own subject.
+    let (created, updated) = (0, 0);
+    assert_eq!(
+        named,
+        [created, updated, stored[1].sequence, stored[2].sequence]
+    );
+    let (jetstream, _) = stream(&app.place).await;
+    for message in stored {
+        let mut headers = HeaderMap::new();
+        for (name, values) in message.headers.iter() {
+            // As if the stream's window were over.
+            if name.to_string() != "Nats-Msg-Id" {
+                headers.insert(name.clone(), values[0].clone());
+            }
+        }
+        let copy = jetstream.publish_with_headers(message.subject, headers, message.payload);
+        let refused = copy.await.unwrap().await.unwrap_err();
+        assert_eq!(refused.kind(), PublishErrorKind::WrongLastSequence);
+    }
+    app.finish().await;
+}
