@@ -6,6 +6,7 @@
 
 mod atomic;
 mod browsers;
+mod collector;
 mod commands;
 mod faults;
 mod harness;
