@@ -25,8 +25,8 @@ use crate::{
 
 pub use keys::sign;
 
-/// Tolerated difference between our clock and the signer's.
-const LEEWAY_SECONDS: u64 = 30;
+/// Our clock and the signer's may be this far apart.
+pub const LEEWAY_SECONDS: u64 = 30;
 
 /// cookie-session pads its base64, others don't.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

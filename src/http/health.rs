@@ -24,8 +24,8 @@ use crate::{
 };
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// A ping counts for so long: whoever asks, however often, asks MongoDB no more than that.
-const PING_INTERVAL: Duration = Duration::from_millis(250);
+/// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.
+pub const PING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What readiness is read from.
 #[derive(Clone)]

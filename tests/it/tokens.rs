@@ -9,6 +9,7 @@ use base64::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
+use service::auth::LEEWAY_SECONDS;
 use tempfile::TempDir;
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     harness::{JWT_KEY, TestApp, assert_problem, now_seconds, token},
 };
 
-fn signed(header: Algorithm, key: &str, claims: Value) -> String {
+pub(crate) fn signed(header: Algorithm, key: &str, claims: Value) -> String {
     encode(
         &Header::new(header),
         &claims,
@@ -77,6 +78,53 @@ async fn bad_tokens_are_401_and_say_how_to_authenticate() {
         .await
         .unwrap();
     assert_problem(without, 401).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_clock_of_the_signer_may_be_half_a_minute_apart_from_ours() {
+    let app = TestApp::start().await;
+    let status = async |claims: Value| {
+        let token = signed(Algorithm::HS256, JWT_KEY, claims);
+        let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
+        let post = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        post.await.unwrap().status().as_u16()
+    };
+    let (now, slack) = (now_seconds(), 10);
+    let within = LEEWAY_SECONDS - slack;
+    let beyond = LEEWAY_SECONDS + slack;
+    for (apart, expected) in [(within, 201), (beyond, 401)] {
+        let expired = json!({ "sub": "alice", "exp": now - apart });
+        assert_eq!(status(expired).await, expected, "{apart} s");
+        let early = json!({ "sub": "alice", "exp": now + 600, "nbf": now_seconds() + apart });
+        assert_eq!(status(early).await, expected, "{apart} s");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn where_there_is_an_authorization_header_the_cookie_does_not_count() {
+    let app = TestApp::start().await;
+    let session = STANDARD.encode(json!({ "jwt": token("alice") }).to_string());
+    for header in ["Bearer nonsense", "Basic YWxpY2U6", "Bearer", ""] {
+        let post = app.request(Method::POST, "/api/tickets");
+        let post = post.header("authorization", header);
+        let post = post.header("cookie", format!("express:sess={session}"));
+        let refused = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        assert_problem(refused.await.unwrap(), 401).await;
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn reading_asks_for_no_token_and_minds_none_that_is_bad() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    for path in ["/api/tickets".to_owned(), format!("/api/tickets/{id}")] {
+        assert_eq!(app.get(&path).await.status(), 200);
+        let read = app.request(Method::GET, &path).bearer_auth("nonsense");
+        assert_eq!(read.send().await.unwrap().status(), 200);
+    }
     app.finish().await;
 }
 
