@@ -63,7 +63,7 @@ impl Db {
     ///
     /// # Errors
     /// When the connection string asks for something that can't be had.
-    pub async fn new(config: &MongoConfig) -> MongoResult<Self> {
+    pub async fn new(config: &MongoConfig) -> mongodb::error::Result<Self> {
         let mut options = loop {
             match ClientOptions::parse(config.uri()).await {
                 // Of `mongodb+srv://`, whose servers are looked up here.
@@ -101,7 +101,7 @@ impl Db {
 
     /// # Errors
     /// When the server is not of a replica set: it has no transactions. And the driver's.
-    pub async fn check_replica_set(&self) -> MongoResult<()> {
+    pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
         let hello = self.database.run_command(doc! { "hello": 1 }).await?;
         match hello.contains_key("setName") {
             true => Ok(()),
@@ -131,7 +131,7 @@ impl Db {
         &self,
         name: &str,
         indexes: impl IntoIterator<Item = IndexModel>,
-    ) -> MongoResult<()> {
+    ) -> mongodb::error::Result<()> {
         const NAMESPACE_EXISTS: i32 = 48;
         match self.database.create_collection(name).await {
             Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
@@ -157,7 +157,7 @@ impl Db {
     ///
     /// # Errors
     /// The driver's, or a time-out after `limit`.
-    pub async fn ping(&self, limit: Duration) -> MongoResult<()> {
+    pub async fn ping(&self, limit: Duration) -> mongodb::error::Result<()> {
         let database = self.database.clone();
         self.bounded(limit, async move {
             database.run_command(doc! { "ping": 1 }).await.map(drop)
@@ -170,7 +170,7 @@ impl Db {
     ///
     /// # Errors
     /// The driver's, or a time-out after `limit`.
-    pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> MongoResult<T>
+    pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> mongodb::error::Result<T>
     where
         F: Future<Output = MongoResult<T>> + Send + 'static,
         T: Send + 'static,
@@ -262,15 +262,42 @@ mod tests {
 
     use super::*;
 
+    /// A database that is away.
+    async fn away() -> Db {
+        let config = MongoConfig {
+            mongo_uri: SecretString::from("mongodb://127.0.0.1:1/test"),
+            event_retention: Duration::from_secs(1),
+        };
+        Db::new(&config).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_transaction_begins_before_collections_and_indexes_are_there() {
+        let db = away().await;
+        assert!(!db.is_prepared());
+        let refused = db.transaction(|_| Box::pin(async { Ok(Ok(())) })).await;
+        assert!(matches!(refused, Err(Error::NotReady)));
+        db.mark_prepared();
+        assert!(db.clone().is_prepared());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_end_waits_for_what_nobody_else_waits_for() {
+        let db = away().await;
+        let (go_on, goes_on) = tokio::sync::oneshot::channel::<()>();
+        let given_up = db.bounded(Duration::ZERO, async move {
+            Ok(goes_on.await.map_err(io::Error::other)?)
+        });
+        assert!(given_up.await.is_err());
+        let mut drained = std::pin::pin!(db.drained());
+        assert!(futures_util::poll!(&mut drained).is_pending());
+        go_on.send(()).unwrap();
+        drained.await;
+    }
+
     #[tokio::test]
     async fn what_waits_for_a_database_that_is_cut_off_is_bounded() {
-        let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
-        let event_retention = Duration::from_secs(1);
-        let config = MongoConfig {
-            mongo_uri,
-            event_retention,
-        };
-        let db = Db::new(&config).await.unwrap();
+        let db = away().await;
         for _ in 0..MOST_UNDER_WAY {
             let given_up = db.bounded(Duration::ZERO, std::future::pending::<MongoResult<()>>());
             assert!(given_up.await.is_err());

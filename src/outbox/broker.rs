@@ -146,10 +146,10 @@ impl Broker {
             )));
         }
         let mut expected = match self.last.of(&subject) {
-            Some((version, sequence)) if version < event.version && !event.replay => sequence,
-            // The first event of a key is the first of its subject.
-            None if event.version == 0 && !event.replay => 0,
-            _ => match self.last_of(&subject, event).await? {
+            Some((version, sequence)) if version < event.version => sequence,
+            // The first of its subject, most likely; the stream refuses it otherwise.
+            None => 0,
+            Some(_) => match self.last_of(&subject, event).await? {
                 Last::Stored => return Ok(()),
                 Last::Earlier(sequence) => sequence,
             },
@@ -174,9 +174,7 @@ impl Broker {
                     };
                 }
                 Ok(ack) => {
-                    if event.version > 0 {
-                        self.last.remember(subject, event.version, ack.sequence);
-                    }
+                    self.last.remember(subject, event.version, ack.sequence);
                     return Ok(());
                 }
             }
@@ -190,8 +188,8 @@ impl Broker {
     fn is_of_stream(&self, subject: &str) -> bool {
         let is_concrete = Subject::validated(subject).is_ok() && !subject.contains(['*', '>']);
         let is_under = |pattern: &String| {
-            let root = pattern.strip_suffix('>').unwrap_or(pattern);
-            subject.starts_with(root) && subject.len() > root.len()
+            // A subject does not end with the root's dot.
+            subject.starts_with(pattern.strip_suffix('>').unwrap_or(pattern))
         };
         is_concrete && self.stream.subjects.iter().any(is_under)
     }
@@ -249,6 +247,57 @@ impl Broker {
                     false => Ok(Last::Earlier(message.sequence)),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    async fn broker(prefix: &str) -> Broker {
+        let config = NatsConfig {
+            nats_url: SecretString::from("nats://127.0.0.1:1"),
+            nats_stream: "SHOP".to_owned(),
+            nats_replicas: 3,
+            nats_duplicate_window: Duration::from_secs(7),
+            nats_subject_prefix: prefix.to_owned(),
+            nats_creds_file: None,
+            nats_tls_ca_file: None,
+            nats_tls_cert_file: None,
+            nats_tls_key_file: None,
+        };
+        Broker::connect(&config, "ticket.>").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_made_as_it_is_configured() {
+        let stream = broker("test").await.stream;
+        assert_eq!(stream.name, "SHOP");
+        assert_eq!(stream.subjects, ["test.ticket.>"]);
+        assert_eq!(stream.num_replicas, 3);
+        assert_eq!(stream.duplicate_window, Duration::from_secs(7));
+        assert_eq!(broker("").await.stream.subjects, ["ticket.>"]);
+    }
+
+    #[tokio::test]
+    async fn a_subject_of_the_stream_is_below_its_root_and_has_no_wildcard() {
+        let broker = broker("test").await;
+        assert!(broker.is_of_stream("test.ticket.created.1"));
+        for other in [
+            "ticket.created.1",
+            "test.order.created.1",
+            "test.ticket.",
+            "test.ticket",
+            "test.ticket.created.*",
+            "test.ticket.>",
+            "test.ticket.created 1",
+            "test.ticket..1",
+            "",
+        ] {
+            assert!(!broker.is_of_stream(other), "{other}");
         }
     }
 }
