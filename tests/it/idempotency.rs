@@ -133,7 +133,7 @@ pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
 }
 
 /// Commands of this name of `place`'s service meet `what`.
-async fn fail(place: &Place, mode: impl Into<Bson>, command: &str, what: Document) {
+pub(crate) async fn fail(place: &Place, mode: impl Into<Bson>, command: &str, what: Document) {
     let mut data = doc! { "failCommands": [command], "appName": &place.name };
     data.extend(what);
     let mode: Bson = mode.into();

@@ -6,6 +6,7 @@
 
 mod browsers;
 mod commands;
+mod database;
 mod faults;
 mod harness;
 mod http;
@@ -16,6 +17,7 @@ mod metrics;
 mod openapi;
 mod operators;
 mod outbox;
+mod passing;
 mod process;
 mod secured;
 mod servers;

@@ -47,14 +47,14 @@ fn promtool_accepts(text: &str) {
 }
 
 /// The program, and where it listens.
-struct Metered {
+pub(crate) struct Metered {
     process: Process,
-    address: String,
+    pub(crate) address: String,
     metrics: String,
 }
 
 impl Metered {
-    fn start(place: &Place) -> Self {
+    pub(crate) fn start(place: &Place) -> Self {
         // Long enough to look at it while it stops.
         let mut process = command(place);
         let mut process = Process::spawn(process.env("STOP_DELAY", "5s").stderr(Stdio::piped()));
@@ -84,7 +84,7 @@ impl Metered {
     }
 
     /// Waits until every line is among the metrics, each whole.
-    async fn tell(&self, lines: &[&str]) {
+    pub(crate) async fn tell(&self, lines: &[&str]) {
         for line in lines {
             eventually(line, async || {
                 self.scrape().await.lines().any(|told| told == *line)
@@ -93,13 +93,13 @@ impl Metered {
         }
     }
 
-    async fn value_of(&self, name: &str) -> f64 {
+    pub(crate) async fn value_of(&self, name: &str) -> f64 {
         let text = self.scrape().await;
         let value = text.lines().find_map(|line| line.strip_prefix(name));
         value.unwrap().trim().parse().unwrap()
     }
 
-    async fn create(&self) {
+    pub(crate) async fn create(&self) {
         eventually("a ticket is created", async || {
             create(&self.address).await.unwrap().status() == 201
         })

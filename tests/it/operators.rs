@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Place, TestApp, eventually},
     process::command,
-    servers::Nats,
 };
 
 /// More than a NATS server takes by default.
@@ -76,7 +75,7 @@ async fn published(place: &Place, key: &str) -> Vec<i64> {
         .collect()
 }
 
-async fn stream(place: &Place) -> jetstream::stream::Stream {
+pub(crate) async fn stream(place: &Place) -> jetstream::stream::Stream {
     let client = async_nats::connect(&place.nats_url).await.unwrap();
     jetstream::new(client)
         .get_stream(&place.name)
@@ -166,23 +165,6 @@ async fn an_event_that_cannot_be_published_is_parked_and_holds_back_its_own_key_
     );
     app.place.drained().await;
     assert_eq!(published(&app.place, "poison").await, [0, 1]);
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn what_passes_never_parks() {
-    let mut nats = Nats::absent();
-    nats.start().await;
-    let app = TestApp::start_at(Place::at(&crate::harness::mongo_uri(), &nats.url())).await;
-    app.create().await;
-    app.place.drained().await;
-    nats.kill();
-    app.create().await;
-    assert_eq!(json(&app.place, &["status"]).await["unsent"], 1);
-    nats.start().await;
-    stream(&app.place).await.purge().await.unwrap();
-    app.place.drained().await;
-    assert!(parked(&app.place).await.is_empty());
     app.finish().await;
 }
 

@@ -119,6 +119,10 @@ impl Nats {
     pub(crate) fn kill(&mut self) {
         self.process = None;
     }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().unwrap().signal(signal);
+    }
 }
 
 /// A replica set of one.
@@ -197,5 +201,9 @@ impl Mongo {
 
     pub(crate) fn kill(&mut self) {
         self.process = None;
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().unwrap().signal(signal);
     }
 }
