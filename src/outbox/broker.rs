@@ -6,10 +6,10 @@ use async_nats::{
     Client, Subject,
     jetstream::{
         self, Context, ErrorCode,
-        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
+        context::{GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
         publish::PublishAck,
-        stream::{Config as StreamConfig, LastRawMessageErrorKind, Stream},
+        stream::{Config as StreamConfig, LastRawMessageError, LastRawMessageErrorKind, Stream},
     },
 };
 use tokio::sync::watch;
@@ -121,14 +121,8 @@ impl Broker {
     pub(super) async fn stream(&self) -> anyhow::Result<Option<Stream>> {
         match self.jetstream.get_stream(&self.stream.name).await {
             Ok(stream) => Ok(Some(stream)),
-            Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(refused)
-                    if refused.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                {
-                    Ok(None)
-                }
-                _ => Err(error.into()),
-            },
+            Err(error) if is_no_stream(&error) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -221,19 +215,13 @@ impl Broker {
 
     /// Asks the stream's leader, never a replica that may lag.
     async fn last_of(&self, subject: &str, event: &Event) -> Result<Last, Failure> {
-        let broker = |error: anyhow::Error| {
-            Failure::Broker(error.context("asking for the last message of a subject"))
-        };
         let stream = self
             .jetstream
             .get_stream_no_info(&self.stream.name)
             .await
-            .map_err(|error| broker(error.into()))?;
+            .map_err(not_told)?;
         match stream.get_last_raw_message_by_subject(subject).await {
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                Ok(Last::Earlier(0))
-            }
-            Err(error) => Err(broker(error.into())),
+            Err(error) => none_stored(error),
             Ok(message) => {
                 let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
                 let version = header(VERSION_HEADER).and_then(|version| version.parse().ok());
@@ -251,9 +239,29 @@ impl Broker {
     }
 }
 
+/// "There is no such stream", rather than that it can't be told.
+fn is_no_stream(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(refused)
+        if refused.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// That there is no message is an answer as well.
+fn none_stored(error: LastRawMessageError) -> Result<Last, Failure> {
+    match error.kind() {
+        LastRawMessageErrorKind::NoMessageFound => Ok(Last::Earlier(0)),
+        _ => Err(not_told(error)),
+    }
+}
+
+fn not_told(error: impl Into<anyhow::Error>) -> Failure {
+    let error = error.into();
+    Failure::Broker(error.context("asking for the last message of a subject"))
+}
+
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;
+    use serde_json::json;
 
     use super::*;
 
@@ -270,6 +278,30 @@ mod tests {
             nats_tls_key_file: None,
         };
         Broker::connect(&config, "ticket.>").await.unwrap()
+    }
+
+    #[test]
+    fn a_stream_that_is_not_there_is_told_from_one_that_cannot_be_asked() {
+        let answer = |err_code: u64| {
+            let answer = json!({ "code": 404, "err_code": err_code, "description": "" });
+            let kind = GetStreamErrorKind::JetStream(serde_json::from_value(answer).unwrap());
+            GetStreamError::new(kind)
+        };
+        assert!(is_no_stream(&answer(10059)));
+        // The cluster has no leader.
+        assert!(!is_no_stream(&answer(10008)));
+        assert!(!is_no_stream(&GetStreamError::new(
+            GetStreamErrorKind::Request
+        )));
+    }
+
+    #[test]
+    fn no_message_of_a_subject_is_told_from_no_answer() {
+        let kind = LastRawMessageErrorKind::NoMessageFound;
+        let none = none_stored(LastRawMessageError::new(kind));
+        assert!(matches!(none, Ok(Last::Earlier(0))));
+        let unknown = none_stored(LastRawMessageError::new(LastRawMessageErrorKind::Other));
+        assert!(matches!(unknown, Err(Failure::Broker(_))));
     }
 
     #[tokio::test]

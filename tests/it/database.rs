@@ -15,7 +15,7 @@ use crate::{
     servers::Mongo,
 };
 
-async fn prepared(place: &Place) -> Db {
+pub(crate) async fn prepared(place: &Place) -> Db {
     let db = Db::new(&place.mongo()).await.unwrap();
     outbox::prepare(&db, place.event_retention).await.unwrap();
     db.mark_prepared();

@@ -19,6 +19,7 @@ mod operators;
 mod outbox;
 mod passing;
 mod process;
+mod replays;
 mod secured;
 mod servers;
 mod tickets;

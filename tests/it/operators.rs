@@ -1,14 +1,21 @@
 //! What operators do to the outbox, by the program's own commands.
 
-use std::{process::Output, time::Duration};
+use std::process::Output;
 
 use async_nats::jetstream;
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use serde_json::{Value, json};
+use service::{
+    db::Db,
+    outbox::operator::{self, Retry, Waiting},
+};
 
 use crate::{
-    harness::{Place, TestApp, eventually},
+    database::prepared,
+    harness::{Place, TestApp, eventually, nats_url},
+    idempotency::at_the_next,
     process::command,
+    servers::Mongo,
 };
 
 /// More than a NATS server takes by default.
@@ -22,7 +29,7 @@ async fn outbox(place: &Place, args: &[&str]) -> Output {
         .unwrap()
 }
 
-async fn json(place: &Place, args: &[&str]) -> Value {
+pub(crate) async fn json(place: &Place, args: &[&str]) -> Value {
     let Output {
         status,
         stdout,
@@ -57,7 +64,7 @@ async fn parked(place: &Place) -> Vec<Value> {
 }
 
 /// Subjects and versions, in the stream's order.
-async fn published(place: &Place, key: &str) -> Vec<i64> {
+pub(crate) async fn published(place: &Place, key: &str) -> Vec<i64> {
     let messages = place.messages().await;
     let of_key = messages
         .iter()
@@ -169,112 +176,6 @@ async fn an_event_that_cannot_be_published_is_parked_and_holds_back_its_own_key_
 }
 
 #[tokio::test]
-async fn replay_publishes_again_what_the_stream_lost_and_nothing_else() {
-    // A window that is soon over: the ids of what is lost are forgotten.
-    let mut place = Place::new();
-    place.duplicate_window = Duration::from_millis(100);
-    let app = TestApp::start_at(place).await;
-    let id = app.create().await;
-    for price in 1..=3 {
-        app.put("alice", &id, json!({ "title": "play", "price": price }))
-            .await;
-    }
-    let kept = app.create().await;
-    app.place.drained().await;
-    let nothing = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(nothing, json!({ "checked": 5, "lost": [] }));
-
-    let stream = stream(&app.place).await;
-    // The broker loses the end of the ticket's history: versions 2 and 3.
-    for message in app.place.messages().await {
-        if message.subject.ends_with(&id)
-            && ["2", "3"].contains(&message.headers.get("ce-keyversion").unwrap().as_str())
-        {
-            stream.delete_message(message.sequence).await.unwrap();
-        }
-    }
-    assert_eq!(published(&app.place, &id).await, [0, 1]);
-
-    let lost = json(
-        &app.place,
-        &["replay", "--since", "1h", "--ticket", &id, "--dry-run"],
-    )
-    .await;
-    let versions: Vec<_> = lost["lost"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|lost| lost["version"].clone())
-        .collect();
-    assert_eq!(
-        (lost["checked"].clone(), versions),
-        (json!(4), vec![json!(2), json!(3)])
-    );
-    assert_eq!(
-        published(&app.place, &id).await,
-        [0, 1],
-        "a dry run changes nothing"
-    );
-    let of_another = json(&app.place, &["replay", "--since", "1h", "--key", &kept]).await;
-    assert_eq!(of_another, json!({ "checked": 1, "lost": [] }));
-    let of_later = json(&app.place, &["replay", "--since", "2999-01-01T00:00:00Z"]).await;
-    assert_eq!(of_later["checked"], 0);
-    let of_earlier = json(&app.place, &["replay", "--since", "2h", "--until", "1h"]).await;
-    assert_eq!(of_earlier["checked"], 0);
-
-    let replayed = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(replayed["lost"].as_array().unwrap().len(), 2);
-    assert_eq!(published(&app.place, &id).await, [0, 1, 2, 3]);
-    assert_eq!(published(&app.place, &kept).await, [0]);
-    let again = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(again, json!({ "checked": 5, "lost": [] }));
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn replay_fills_a_stream_that_is_gone_and_goes_behind_what_came_later() {
-    let app = TestApp::start().await;
-    let id = app.create().await;
-    app.put("alice", &id, json!({ "title": "play", "price": 1 }))
-        .await;
-    app.place.drained().await;
-    let client = async_nats::connect(&app.place.nats_url).await.unwrap();
-    jetstream::new(client)
-        .delete_stream(&app.place.name)
-        .await
-        .unwrap();
-    // What is new makes a new stream.
-    app.put("alice", &id, json!({ "title": "play", "price": 2 }))
-        .await;
-    app.place.drained().await;
-    assert_eq!(published(&app.place, &id).await, [2]);
-
-    let replayed = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(replayed["lost"].as_array().unwrap().len(), 2);
-    assert_eq!(published(&app.place, &id).await, [2, 0, 1]);
-    app.put("alice", &id, json!({ "title": "play", "price": 3 }))
-        .await;
-    app.place.drained().await;
-    assert_eq!(published(&app.place, &id).await, [2, 0, 1, 3]);
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn an_id_that_the_stream_still_remembers_is_not_taken_for_a_message() {
-    let mut place = Place::new();
-    place.duplicate_window = Duration::from_secs(2);
-    let app = TestApp::start_at(place).await;
-    let id = app.create().await;
-    app.place.drained().await;
-    stream(&app.place).await.purge().await.unwrap();
-
-    let replayed = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(replayed["lost"].as_array().unwrap().len(), 1);
-    assert_eq!(published(&app.place, &id).await, [0]);
-    app.finish().await;
-}
-
-#[tokio::test]
 async fn a_bad_argument_is_told_by_its_name() {
     let app = TestApp::start().await;
     for (args, code, told) in [
@@ -308,4 +209,106 @@ async fn a_bad_argument_is_told_by_its_name() {
             .starts_with("unsent     0\nparked     0\npublisher  ")
     );
     app.finish().await;
+}
+
+/// The key, the version and the seconds since the creation of an event that was not published.
+fn unsent(key: &str, version: i64, seconds: i64) -> Document {
+    let mut event = event(key, version, doc! {});
+    let created_ms = DateTime::now().timestamp_millis() - seconds * 1000;
+    event.insert("createdAt", DateTime::from_millis(created_ms));
+    event
+}
+
+async fn backlog(place: &Place) -> Db {
+    let mut parked = unsent("a", 0, 7200);
+    let why = doc! { "reason": "too large", "at": DateTime::from_millis(0), "attempts": 3_i64 };
+    parked.insert("parked", why);
+    let mut sent = unsent("c", 0, 10_800);
+    sent.insert("sent", "YES");
+    let db = prepared(place).await;
+    let events = [
+        unsent("b", 1, 600),
+        sent,
+        unsent("a", 1, 5400),
+        unsent("b", 0, 1800),
+        parked,
+    ];
+    plant(place, events).await;
+    db
+}
+
+#[tokio::test]
+async fn status_tells_how_many_wait_how_long_and_who_publishes() {
+    let place = Place::new();
+    let db = backlog(&place).await;
+    for status in [
+        operator::status(&db).await,
+        operator::sampled_status(&db).await,
+    ] {
+        let status = status.unwrap();
+        assert_eq!((status.unsent, status.parked), (4, 1));
+        let oldest = status.oldest_unsent_seconds.unwrap();
+        assert!((7200.0..7260.0).contains(&oldest), "{oldest}");
+        // Apart from what is parked, and what waits behind it.
+        let waiting = status.oldest_waiting_seconds.unwrap();
+        assert!((1800.0..1860.0).contains(&waiting), "{waiting}");
+        assert!(status.publisher.is_none());
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_listed_in_the_order_in_which_it_is_published() {
+    let place = Place::new();
+    let db = backlog(&place).await;
+    let listed = async |only_parked, limit| {
+        let listed = operator::list(&db, only_parked, limit).await.unwrap();
+        let name =
+            |event: &Waiting| format!("{}{}", event.key.as_ref().unwrap(), event.version.unwrap());
+        listed.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(false, 10).await, ["a0", "a1", "b0", "b1"]);
+    assert_eq!(listed(false, 3).await, ["a0", "a1", "b0"]);
+    assert_eq!(listed(true, 10).await, ["a0"]);
+    let first = operator::list(&db, false, 1).await.unwrap().remove(0);
+    assert_eq!(first.r#type.as_deref(), Some("ticket.updated"));
+    let created = DateTime::parse_rfc3339_str(first.created_at.unwrap()).unwrap();
+    let age_ms = DateTime::now().timestamp_millis() - created.timestamp_millis();
+    assert!((7_200_000..7_260_000).contains(&age_ms), "{age_ms}");
+    let parked = first.parked.unwrap();
+    assert_eq!(parked.reason.as_deref(), Some("too large"));
+    assert_eq!(parked.at.as_deref(), Some("1970-01-01T00:00:00Z"));
+    assert_eq!(parked.attempts, Some(3));
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn only_what_is_parked_is_tried_again() {
+    let place = Place::new();
+    let db = backlog(&place).await;
+    for event in place.events().await {
+        let id = event.get_object_id("_id").unwrap();
+        let is_parked = u64::from(event.contains_key("parked"));
+        assert_eq!(
+            operator::retry(&db, Retry::One(id)).await.unwrap(),
+            is_parked
+        );
+    }
+    assert_eq!(operator::retry(&db, Retry::AllParked).await.unwrap(), 0);
+    let retried = &place.events().await[0];
+    assert!(!retried.contains_key("parked"));
+    assert_eq!(retried.get_i64("attempts").unwrap(), 3);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn figures_that_take_seconds_are_told_all_the_same() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let db = backlog(&place).await;
+    // Longer than half of what it may take.
+    let slow = doc! { "blockConnection": true, "blockTimeMS": 3000 };
+    at_the_next(&place, "aggregate", slow).await;
+    assert_eq!(operator::sampled_status(&db).await.unwrap().unsent, 4);
 }
