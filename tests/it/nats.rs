@@ -6,12 +6,14 @@ use std::{
     sync::mpsc::{Receiver, channel},
 };
 
+use bson::{Document, doc};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
     harness::{DEADLINE, Place, TestApp, mongo_uri},
+    operators::stream,
     process::command,
     servers::{Nats, Process},
 };
@@ -112,5 +114,22 @@ async fn nothing_is_asked_of_the_stream_before_an_ordinary_publication() {
     // What a question looks like.
     app.place.messages().await;
     assert!(asked.next().await.is_some());
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_stream_took_is_not_published_again_though_a_consumer_removed_it() {
+    let app = TestApp::start().await;
+    app.create().await;
+    app.place.drained().await;
+    let place = app.stop().await;
+    stream(&place).await.purge().await.unwrap();
+    // As if it had crashed before it marked the event.
+    let events = place.database().await.collection::<Document>("events");
+    let unmarked = doc! { "$set": { "sent": "NO" }, "$unset": { "sentAt": "" } };
+    events.update_one(doc! {}, unmarked).await.unwrap();
+    let app = TestApp::start_at(place).await;
+    app.place.drained().await;
+    assert!(app.place.messages().await.is_empty());
     app.finish().await;
 }
