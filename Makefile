@@ -17,7 +17,7 @@ TEST_NATS_URL ?= nats://127.0.0.1:$(NATS_PORT)
 test: export TEST_MONGO_URI := $(TEST_MONGO_URI)
 test: export TEST_NATS_URL := $(TEST_NATS_URL)
 
-.PHONY: help run test check bench fuzz docs-page alerts openapi chaos chaos-short chaos-convict services down .env
+.PHONY: help run test check bench fuzz mutants faults docs-page alerts openapi chaos chaos-short chaos-convict services down .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -39,6 +39,12 @@ test: services ## start MongoDB and NATS, then run all tests, a short run of cha
 fuzz: services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
 	cargo build --locked
 	scripts/fuzz
+
+mutants: ## change the code in one place at a time, and see a test fail each time; FILE=src/outbox/lease.rs for a part
+	@scripts/mutants $(FILE)
+
+faults: ## put in the faults of tests/faults/, each alone, and see its test fail; NAME=…, FAULTS_ALL=1 for all tests
+	@scripts/faults $(NAME)
 
 docs-page: services ## create a ticket on the page /docs, in a real browser; target/docs-page.png is how it looks
 	cargo build --locked

@@ -56,7 +56,7 @@ impl Db {
     ///
     /// # Errors
     /// When the connection string asks for something that can't be had.
-    pub async fn new(config: &MongoConfig, timing: Timing) -> MongoResult<Self> {
+    pub async fn new(config: &MongoConfig, timing: Timing) -> mongodb::error::Result<Self> {
         let mut options = loop {
             match ClientOptions::parse(config.uri()).await {
                 // Of `mongodb+srv://`, whose servers are looked up here.
@@ -95,7 +95,7 @@ impl Db {
 
     /// # Errors
     /// When the server is not of a replica set: it has no transactions. And the driver's.
-    pub async fn check_replica_set(&self) -> MongoResult<()> {
+    pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
         let hello = self.database.run_command(doc! { "hello": 1 }).await?;
         match hello.contains_key("setName") {
             true => Ok(()),
@@ -125,7 +125,7 @@ impl Db {
         &self,
         name: &str,
         indexes: impl IntoIterator<Item = IndexModel>,
-    ) -> MongoResult<()> {
+    ) -> mongodb::error::Result<()> {
         const NAMESPACE_EXISTS: i32 = 48;
         match self.database.create_collection(name).await {
             Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
@@ -151,7 +151,7 @@ impl Db {
     ///
     /// # Errors
     /// The driver's, or a time-out after `limit`.
-    pub async fn ping(&self, limit: Duration) -> MongoResult<()> {
+    pub async fn ping(&self, limit: Duration) -> mongodb::error::Result<()> {
         let database = self.database.clone();
         self.bounded(limit, async move {
             database.run_command(doc! { "ping": 1 }).await.map(drop)
@@ -164,7 +164,7 @@ impl Db {
     ///
     /// # Errors
     /// The driver's, or a time-out after `limit`.
-    pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> MongoResult<T>
+    pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> mongodb::error::Result<T>
     where
         F: Future<Output = MongoResult<T>> + Send + 'static,
         T: Send + 'static,
@@ -251,25 +251,4 @@ impl Db {
 }
 
 #[cfg(test)]
-mod tests {
-    use secrecy::SecretString;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_waits_for_a_database_that_is_cut_off_is_bounded() {
-        let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
-        let event_retention = Duration::from_secs(1);
-        let config = MongoConfig {
-            mongo_uri,
-            event_retention,
-        };
-        let db = Db::new(&config, Timing::default()).await.unwrap();
-        for _ in 0..MOST_UNDER_WAY {
-            let given_up = db.bounded(Duration::ZERO, std::future::pending::<MongoResult<()>>());
-            assert!(given_up.await.is_err());
-        }
-        let refused = db.read(async { Ok(()) }).await;
-        assert!(matches!(refused, Err(Error::Overloaded)));
-    }
-}
+mod tests;

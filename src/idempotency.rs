@@ -218,7 +218,7 @@ fn is_taken(error: &MongoError) -> bool {
 ///
 /// # Errors
 /// The driver's.
-pub async fn prepare(db: &Db) -> MongoResult<()> {
+pub async fn prepare(db: &Db) -> mongodb::error::Result<()> {
     let forgets = IndexOptions::builder().expire_after(KEPT_FOR).build();
     let forgets = IndexModel::builder()
         .keys(doc! { "createdAt": 1 })
@@ -248,3 +248,6 @@ impl Answer {
         ([(REPLAYED, "true")], self).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, Cursor, error::Result as MongoResult, options::Hint};
+use mongodb::{Collection, Cursor, options::Hint};
 use tokio::sync::mpsc;
 
 use super::event::{Event, UNSENT_INDEX};
@@ -32,7 +32,7 @@ pub(super) struct Turn {
 pub(super) async fn walk(
     events: Collection<RawDocumentBuf>,
     turns: mpsc::Sender<Turn>,
-) -> MongoResult<bool> {
+) -> mongodb::error::Result<bool> {
     let mut left_some = false;
     let mut cursor = unsent_behind(&events, None).await?;
     let mut turn = Turn::default();
@@ -88,7 +88,7 @@ fn is_parked(document: &RawDocumentBuf) -> bool {
 async fn unsent_behind(
     events: &Collection<RawDocumentBuf>,
     key: Option<&str>,
-) -> MongoResult<Cursor<RawDocumentBuf>> {
+) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
     let mut filter = doc! { "sent": "NO" };
     let mut batch_size = BATCH_SIZE;
     if let Some(key) = key {
@@ -101,4 +101,60 @@ async fn unsent_behind(
         .hint(Hint::Name(UNSENT_INDEX.to_owned()))
         .batch_size(batch_size)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{DateTime, Document, oid::ObjectId};
+
+    use super::*;
+
+    fn event(version: i64) -> Document {
+        doc! {
+            "_id": ObjectId::new(), "type": "ticket.updated", "subject": "ticket.updated.a", "key": "a",
+            "version": version, "data": {}, "sent": "NO", "createdAt": DateTime::now(),
+        }
+    }
+
+    fn add(turn: &mut Turn, event: &Document) {
+        turn.add(&RawDocumentBuf::try_from(event).unwrap());
+    }
+
+    #[test]
+    fn a_turn_is_full_after_so_many_events() {
+        let mut turn = Turn::default();
+        for version in 0..64 {
+            assert!(!turn.is_full(), "{version}");
+            add(&mut turn, &event(version));
+        }
+        assert!(turn.is_full());
+        assert_eq!(turn.events.len(), 64);
+        assert_eq!(turn.events[63].version, 63);
+    }
+
+    #[test]
+    fn a_parked_event_ends_its_keys_turn() {
+        let mut turn = Turn::default();
+        add(&mut turn, &event(0));
+        let mut parked = event(1);
+        parked.insert("parked", doc! { "reason": "too large" });
+        add(&mut turn, &parked);
+        assert!(turn.is_full());
+        assert_eq!(turn.events.len(), 1);
+        assert!(turn.unreadable.is_none(), "it is parked already");
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_ends_its_keys_turn_and_is_told() {
+        let mut turn = Turn::default();
+        add(&mut turn, &event(0));
+        let mut unreadable = event(1);
+        unreadable.insert("data", "text");
+        add(&mut turn, &unreadable);
+        assert!(turn.is_full());
+        assert_eq!(turn.events.len(), 1);
+        let (id, reason) = turn.unreadable.unwrap();
+        assert_eq!(id, Bson::ObjectId(unreadable.get_object_id("_id").unwrap()));
+        assert!(reason.starts_with("cannot be read: "), "{reason}");
+    }
 }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bson::{DateTime, RawDocumentBuf, doc, oid::ObjectId};
-use mongodb::{
-    ClientSession, Collection, IndexModel, error::Result as MongoResult, options::IndexOptions,
-};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -90,7 +88,7 @@ pub async fn record(
     events: &Collection<Event>,
     session: &mut ClientSession,
     event: &Event,
-) -> MongoResult<()> {
+) -> mongodb::error::Result<()> {
     let insert = events.insert_one(event);
     match sabotage::is("event-outside-transaction") {
         true => insert.await.map(drop),
@@ -102,7 +100,7 @@ pub async fn record(
 ///
 /// # Errors
 /// The driver's.
-pub async fn prepare(db: &Db, retention: Duration) -> MongoResult<()> {
+pub async fn prepare(db: &Db, retention: Duration) -> mongodb::error::Result<()> {
     const INDEX_OPTIONS_CONFLICT: i32 = 85;
     let unsent = IndexOptions::builder()
         .name(UNSENT_INDEX.to_owned())

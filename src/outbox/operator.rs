@@ -7,7 +7,6 @@ use bson::{Bson, Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use mongodb::{
     Collection,
-    error::Result as MongoResult,
     options::{AggregateOptions, Hint},
 };
 use serde::Serialize;
@@ -76,7 +75,7 @@ pub enum Retry {
 
 /// # Errors
 /// The driver's.
-pub async fn status(db: &Db) -> MongoResult<Status> {
+pub async fn status(db: &Db) -> mongodb::error::Result<Status> {
     read_status(db, None, None).await
 }
 
@@ -85,13 +84,17 @@ pub async fn status(db: &Db) -> MongoResult<Status> {
 ///
 /// # Errors
 /// The driver's, or a time-out.
-pub async fn sampled_status(db: &Db) -> MongoResult<Status> {
+pub async fn sampled_status(db: &Db) -> mongodb::error::Result<Status> {
     let asked = db.clone();
     let status = async move { read_status(&asked, Some(SAMPLE), Some(SAMPLE_LIMIT)).await };
     db.bounded(SAMPLE_LIMIT * 2, status).await
 }
 
-async fn read_status(db: &Db, most: Option<i64>, limit: Option<Duration>) -> MongoResult<Status> {
+async fn read_status(
+    db: &Db,
+    most: Option<i64>,
+    limit: Option<Duration>,
+) -> mongodb::error::Result<Status> {
     let is_parked = doc! { "$ne": [{ "$type": "$parked" }, "missing"] };
     // A key at a time: its events wait behind the parked one.
     let by_key = doc! { "$group": {
@@ -139,7 +142,7 @@ async fn read_status(db: &Db, most: Option<i64>, limit: Option<Duration>) -> Mon
 ///
 /// # Errors
 /// The driver's.
-pub async fn list(db: &Db, only_parked: bool, limit: i64) -> MongoResult<Vec<Waiting>> {
+pub async fn list(db: &Db, only_parked: bool, limit: i64) -> mongodb::error::Result<Vec<Waiting>> {
     let mut filter = doc! { "sent": "NO" };
     if only_parked {
         filter.insert("parked", doc! { "$exists": true });
@@ -160,7 +163,7 @@ pub async fn list(db: &Db, only_parked: bool, limit: i64) -> MongoResult<Vec<Wai
 ///
 /// # Errors
 /// The driver's.
-pub async fn retry(db: &Db, which: Retry) -> MongoResult<u64> {
+pub async fn retry(db: &Db, which: Retry) -> mongodb::error::Result<u64> {
     let mut filter = doc! { "sent": "NO", "parked": { "$exists": true } };
     if let Retry::One(id) = which {
         filter.insert("_id", id);

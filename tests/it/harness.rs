@@ -139,7 +139,7 @@ impl Place {
         }
     }
 
-    fn nats(&self) -> NatsConfig {
+    pub(crate) fn nats(&self) -> NatsConfig {
         NatsConfig {
             nats_url: SecretString::from(self.nats_url.clone()),
             nats_stream: self.name.clone(),

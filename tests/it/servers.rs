@@ -115,13 +115,13 @@ impl Nats {
         .await;
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        self.process.as_ref().unwrap().signal(signal);
-    }
-
     /// Kill -9: what it acknowledged is in its files.
     pub(crate) fn kill(&mut self) {
         self.process = None;
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().unwrap().signal(signal);
     }
 }
 
@@ -201,5 +201,9 @@ impl Mongo {
 
     pub(crate) fn kill(&mut self) {
         self.process = None;
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().unwrap().signal(signal);
     }
 }
