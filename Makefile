@@ -57,22 +57,33 @@ alerts: ## check the alert rules, with Prometheus's own promtool
 openapi: ## write docs/openapi.json anew
 	cargo run --locked --quiet -- openapi > docs/openapi.json
 
+# Cargo puts programs elsewhere where CARGO_TARGET_DIR says so. Only what runs is built: bench is not.
+chaos chaos-short chaos-convict chaos-broken: PROGRAMS := $(or $(CARGO_TARGET_DIR),target)
+chaos chaos-short chaos-convict chaos-broken: SERVERS := $(or $(SERVICES_DIR),.services)/bin
+
 chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
-	cargo build --locked --release --workspace
-	target/release/chaos run --program target/release/tickets
+	cargo build --locked --release -p tickets -p chaos
+	$(PROGRAMS)/release/chaos run --program $(PROGRAMS)/release/tickets --servers $(SERVERS)
 
 chaos-short: ## the same for half a minute on one of each, with a fixed seed and the debug build
 	@scripts/services bin >/dev/null
-	cargo build --locked --workspace
-	CHAOS_SMALL=1 CHAOS_SECONDS=30 CHAOS_GAP=2.5 CHAOS_RATE=60 CHAOS_SEED=7 \
-		target/debug/chaos run --program target/debug/tickets --json target/chaos-short.json
+	cargo build --locked -p tickets -p chaos
+	CHAOS_SMALL=1 CHAOS_SECONDS=35 CHAOS_GAP=2 CHAOS_RATE=60 CHAOS_SEED=175 \
+		$(PROGRAMS)/debug/chaos run --program $(PROGRAMS)/debug/tickets --servers $(SERVERS) --json $(PROGRAMS)/chaos-short.json
 
 chaos-convict: ## builds with a defect on purpose, each of which the checker must convict
 	@scripts/services bin >/dev/null
-	cargo build --locked --features sabotage && cp target/debug/tickets target/debug/tickets-sabotaged
-	cargo build --locked --workspace
-	target/debug/chaos convict --program target/debug/tickets-sabotaged
+	cargo build --locked -p tickets -p chaos --features tickets/sabotage
+	cp $(PROGRAMS)/debug/tickets $(PROGRAMS)/debug/tickets-sabotaged
+	cargo build --locked -p tickets -p chaos
+	$(PROGRAMS)/debug/chaos convict --program $(PROGRAMS)/debug/tickets-sabotaged --servers $(SERVERS)
+
+.PHONY: chaos-broken
+chaos-broken: ## runs that can't prove anything, each of which must fail and say why
+	@scripts/services bin >/dev/null
+	cargo build --locked -p tickets -p chaos
+	$(PROGRAMS)/debug/chaos broken --program $(PROGRAMS)/debug/tickets --servers $(SERVERS)
 
 bench: ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
 	@scripts/services bin >/dev/null
