@@ -1,10 +1,6 @@
 //! One trace from the request over the outbox to the message, as a collector receives it.
 
-use std::{
-    io::Read,
-    process::Stdio,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use opentelemetry_proto::tonic::{
@@ -14,7 +10,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
 use crate::{
     harness::{Place, eventually, nats_url, token},
@@ -60,30 +56,22 @@ fn attribute(span: &Span, key: &str) -> String {
     }
 }
 
-/// The program, with its traces sent to `collector`, and its log.
+/// The program, with its traces sent to `collector`.
 struct Traced {
     process: Process,
     address: String,
-    log: JoinHandle<String>,
 }
 
 impl Traced {
     async fn start(place: &Place, collector: &str, level: &str) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
-        let mut process = Process::spawn(
+        let process = Process::logged(
             command(place)
                 .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
                 .env("RUST_LOG", level)
                 .env("LOG_FORMAT", "json")
-                .env("LISTEN_ADDR", &address)
-                .stderr(Stdio::piped()),
+                .env("LISTEN_ADDR", &address),
         );
-        let mut stderr = process.child().stderr.take().unwrap();
-        let log = tokio::task::spawn_blocking(move || {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).unwrap();
-            log
-        });
         let ready = format!("http://{address}/health/ready");
         eventually("ready", async || {
             reqwest::get(&ready)
@@ -91,11 +79,7 @@ impl Traced {
                 .is_ok_and(|answer| answer.status() == 200)
         })
         .await;
-        Self {
-            process,
-            address,
-            log,
-        }
+        Self { process, address }
     }
 
     async fn post(&self, traceparent: &str, body: Value) -> u16 {
@@ -108,10 +92,11 @@ impl Traced {
     }
 
     /// Stops it: its exit code, and every line of its log.
-    async fn stop(mut self) -> (Option<i32>, Vec<Value>) {
-        self.process.signal("-TERM");
-        let log = self.log.await.unwrap();
-        let code = self.process.child().wait().unwrap().code();
+    async fn stop(self) -> (Option<i32>, Vec<Value>) {
+        let mut process = self.process;
+        process.signal("-TERM");
+        let end = move || (process.child().wait().unwrap().code(), process.log());
+        let (code, log) = tokio::task::spawn_blocking(end).await.unwrap();
         let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
         (code, lines.collect())
     }
