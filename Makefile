@@ -1,47 +1,31 @@
 # What a person or CI calls. `make` alone lists the targets.
 
-MONGO_PORT ?= 27017
-NATS_PORT ?= 4222
-export MONGO_PORT NATS_PORT
+# Asked of cargo: CARGO_TARGET_DIR and cargo's own settings move it.
+target_dir = $(shell cargo metadata --locked --no-deps --format-version 1 | sed -nE 's/.*"target_directory":"([^"]+)".*/\1/p')
 
-# A port chosen on the command line goes before the address in .env: the environment wins over that file.
-ifneq ($(MONGO_PORT),27017)
-export MONGO_URI ?= mongodb://127.0.0.1:$(MONGO_PORT)/tickets?replicaSet=rs0
-endif
-ifneq ($(NATS_PORT),4222)
-export NATS_URL ?= nats://127.0.0.1:$(NATS_PORT)
-endif
-
-TEST_MONGO_URI ?= mongodb://127.0.0.1:$(MONGO_PORT)/?replicaSet=rs0
-TEST_NATS_URL ?= nats://127.0.0.1:$(NATS_PORT)
-test: export TEST_MONGO_URI := $(TEST_MONGO_URI)
-test: export TEST_NATS_URL := $(TEST_NATS_URL)
-
-.PHONY: help run test check bench fuzz docs-page alerts openapi chaos chaos-short chaos-convict services down .env
+.PHONY: help run test check bench fuzz docs-page alerts openapi chaos chaos-short chaos-convict services down tools .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
 		printf '  make %-13s %s\n' "$$target" "$$text"; done
 
-run: services .env ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
+run: tools .env services ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
 	@cargo run --locked
 
-test: services ## start MongoDB and NATS, then run all tests, a short run of chaos among them
+test: tools services ## start MongoDB and NATS, then run all tests, a short run of chaos among them
 	@if command -v cargo-nextest >/dev/null; then \
-		cargo nextest run --workspace --locked && cargo test --locked --doc; \
+		cargo nextest run --workspace --locked; \
 	else \
-		cargo test --workspace --locked; \
+		env $$(scripts/services env) cargo test --workspace --all-targets --locked; \
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
 	@$(MAKE) --no-print-directory alerts chaos-short chaos-convict
 
-fuzz: services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
-	cargo build --locked
+fuzz: tools services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
 	scripts/fuzz
 
-docs-page: services ## create a ticket on the page /docs, in a real browser; target/docs-page.png is how it looks
-	cargo build --locked
+docs-page: tools services ## create a ticket on the page /docs, in a real browser; docs-page.png in cargo's target directory shows it
 	scripts/try-docs-page
 
 alerts: ## check the alert rules, with Prometheus's own promtool
@@ -68,20 +52,16 @@ chaos-convict: ## builds with a defect on purpose, each of which the checker mus
 	cargo build --locked --workspace
 	target/debug/chaos convict --program target/debug/tickets-sabotaged
 
-bench: ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
+bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
 	@scripts/services bin >/dev/null
-	cargo build --locked --release --workspace
-	target/release/bench
+	cargo build --locked --release -p tickets -p bench
+	"$(target_dir)/release/bench" --program "$(target_dir)/release/tickets" --json "$(target_dir)/bench.json"
 
-check: ## formatting, lints, documentation, dependencies
+check: tools ## formatting, lints, documentation, dependencies
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
-	@if command -v cargo-deny >/dev/null; then \
-		echo "cargo deny check"; cargo deny --locked check; \
-	else \
-		echo "cargo deny check: skipped, cargo-deny is not installed (cargo install --locked cargo-deny)"; \
-	fi
+	scripts/deny
 
 services: ## start MongoDB (replica set) and NATS (JetStream); MONGO_PORT and NATS_PORT choose other ports
 	@scripts/services up
@@ -89,5 +69,8 @@ services: ## start MongoDB (replica set) and NATS (JetStream); MONGO_PORT and NA
 down: ## stop what scripts/services started; the data stays under .services/
 	@scripts/services down
 
-.env: ## make .env from .env.example, with a fresh random JWT_KEY where there is none
+tools:
+	@scripts/tools cargo cc
+
+.env: ## make .env from .env.example, with a random JWT_KEY and the ports chosen in the environment
 	@scripts/dotenv
