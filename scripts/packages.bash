@@ -28,10 +28,13 @@ try() { # COMMAND…
 }
 
 reason() { # OUTPUT of a command that failed
+  local free_kib
+  free_kib=$(df -Pk "${SERVICES_DIR:-$root/.services}" 2>/dev/null | awk 'END { print $4 }')
   case $1 in
+    *"onnection broken"* | *" resolv"* | *"Failed to fetch"* | *"Unable to locate package"*)
+      echo "there is no network, or no way through it to the packages" ;;
     *"No space left on device"*) echo "the disk is full" ;;
-    *"onnection broken"* | *" resolv"* | *"Failed to fetch"*) echo "there is no network, or no way through it to the packages" ;;
-    *) echo "${1##*$'\n'}" ;;
+    *) if [ "${free_kib:-1024}" -lt 1024 ]; then echo "the disk is full"; else echo "${1##*$'\n'}"; fi ;;
   esac
 }
 
