@@ -1,7 +1,7 @@
 //! The program's metrics, read as Prometheus reads them.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::Write,
     process::{Command, Output, Stdio},
 };
 
@@ -58,21 +58,14 @@ impl Metered {
     pub(crate) fn start_with(place: &Place, variable: &str, value: &str) -> Self {
         // Long enough to look at it while it stops.
         let mut process = command(place);
-        let process = process.env("STOP_DELAY", "3s").env(variable, value);
-        let mut process = Process::spawn(process.stderr(Stdio::piped()));
-        let mut lines = BufReader::new(process.child().stderr.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
+        let mut process = Process::logged(process.env("STOP_DELAY", "3s").env(variable, value));
         let mut value_of = |name: &str| {
-            let value = |line: String| {
-                let (_, value) = line.split_once(name)?;
-                Some(value.trim().trim_matches('"').to_owned())
-            };
-            lines.by_ref().find_map(value).unwrap()
+            let line = process.told(name);
+            let (_, value) = line.split_once(name).unwrap();
+            value.trim().trim_matches('"').to_owned()
         };
         let address = format!("http://{}", value_of("address="));
         let metrics = value_of("metrics=");
-        std::thread::spawn(move || lines.for_each(drop));
         Self {
             process,
             address,

@@ -1,12 +1,6 @@
 //! Servers that speak TLS only and ask who we are.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    process::Stdio,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::{Bson, doc};
@@ -153,11 +147,8 @@ async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credent
         for (name, path) in files.iter().filter(|(name, _)| !missing.contains(name)) {
             stranger.env(name, path);
         }
-        let mut stranger = Process::spawn(stranger.stderr(Stdio::piped()));
-        let lines = BufReader::new(stranger.child().stderr.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let told = lines.find(|line| line.contains("cannot connect to NATS"));
-        assert!(told.is_some(), "{missing:?}");
+        let mut stranger = Process::logged(&mut stranger);
+        stranger.told("cannot connect to NATS");
     }
     let [creds, ca, cert, key] = files.map(|(_, path)| Some(path));
     let mut place = place;

@@ -7,15 +7,13 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use reqwest::Method;
 use serde_json::{Value, json};
 use service::auth::LEEWAY_SECONDS;
 use tempfile::TempDir;
 
-use crate::{
-    commands::openssl,
-    harness::{JWT_KEY, TestApp, assert_problem, now_seconds, token},
-};
+use crate::harness::{JWT_KEY, TestApp, assert_problem, now_seconds, token};
 
 pub(crate) fn signed(header: Algorithm, key: &str, claims: Value) -> String {
     encode(
@@ -197,27 +195,24 @@ async fn a_token_without_exp_is_taken_where_that_is_configured() {
 #[tokio::test]
 async fn tokens_are_checked_with_a_public_key_of_each_kind() {
     let folder = TempDir::new().unwrap();
-    let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
-    let [private_path, public_path] = [&private, &public].map(|path| path.to_str().unwrap());
-    let kinds = [
-        (
-            Algorithm::RS256,
-            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..],
-        ),
+    let public = folder.path().join("public.pem");
+    let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
+    let keys = [
+        (Algorithm::RS256, rsa),
         (
             Algorithm::ES256,
-            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         ),
-        (Algorithm::EdDSA, &["-algorithm", "ED25519"]),
+        (Algorithm::EdDSA, KeyPair::generate_for(&PKCS_ED25519)),
     ];
-    for (algorithm, kind) in kinds {
-        openssl(&[&["genpkey", "-out", private_path], kind].concat());
-        openssl(&["pkey", "-in", private_path, "-pubout", "-out", public_path]);
-        let private = fs::read(&private).unwrap();
+    for (algorithm, pair) in keys {
+        let pair = pair.unwrap();
+        let private = pair.serialize_pem();
+        fs::write(&public, pair.public_key_pem()).unwrap();
         let key = match algorithm {
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(&private),
-            Algorithm::ES256 => EncodingKey::from_ec_pem(&private),
-            _ => EncodingKey::from_ed_pem(&private),
+            Algorithm::RS256 => EncodingKey::from_rsa_pem(private.as_bytes()),
+            Algorithm::ES256 => EncodingKey::from_ec_pem(private.as_bytes()),
+            _ => EncodingKey::from_ed_pem(private.as_bytes()),
         };
         let claims = json!({ "sub": "alice", "exp": now_seconds() + 60 });
         let signed = encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();
