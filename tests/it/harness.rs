@@ -17,8 +17,8 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{
-    app::{self, Servers, Timing},
-    auth,
+    app::{self, Http, Servers, Timing},
+    auth::{self, Authenticator},
     config::{HttpConfig, JwtConfig, MongoConfig, NatsConfig},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -250,7 +250,13 @@ impl TestApp {
         let servers = Servers::new(&mongo, Some(&nats), place.timing)
             .await
             .unwrap();
-        let running = tokio::spawn(app::run(Some((listener, http)), None, servers, stopped));
+        let auth = Authenticator::new(&http).unwrap();
+        let http = Http {
+            listener,
+            config: http,
+            auth,
+        };
+        let running = tokio::spawn(app::run(Some(http), None, servers, stopped));
         Self {
             place,
             address: format!("http://{listen_addr}"),
