@@ -103,3 +103,33 @@ fn the_health_check_gives_up_after_three_seconds_without_an_answer() {
         "{took:?}"
     );
 }
+
+#[test]
+fn the_bounds_of_a_variable_are_taken_and_what_lies_beyond_is_refused() {
+    let (_listener, taken) = taken();
+    let code = |variable: &str, value: &str| {
+        let mut service = command(&Place::new());
+        let service = service.env("LISTEN_ADDR", &taken).env(variable, value);
+        service.output().unwrap().status.code()
+    };
+    for (variable, bounds, beyond) in [
+        ("RATE_LIMIT", ["0", "1000000"], ["-1", "1000001"]),
+        ("CONCURRENCY_LIMIT", ["1", "1000"], ["0", "1001"]),
+        ("STOP_DELAY", ["0s", "9s"], ["-1s", "9001ms"]),
+        ("EVENT_RETENTION", ["1s", "68y"], ["999ms", "69y"]),
+        ("NATS_REPLICAS", ["1", "5"], ["4", "7"]),
+        ("NATS_DUPLICATE_WINDOW", ["100ms", "1h"], ["99ms", "1"]),
+    ] {
+        // What it takes fails later: the address is taken.
+        assert_eq!(
+            bounds.map(|it| code(variable, it)),
+            [Some(1); 2],
+            "{variable}"
+        );
+        assert_eq!(
+            beyond.map(|it| code(variable, it)),
+            [Some(2); 2],
+            "{variable}"
+        );
+    }
+}

@@ -118,7 +118,11 @@ fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
             status,
             stdout,
             stderr,
-        } = command(&place).env(name, value).output().unwrap();
+        } = command(&place)
+            .env("RUST_LOG", "off")
+            .env(name, value)
+            .output()
+            .unwrap();
         let told = String::from_utf8(stderr).unwrap();
         assert_eq!(status.code(), Some(2), "{name}: {told}");
         assert!(

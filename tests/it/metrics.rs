@@ -58,7 +58,7 @@ impl Metered {
     pub(crate) fn start_with(place: &Place, variable: &str, value: &str) -> Self {
         // Long enough to look at it while it stops.
         let mut process = command(place);
-        let mut process = Process::logged(process.env("STOP_DELAY", "3s").env(variable, value));
+        let mut process = Process::logged(process.env("STOP_DELAY", "5s").env(variable, value));
         let mut value_of = |name: &str| {
             let line = process.told(name);
             let (_, value) = line.split_once(name).unwrap();
