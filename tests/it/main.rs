@@ -29,6 +29,7 @@ mod losses;
 mod metrics;
 mod nats;
 mod openapi;
+mod operations;
 mod operators;
 mod outbox;
 mod passing;
