@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::doc;
+use bson::{Timestamp, doc};
 use futures_util::future::BoxFuture;
 use metrics::counter;
 use mongodb::{
@@ -145,6 +145,18 @@ impl Db {
     /// Whether writes are taken.
     pub fn is_prepared(&self) -> bool {
         self.prepared.load(Ordering::Acquire)
+    }
+
+    /// How far a majority of the servers has come, by the server's logical clock.
+    ///
+    /// # Errors
+    /// The driver's, or where the server does not say.
+    pub async fn majority_time(&self) -> mongodb::error::Result<Timestamp> {
+        let hello = self.database.run_command(doc! { "hello": 1 }).await?;
+        let last_write = hello.get_document("lastWrite");
+        let by_majority = last_write.and_then(|last| last.get_document("majorityOpTime"));
+        let time = by_majority.and_then(|time| time.get_timestamp("ts"));
+        time.map_err(|error| MongoError::custom(format!("hello says no majorityOpTime: {error}")))
     }
 
     /// Asks the primary for a sign of life.

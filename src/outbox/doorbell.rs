@@ -25,8 +25,13 @@ pub(super) async fn ring(db: Db, timing: Timing, bell: Arc<Notify>) {
     ];
     loop {
         let events = db.collection::<RawDocumentBuf>(EVENTS);
-        let pipeline = pipeline.clone();
-        let opening = async move { events.watch().pipeline(pipeline).await };
+        let (watched, pipeline) = (db.clone(), pipeline.clone());
+        let opening = async move {
+            // The sweep that the opening rings for sees what a majority has. So the stream begins there, and tells of the rest.
+            let since = watched.majority_time().await?;
+            let watch = events.watch().pipeline(pipeline);
+            watch.start_at_operation_time(since).await
+        };
         match db.bounded(timing.watch_silence_limit, opening).await {
             Err(error) => tracing::warn!(%error, "cannot watch the events"),
             Ok(stream) => {

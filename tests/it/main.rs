@@ -44,3 +44,4 @@ mod timing;
 mod tokens;
 mod traces;
 mod upgrades;
+mod watch;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bson::doc;
-use mongodb::Client;
+use mongodb::{Client, Database};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::net::TcpStream;
 
@@ -204,35 +204,11 @@ impl Mongo {
         format!("mongodb://{login}127.0.0.1:{port}/?replicaSet=rs0{options}")
     }
 
+    /// Starts it as a replica set of its own.
     pub(crate) async fn start(&mut self) {
-        let mut command = Command::new(program("mongod"));
-        command.args([
-            "--bind_ip",
-            "127.0.0.1",
-            "--replSet",
-            "rs0",
-            "--wiredTigerCacheSizeGB",
-            "0.25",
-        ]);
-        command
-            .args([
-                "--nounixsocket",
-                "--setParameter",
-                "enableTestCommands=1",
-                "--port",
-                &self.port.to_string(),
-                "--dbpath",
-            ])
-            .arg(self.data.path())
-            .args(&self.args);
-        self.process = Some(Process::logged(&mut command));
-        let direct = format!(
-            "mongodb://127.0.0.1:{}/?directConnection=true&serverSelectionTimeoutMS=500{}",
-            self.port, self.options
-        );
-        let client = Client::with_uri_str(direct).await.unwrap();
-        let admin = client.database("admin");
-        let member = doc! { "_id": 0, "host": format!("127.0.0.1:{}", self.port) };
+        self.start_member();
+        let admin = self.admin().await;
+        let member = doc! { "_id": 0, "host": self.host() };
         let initiate = doc! { "replSetInitiate": { "_id": "rs0", "members": [member] } };
         eventually("the replica set has a primary", async || {
             drop(admin.run_command(initiate.clone()).await);
@@ -240,6 +216,55 @@ impl Mongo {
             hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap())
         })
         .await;
+    }
+
+    /// Starts it as the second member of a replica set, which never becomes the primary.
+    pub(crate) async fn join(&mut self, first: &Self) {
+        self.start_member();
+        let admin = first.admin().await;
+        let settings = doc! { "electionTimeoutMillis": 60_000, "heartbeatIntervalMillis": 200 };
+        let members = [
+            doc! { "_id": 0, "host": first.host() },
+            doc! { "_id": 1, "host": self.host(), "priority": 0 },
+        ];
+        let set =
+            doc! { "_id": "rs0", "version": 2, "members": members.to_vec(), "settings": settings };
+        eventually("it is a secondary", async || {
+            drop(
+                admin
+                    .run_command(doc! { "replSetReconfig": set.clone() })
+                    .await,
+            );
+            let status = admin.run_command(doc! { "replSetGetStatus": 1 }).await;
+            status.is_ok_and(|status| status.to_string().contains("SECONDARY"))
+        })
+        .await;
+    }
+
+    fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    async fn admin(&self) -> Database {
+        let direct = format!(
+            "mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=500{}",
+            self.host(),
+            self.options
+        );
+        let client = Client::with_uri_str(direct).await.unwrap();
+        client.database("admin")
+    }
+
+    fn start_member(&mut self) {
+        let mut command = Command::new(program("mongod"));
+        let args = "--bind_ip 127.0.0.1 --replSet rs0 --wiredTigerCacheSizeGB 0.25 --nounixsocket \
+                    --setParameter enableTestCommands=1";
+        command
+            .args(args.split_whitespace())
+            .args(["--port", &self.port.to_string(), "--dbpath"])
+            .arg(self.data.path())
+            .args(&self.args);
+        self.process = Some(Process::logged(&mut command));
     }
 
     pub(crate) fn kill(&mut self) {
