@@ -3,6 +3,8 @@
 # Cargo knows it: CARGO_TARGET_DIR and cargo's own settings move it. Asked in the recipe, so that make's own variables count.
 target_dir = $$(cargo metadata --locked --no-deps --format-version 1 | sed -nE 's/.*"target_directory":"([^"]+)".*/\1/p')
 servers = $(or $(SERVICES_DIR),.services)/bin
+# As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
+build = cargo build --locked --workspace --bins --tests
 
 .PHONY: help run test check bench fuzz mutants faults docs-page alerts openapi chaos chaos-short chaos-convict chaos-broken services down tools .env
 
@@ -49,20 +51,20 @@ chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECOND
 
 chaos-short: ## the same for half a minute on one of each, with a fixed seed and the debug build
 	@scripts/services bin >/dev/null
-	cargo build --locked -p tickets -p chaos
+	$(build)
 	CHAOS_SMALL=1 CHAOS_SECONDS=35 CHAOS_GAP=2 CHAOS_RATE=60 CHAOS_SEED=175 \
 		$(target_dir)/debug/chaos run --program $(target_dir)/debug/tickets --servers $(servers) --json $(target_dir)/chaos-short.json
 
 chaos-convict: ## builds with a defect on purpose, each of which the checker must convict
 	@scripts/services bin >/dev/null
-	cargo build --locked -p tickets -p chaos --features tickets/sabotage
+	$(build) --features tickets/sabotage
 	cp $(target_dir)/debug/tickets $(target_dir)/debug/tickets-sabotaged
-	cargo build --locked -p tickets -p chaos
+	$(build)
 	$(target_dir)/debug/chaos convict --program $(target_dir)/debug/tickets-sabotaged --servers $(servers)
 
 chaos-broken: ## runs that can't prove anything, each of which must fail and say why
 	@scripts/services bin >/dev/null
-	cargo build --locked -p tickets -p chaos
+	$(build)
 	$(target_dir)/debug/chaos broken --program $(target_dir)/debug/tickets --servers $(servers)
 
 bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
