@@ -161,10 +161,15 @@ fn while_only_nats_was_at_fault(
             all,
             attempts.len(),
         ),
-        Floor::at_most(0, "such writes that failed or were sent twice", failed, all),
+        Floor::at_most(
+            0,
+            "writes that failed or were sent twice while only NATS was at fault",
+            failed,
+            all,
+        ),
         Floor::at_most(
             most(LATE_SHARE, all),
-            "such writes that took longer than 2 s",
+            "writes that took longer than 2 s while only NATS was at fault",
             late,
             all,
         ),

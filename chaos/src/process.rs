@@ -175,3 +175,58 @@ impl Process {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sleeps for as long as a test may take.
+    fn sleeper() -> Process {
+        let args = vec!["600".to_owned()];
+        let log = "/dev/null".into();
+        let mut sleeper = Process::new("sleeper".into(), "sleep".into(), args, Vec::new(), log);
+        sleeper.start().unwrap();
+        sleeper
+    }
+
+    #[tokio::test]
+    async fn a_pause_is_seen_and_so_is_its_end() {
+        let mut sleeper = sleeper();
+        assert!(!sleeper.is_stopped());
+
+        sleeper.pause().await.unwrap();
+        assert!(sleeper.is_stopped());
+
+        sleeper.resume().await.unwrap();
+        sleeper.kill().await.unwrap();
+        assert!(!sleeper.is_stopped());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_run_can_be_neither_killed_nor_paused() {
+        let mut ended = sleeper();
+        ended.kill().await.unwrap();
+
+        for failed in [
+            ended.kill().await,
+            ended.pause().await,
+            ended.terminate().await,
+        ] {
+            let why = failed.unwrap_err().to_string();
+            assert_eq!(why, "sleeper was not running");
+        }
+        assert_eq!(ended.crashes, 0);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ended_by_itself_was_not_killed_but_crashed() {
+        let mut crashed = sleeper();
+        let pid = crashed.pid().unwrap().to_string();
+        let killed = Command::new("kill").args(["-9", &pid]).status().await;
+        assert!(killed.unwrap().success());
+        crashed.child.as_mut().unwrap().wait().await.unwrap();
+
+        assert!(crashed.kill().await.is_err());
+        assert_eq!(crashed.crashes, 1);
+    }
+}

@@ -197,3 +197,6 @@ async fn until_flowing(faults: &mut Faults) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

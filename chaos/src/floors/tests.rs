@@ -184,7 +184,7 @@ fn a_run_without_writes_while_only_nats_is_at_fault_shows_too_little() {
 
 #[test]
 fn writes_that_notice_that_nats_is_away_break_a_floor() {
-    let failed = ["such writes that failed or were sent twice"];
+    let failed = ["writes that failed or were sent twice while only NATS was at fault"];
     let mut one_failed = Run::good();
     one_failed.change(5_000, 5_100, give_up);
     assert_eq!(one_failed.broken(), failed);
@@ -195,7 +195,10 @@ fn writes_that_notice_that_nats_is_away_break_a_floor() {
 
     let mut slow = Run::good();
     slow.change(5_000, 6_000, |attempt| attempt.ended_ms += 3_000);
-    assert_eq!(slow.broken(), ["such writes that took longer than 2 s"]);
+    assert_eq!(
+        slow.broken(),
+        ["writes that took longer than 2 s while only NATS was at fault"]
+    );
 }
 
 #[test]
