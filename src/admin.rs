@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use db::Db;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use mongodb::error::Result as MongoResult;
@@ -15,7 +16,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    db::Db,
     http::{self, Timeouts},
     metrics::{HAS_PUBLISHER, OLDEST_UNSENT, PARKED, STATUS_READ, UNSENT, install},
     outbox::operator,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use db::{Db, MongoOptions};
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinSet},
@@ -13,8 +14,7 @@ use utoipa::openapi::OpenApi;
 use crate::{
     admin,
     auth::Authenticator,
-    config::{HttpConfig, MongoConfig, NatsConfig, Unusable, unusable},
-    db::{self, Db},
+    config::{EventConfig, HttpConfig, NatsConfig, SERVICE, Unusable, unusable},
     http::{self, Health, Timeouts},
     idempotency,
     outbox::{self, Broker, Publisher},
@@ -76,11 +76,12 @@ impl Servers {
     /// # Errors
     /// When an option can't be used.
     pub async fn new(
-        mongo: &MongoConfig,
+        mongo: &MongoOptions,
+        events: &EventConfig,
         nats: Option<&NatsConfig>,
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let db = Db::new(mongo, timing.db)
+        let db = Db::connect(mongo, SERVICE, timing.db)
             .await
             .map_err(unusable("MONGO_URI"))?;
         let broker = match nats {
@@ -90,7 +91,7 @@ impl Servers {
         Ok(Self {
             db,
             broker,
-            event_retention: mongo.event_retention,
+            event_retention: events.event_retention,
             timing,
         })
     }
@@ -282,11 +283,10 @@ mod tests {
     /// A database that nobody asks for anything.
     async fn db() -> Db {
         let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
-        let config = MongoConfig {
-            mongo_uri,
-            event_retention: Duration::from_secs(1),
-        };
-        Db::new(&config, db::Timing::default()).await.unwrap()
+        let options = MongoOptions { mongo_uri };
+        Db::connect(&options, "test", db::Timing::default())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use clap::{
     ArgAction, Args, ValueEnum,
     error::{ContextKind, ContextValue},
 };
+use db::MongoOptions;
 use secrecy::{ExposeSecret, SecretString};
 
 use parse::*;
@@ -31,7 +32,9 @@ pub struct Config {
     #[command(flatten)]
     pub http: HttpConfig,
     #[command(flatten)]
-    pub mongo: MongoConfig,
+    pub mongo: MongoOptions,
+    #[command(flatten)]
+    pub events: EventConfig,
     #[command(flatten)]
     pub nats: NatsConfig,
     #[command(flatten)]
@@ -92,12 +95,9 @@ pub struct JwtConfig {
     pub jwt_audience: Maybe<String>,
 }
 
-/// The database.
+/// The events in the database.
 #[derive(Debug, Clone, Args)]
-pub struct MongoConfig {
-    /// Connection string of a replica set; its path names the database. Required.
-    #[arg(long, env, value_name = "MONGO_URI", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = mongo_uri)]
-    pub mongo_uri: SecretString,
+pub struct EventConfig {
     /// How long an event is kept after it was published. One that is not published is kept for ever.
     #[arg(long, env, value_name = "EVENT_RETENTION", default_value = "7d", value_parser = retention)]
     pub event_retention: Duration,
@@ -214,13 +214,6 @@ pub fn bad_value(error: &clap::Error) -> Option<String> {
             Some(format!("{name} wants one of: {}", values.join(", ")))
         }
         _ => None,
-    }
-}
-
-impl MongoConfig {
-    /// The connection string, which may hold a password.
-    pub fn uri(&self) -> &str {
-        self.mongo_uri.expose_secret()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A microservice that saves a document and the event that announces it in one MongoDB transaction,
 //! and publishes the event to NATS JetStream: the transactional outbox.
 //!
-//! Read it in this order: [`app`] puts the parts together, [`tickets`] is the domain, [`db`] holds the
+//! Read it in this order: [`app`] puts the parts together, [`tickets`] is the domain, `db` (a crate) holds the
 //! transaction, [`outbox`] records events and publishes them; [`idempotency`], [`http`], [`auth`] and
 //! [`error`] are what every route shares; [`metrics`] and [`telemetry`] are for those who run it. A sibling service replaces `tickets` and keeps the rest.
 
@@ -10,7 +10,6 @@ pub mod app;
 pub mod auth;
 pub mod config;
 mod cross_site;
-pub mod db;
 pub mod error;
 pub mod http;
 pub mod idempotency;

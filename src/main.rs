@@ -11,10 +11,11 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
+use db::MongoOptions;
 use service::{
     app::{self, Servers, Timing},
     auth,
-    config::{self, AdminConfig, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig, Unusable},
+    config::{self, AdminConfig, Config, EventConfig, JwtConfig, LogConfig, NatsConfig, Unusable},
     metrics, telemetry,
 };
 use tokio::{
@@ -70,7 +71,9 @@ struct Serve {
 #[derive(Args)]
 struct Publish {
     #[command(flatten)]
-    mongo: MongoConfig,
+    mongo: MongoOptions,
+    #[command(flatten)]
+    events: EventConfig,
     #[command(flatten)]
     nats: NatsConfig,
     #[command(flatten)]
@@ -142,7 +145,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             let telemetry = telemetry::init(&log)?;
             metrics::install()?;
             let nats = (!no_publisher).then_some(&config.nats);
-            let servers = Servers::new(&config.mongo, nats, Timing::default()).await?;
+            let servers =
+                Servers::new(&config.mongo, &config.events, nats, Timing::default()).await?;
             let address = config.http.listen_addr;
             let listener = listen(address, "LISTEN_ADDR").await?;
             let admin = listen(config.admin.admin_addr, "ADMIN_ADDR").await?;
@@ -153,13 +157,14 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Publish(Publish {
             mongo,
+            events,
             nats,
             admin,
             log,
         }) => {
             let telemetry = telemetry::init(&log)?;
             metrics::install()?;
-            let servers = Servers::new(&mongo, Some(&nats), Timing::default()).await?;
+            let servers = Servers::new(&mongo, &events, Some(&nats), Timing::default()).await?;
             let admin = listen(admin.admin_addr, "ADMIN_ADDR").await?;
             let ended = app::run(None, Some(admin), servers, stop_on_signal()?).await;
             telemetry.end().await;

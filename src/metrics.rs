@@ -9,10 +9,6 @@ use crate::config::SERVICE;
 
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 pub const HTTP_REFUSED: &str = "http_server_requests_refused_total";
-pub const TRANSACTION_DURATION: &str = "mongodb_transaction_duration_seconds";
-pub const TRANSACTION_RETRIES: &str = "mongodb_transaction_retries_total";
-pub const POOL_CONNECTIONS: &str = "mongodb_pool_connections";
-pub const POOL_FAILURES: &str = "mongodb_pool_checkout_failures_total";
 pub const NATS_CONNECTED: &str = "nats_connected";
 pub const UNSENT: &str = "outbox_unsent_events";
 pub const OLDEST_UNSENT: &str = "outbox_oldest_unsent_age_seconds";
@@ -44,6 +40,7 @@ pub fn install() -> anyhow::Result<&'static PrometheusHandle> {
                 .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
                 .set_buckets_for_metric(Matcher::Suffix("_size_events".to_owned()), &EVENTS)?;
             let handle = builder.install_recorder()?;
+            db::describe();
             describe();
             begin();
             Ok(handle)
@@ -56,22 +53,6 @@ fn describe() {
     describe_histogram!(
         HTTP_DURATION,
         "Time from a request's head to its answer's, by method, route and status; status is aborted where the client hung up before."
-    );
-    describe_histogram!(
-        TRANSACTION_DURATION,
-        "Time of a transaction with all its attempts, by outcome: committed, refused, unavailable or failed."
-    );
-    describe_counter!(
-        TRANSACTION_RETRIES,
-        "Attempts of transactions after the first."
-    );
-    describe_gauge!(
-        POOL_CONNECTIONS,
-        "Connections to MongoDB, by state: open, or in_use of those."
-    );
-    describe_counter!(
-        POOL_FAILURES,
-        "Times that no connection to MongoDB could be had."
     );
     describe_gauge!(NATS_CONNECTED, "1 while there is a connection to NATS.");
     describe_gauge!(
@@ -117,9 +98,6 @@ fn describe() {
 /// Makes every series whose labels are known: one that first appears with its first event hides that event from `rate()`.
 fn begin() {
     gauge!("build_info", "service" => SERVICE, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    for state in ["open", "in_use"] {
-        gauge!(POOL_CONNECTIONS, "state" => state).set(0.0);
-    }
     for name in [IS_PUBLISHER, STATUS_READ] {
         gauge!(name).set(0.0);
     }
@@ -127,13 +105,7 @@ fn begin() {
     for name in [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER] {
         gauge!(name).set(f64::NAN);
     }
-    for name in [
-        HTTP_REFUSED,
-        TRANSACTION_RETRIES,
-        POOL_FAILURES,
-        LEASE_CHANGES,
-        PUBLISHED,
-    ] {
+    for name in [HTTP_REFUSED, LEASE_CHANGES, PUBLISHED] {
         counter!(name).absolute(0);
     }
     for reason in ["broker", "event", "parked"] {

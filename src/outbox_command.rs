@@ -8,11 +8,11 @@ use std::{
 use anyhow::{Context, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand};
+use db::{Db, MongoOptions};
 use serde::Serialize;
 use service::{
     app,
-    config::{self, MongoConfig, NatsConfig},
-    db::{self, Db},
+    config::{self, NatsConfig},
     outbox::{
         self, Broker,
         operator::{self, Retry, Status, Waiting},
@@ -80,12 +80,12 @@ pub(crate) struct Show {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    mongo: MongoConfig,
+    mongo: MongoOptions,
 }
 
 impl Show {
     async fn db(&self) -> anyhow::Result<Db> {
-        Db::new(&self.mongo, db::Timing::default())
+        Db::connect(&self.mongo, config::SERVICE, db::Timing::default())
             .await
             .context("MONGO_URI cannot be used")
     }

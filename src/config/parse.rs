@@ -55,14 +55,6 @@ pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
     text(value, wants, |key| key.is_empty() || key.len() >= 32).map(SecretString::from)
 }
 
-pub(super) fn mongo_uri(value: &str) -> Result<SecretString, String> {
-    let wants = "a connection string such as mongodb://127.0.0.1:27017/name?replicaSet=rs0";
-    text(value, wants, |uri| {
-        mongodb::options::ConnectionString::parse(uri).is_ok()
-    })
-    .map(SecretString::from)
-}
-
 pub(super) fn nats_url(value: &str) -> Result<SecretString, String> {
     let wants = "addresses such as nats://127.0.0.1:4222, separated by commas";
     let valid = |url: &str| !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok();

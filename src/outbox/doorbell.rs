@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bson::{RawDocumentBuf, doc};
+use db::Db;
 use tokio::sync::Notify;
 
 use super::{event::EVENTS, timing::Timing};
-use crate::db::Db;
 
 /// Rings `bell` after every commit that saved events; rings of the same moment are one. It never returns: a
 /// stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.

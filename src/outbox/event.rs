@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use bson::{DateTime, RawDocumentBuf, doc, oid::ObjectId};
-use mongodb::{
-    ClientSession, Collection, IndexModel, error::Result as MongoResult, options::IndexOptions,
-};
+use db::{Db, error_code};
+use mongodb::{ClientSession, IndexModel, error::Result as MongoResult, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    db::{Db, error_code},
-    sabotage,
-};
+use crate::sabotage;
 
 pub(super) const EVENTS: &str = "events";
 /// The index that the backlog is read from.
@@ -77,20 +73,12 @@ impl Event {
     }
 }
 
-/// The collection of events, for [`record`].
-pub fn events(db: &Db) -> Collection<Event> {
-    db.collection(EVENTS)
-}
-
 /// Saves the event in the caller's transaction.
 ///
 /// # Errors
 /// The driver's, for the transaction to see.
-pub async fn record(
-    events: &Collection<Event>,
-    session: &mut ClientSession,
-    event: &Event,
-) -> MongoResult<()> {
+pub async fn record(db: &Db, session: &mut ClientSession, event: &Event) -> MongoResult<()> {
+    let events = db.collection::<Event>(EVENTS);
     let insert = events.insert_one(event);
     match sabotage::is("event-outside-transaction") {
         true => insert.await.map(drop),

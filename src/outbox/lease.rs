@@ -7,12 +7,13 @@ use std::{
 };
 
 use bson::{Document, doc, oid::ObjectId};
+use db::Db;
 use metrics::counter;
 use mongodb::{error::Result as MongoResult, options::ReturnDocument};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::timing::Timing;
-use crate::{db::Db, metrics::LEASE_CHANGES};
+use crate::metrics::LEASE_CHANGES;
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";

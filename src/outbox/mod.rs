@@ -24,6 +24,6 @@ mod timing;
 mod unmarked;
 
 pub use broker::Broker;
-pub use event::{Event, events, prepare, record};
+pub use event::{Event, prepare, record};
 pub use publisher::Publisher;
 pub use timing::Timing;

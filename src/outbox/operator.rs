@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bson::{Bson, Document, doc, oid::ObjectId};
+use db::Db;
 use futures_util::TryStreamExt;
 use mongodb::{
     Collection,
@@ -16,7 +17,6 @@ use super::{
     event::{EVENTS, UNSENT_INDEX},
     lease,
 };
-use crate::db::Db;
 
 /// Most events that [`sampled_status`] reads, and how long that may take.
 const SAMPLE: i64 = 100_000;

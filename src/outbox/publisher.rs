@@ -5,6 +5,7 @@ use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use db::Db;
 use metrics::{gauge, histogram};
 use mongodb::error::Result as MongoResult;
 use tokio::{
@@ -22,10 +23,7 @@ use super::{
     timing::Timing,
     unmarked::Unmarked,
 };
-use crate::{
-    db::Db,
-    metrics::{IS_PUBLISHER, SWEEP_SIZE},
-};
+use crate::metrics::{IS_PUBLISHER, SWEEP_SIZE};
 
 /// Publishes the events that are unsent.
 pub struct Publisher {

@@ -1,15 +1,15 @@
 //! Publishes again what the broker acknowledged and then lost. Replay only finds the lost events and gives them
 //! back to the publisher, so that they go the one way that every event goes.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use bson::{DateTime, Document, doc, oid::ObjectId};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use db::{Abort, Db, TransactionError};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::{broker::Broker, event::EVENTS};
-use crate::{db::Db, error::Error};
 
 /// A message may seem older than its event, by the clocks of two machines.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3600);
@@ -83,26 +83,23 @@ pub async fn find_lost(
 /// not after the later ones, so that it keeps their order.
 ///
 /// # Errors
-/// [`Error::Unavailable`] when the database can't be reached.
-pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), Error> {
+/// [`db::Error::Unavailable`] when the database can't be reached.
+pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), db::Error> {
     for batch in lost.chunks(BATCH) {
         let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
         let events = db.collection::<Document>(EVENTS);
-        db.transaction(move |session| {
-            let events = events.clone();
-            let filter = doc! { "_id": { "$in": &ids }, "sent": "YES" };
+        let given_back = db.transaction((events, ids), |session, (events, ids)| {
+            let filter = doc! { "_id": { "$in": ids }, "sent": "YES" };
             let update =
                 doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": "" } };
-            async move {
-                events
-                    .update_many(filter, update)
-                    .session(session)
-                    .await
-                    .map(Ok)
-            }
-            .boxed()
-        })
-        .await?;
+            Box::pin(async move {
+                events.update_many(filter, update).session(session).await?;
+                Ok::<(), Abort<Infallible>>(())
+            })
+        });
+        given_back.await.map_err(|error| match error {
+            TransactionError::Failed(error) => error,
+        })?;
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 use std::{collections::HashSet, future::pending, time::Instant};
 
 use bson::{RawDocumentBuf, doc, oid::ObjectId};
+use db::Db;
 use metrics::histogram;
 use mongodb::{Collection, error::Result as MongoResult};
 
 use super::{event::EVENTS, timing::Timing};
-use crate::{db::Db, metrics::MARK_SIZE};
+use crate::metrics::MARK_SIZE;
 
 /// A mark costs a majority write, however many events it is of.
 pub(super) const LARGEST_MARK: usize = 1_000;

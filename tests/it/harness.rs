@@ -8,6 +8,7 @@ use std::{
 
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use bson::{Document, doc, oid::ObjectId};
+use db::MongoOptions;
 use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
 use reqwest::{Method, RequestBuilder, Response};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use service::{
     app::{self, Servers, Timing},
     auth,
-    config::{HttpConfig, JwtConfig, MongoConfig, NatsConfig},
+    config::{EventConfig, HttpConfig, JwtConfig, NatsConfig},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -132,11 +133,9 @@ impl Place {
         drop(jetstream::new(client).delete_stream(&self.name).await);
     }
 
-    pub(crate) fn mongo(&self) -> MongoConfig {
-        MongoConfig {
-            mongo_uri: SecretString::from(self.mongo_uri.clone()),
-            event_retention: self.event_retention,
-        }
+    pub(crate) fn mongo(&self) -> MongoOptions {
+        let mongo_uri = SecretString::from(self.mongo_uri.clone());
+        MongoOptions { mongo_uri }
     }
 
     fn nats(&self) -> NatsConfig {
@@ -206,9 +205,11 @@ impl TestApp {
             cors_origins: Vec::new(),
         };
         adjust(&mut http);
+        let event_retention = place.event_retention;
+        let events = EventConfig { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let stopped = stop.clone();
-        let servers = Servers::new(&mongo, Some(&nats), place.timing)
+        let servers = Servers::new(&mongo, &events, Some(&nats), place.timing)
             .await
             .unwrap();
         let running = tokio::spawn(app::run(Some((listener, http)), None, servers, stopped));

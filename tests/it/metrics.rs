@@ -6,11 +6,9 @@ use std::{
 };
 
 use bson::{Document, doc};
+use db::{Db, Timing};
 use futures_util::TryStreamExt;
-use service::{
-    db::{Db, Timing},
-    outbox::operator,
-};
+use service::outbox::operator;
 
 use crate::{
     harness::{Place, eventually, nats_url},
@@ -275,7 +273,9 @@ async fn a_request_whose_client_hangs_up_is_counted_as_aborted() {
 async fn the_figures_cost_the_backlog_and_never_the_history() {
     let place = Place::new();
     let database = place.database().await;
-    let db = Db::new(&place.mongo(), Timing::default()).await.unwrap();
+    let db = Db::connect(&place.mongo(), "test", Timing::default())
+        .await
+        .unwrap();
     service::outbox::prepare(&db, place.event_retention)
         .await
         .unwrap();
