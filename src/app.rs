@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use db::{Db, MongoOptions};
+use db::{Db, MongoOptions, Unusable};
+use messaging::{EventOptions, JetStream, NatsOptions, Outbox, Publisher};
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinSet},
@@ -14,12 +15,11 @@ use utoipa::openapi::OpenApi;
 use crate::{
     admin,
     auth::Authenticator,
-    config::{EventConfig, HttpConfig, NatsConfig, SERVICE, Unusable, unusable},
+    config::{HttpConfig, SERVICE},
     http::{self, Health, Timeouts},
     idempotency,
-    outbox::{self, Broker, Publisher},
     state::AppState,
-    tickets as domain,
+    telemetry, tickets as domain,
 };
 
 pub use domain::{NOUN as KEY_ALIAS, SUBJECTS};
@@ -39,7 +39,7 @@ pub struct Timing {
     pub prepare_limit: Duration,
     pub http: Timeouts,
     pub db: db::Timing,
-    pub outbox: outbox::Timing,
+    pub outbox: messaging::Timing,
 }
 
 impl Default for Timing {
@@ -52,7 +52,7 @@ impl Default for Timing {
             prepare_limit: Duration::from_secs(600),
             http: Timeouts::default(),
             db: db::Timing::default(),
-            outbox: outbox::Timing::default(),
+            outbox: messaging::Timing::default(),
         }
     }
 }
@@ -65,7 +65,7 @@ pub type Http = (TcpListener, HttpConfig);
 pub struct Servers {
     db: Db,
     /// `None` where this process does not publish.
-    broker: Option<Broker>,
+    jetstream: Option<JetStream>,
     event_retention: Duration,
     timing: Timing,
 }
@@ -77,20 +77,18 @@ impl Servers {
     /// When an option can't be used.
     pub async fn new(
         mongo: &MongoOptions,
-        events: &EventConfig,
-        nats: Option<&NatsConfig>,
+        events: &EventOptions,
+        nats: Option<&NatsOptions>,
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let db = Db::connect(mongo, SERVICE, timing.db)
-            .await
-            .map_err(unusable("MONGO_URI"))?;
-        let broker = match nats {
-            Some(nats) => Some(Broker::connect(nats, SUBJECTS, timing.outbox).await?),
+        let db = Db::connect(mongo, SERVICE, timing.db).await?;
+        let jetstream = match nats {
+            Some(nats) => Some(JetStream::connect(nats, SERVICE, SUBJECTS, timing.outbox).await?),
             None => None,
         };
         Ok(Self {
             db,
-            broker,
+            jetstream,
             event_retention: events.event_retention,
             timing,
         })
@@ -110,14 +108,14 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let Servers {
         db,
-        broker,
+        jetstream,
         event_retention,
         timing,
     } = servers;
     let mut tasks = JoinSet::new();
     let (mut served, mut drain_limit) = (stop.clone(), timing.drain);
     if let Some((listener, config)) = http {
-        let nats = broker.as_ref().map(|broker| broker.client().clone());
+        let nats = jetstream.as_ref().map(|nats| nats.client().clone());
         let state = AppState {
             db: db.clone(),
             auth: Arc::new(Authenticator::new(&config)?),
@@ -144,15 +142,16 @@ pub async fn run(
             () = served.cancelled() => return ("outbox", Ok(())),
             () = prepare(&prepared, event_retention, timing) => {}
         }
-        let Some(broker) = broker else {
+        let Some(jetstream) = jetstream else {
             served.cancelled().await;
             return ("outbox", Ok(()));
         };
         let publisher = Publisher {
-            db: prepared,
-            broker,
+            outbox: Outbox::new(&prepared),
+            jetstream,
             event_retention,
             timing: timing.outbox,
+            is_traced: telemetry::is_tracing(),
         };
         ("outbox", publisher.run(served).await)
     });
@@ -162,7 +161,7 @@ pub async fn run(
     };
     tokio::select! {
         ended = supervised => ended,
-        ended = admin::serve(listener, db.clone()) => ended,
+        ended = admin::serve(listener, Outbox::new(&db)) => ended,
     }
 }
 
@@ -219,7 +218,7 @@ async fn prepare(db: &Db, retention: Duration, timing: Timing) {
             preparing.check_replica_set().await?;
             domain::prepare(&preparing).await?;
             idempotency::prepare(&preparing).await?;
-            outbox::prepare(&preparing, retention).await
+            Outbox::new(&preparing).prepare(retention).await
         };
         match db.bounded(timing.prepare_limit, all).await {
             Ok(()) => break,

@@ -2,7 +2,7 @@
 //! and publishes the event to NATS JetStream: the transactional outbox.
 //!
 //! Read it in this order: [`app`] puts the parts together, [`tickets`] is the domain, `db` (a crate) holds the
-//! transaction, [`outbox`] records events and publishes them; [`idempotency`], [`http`], [`auth`] and
+//! transaction, `messaging` (a crate) records events and publishes them; [`idempotency`], [`http`], [`auth`] and
 //! [`error`] are what every route shares; [`metrics`] and [`telemetry`] are for those who run it. A sibling service replaces `tickets` and keeps the rest.
 
 mod admin;
@@ -14,8 +14,6 @@ pub mod error;
 pub mod http;
 pub mod idempotency;
 pub mod metrics;
-pub mod outbox;
-mod sabotage;
 pub mod state;
 pub mod telemetry;
 pub mod tickets;

@@ -1,8 +1,6 @@
 //! The command line: reads it, hands over to the library, and turns the outcome into an exit code
 //! (0 done, 1 failed, 2 bad command line or configuration).
 
-mod outbox_command;
-
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
@@ -10,12 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use clap::{Args, Parser, Subcommand};
-use db::MongoOptions;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use db::{MongoOptions, Unusable};
+use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
 use service::{
     app::{self, Servers, Timing},
     auth,
-    config::{self, AdminConfig, Config, EventConfig, JwtConfig, LogConfig, NatsConfig, Unusable},
+    config::{self, AdminConfig, Config, JwtConfig, LogConfig, SERVICE},
     metrics, telemetry,
 };
 use tokio::{
@@ -24,8 +23,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::outbox_command::OutboxCommand;
 
 #[derive(Parser)]
 #[command(
@@ -73,9 +70,9 @@ struct Publish {
     #[command(flatten)]
     mongo: MongoOptions,
     #[command(flatten)]
-    events: EventConfig,
+    events: EventOptions,
     #[command(flatten)]
-    nats: NatsConfig,
+    nats: NatsOptions,
     #[command(flatten)]
     admin: AdminConfig,
     #[command(flatten)]
@@ -112,7 +109,8 @@ fn main() -> ExitCode {
     if args.len() == 1 {
         args.push("serve".into());
     }
-    let cli = match Cli::try_parse_from(args) {
+    let read = named(Cli::command()).try_get_matches_from(args);
+    let cli = match read.and_then(|read| Cli::from_arg_matches(&read)) {
         Ok(cli) => cli,
         Err(error) => match config::bad_value(&error) {
             Some(line) => {
@@ -129,6 +127,18 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is::<Unusable>() { 2 } else { 1 })
         }
     }
+}
+
+/// Sets what hangs on the service's name, in every subcommand.
+fn named(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_id().as_str() {
+        "nats_stream" => arg
+            .required(false)
+            .default_value(SERVICE.to_ascii_uppercase()),
+        "key" => arg.visible_alias(app::KEY_ALIAS),
+        _ => arg,
+    });
+    command.mut_subcommands(named)
 }
 
 #[tokio::main]
@@ -170,7 +180,9 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             telemetry.end().await;
             ended
         }
-        Command::Outbox(command) => outbox_command::execute(command).await,
+        Command::Outbox(command) => {
+            messaging::commands::execute(command, SERVICE, app::SUBJECTS).await
+        }
         Command::Openapi => {
             println!("{}", app::openapi().to_pretty_json()?);
             Ok(())

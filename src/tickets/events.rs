@@ -1,9 +1,9 @@
 //! What the rest of the world hears of a ticket.
 
 use bson::{oid::ObjectId, serialize_to_raw_document_buf};
+use messaging::Event;
 
 use super::model::Ticket;
-use crate::outbox::Event;
 
 /// The event of what the ticket has become; its first version is its creation. `id` is made outside the transaction.
 pub(super) fn saved(

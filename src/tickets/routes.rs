@@ -15,6 +15,7 @@ use axum_extra::{
 };
 use bson::{DateTime, oid::ObjectId};
 use db::{Abort, Db};
+use messaging::Outbox;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -28,7 +29,6 @@ use crate::{
     error::{Error, Problem},
     http::{TraceParent, Valid, invalid_query},
     idempotency::{Answer, IdempotencyKey},
-    outbox,
     state::AppState,
 };
 
@@ -74,7 +74,7 @@ async fn create_ticket(
     let answer = key.once(&db, context, |session, (db, ticket, event)| {
         Box::pin(async move {
             store::insert(db, session, ticket).await?;
-            outbox::record(db, session, event).await?;
+            Outbox::new(db).record(session, event).await?;
             Ok::<_, Abort<TicketRefusal>>(created(ticket))
         })
     });
@@ -205,7 +205,7 @@ async fn update_ticket(
             };
             store::update(db, session, &ticket).await?;
             let event = events::saved(&ticket, update.event_id, update.trace.as_deref())?;
-            outbox::record(db, session, &event).await?;
+            Outbox::new(db).record(session, &event).await?;
             Ok::<_, Abort<TicketRefusal>>(updated(&ticket))
         })
     });

@@ -10,6 +10,7 @@ use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use bson::{Document, doc, oid::ObjectId};
 use db::MongoOptions;
 use futures_util::TryStreamExt;
+use messaging::{EventOptions, NatsOptions};
 use mongodb::{Client, Database};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use service::{
     app::{self, Servers, Timing},
     auth,
-    config::{EventConfig, HttpConfig, JwtConfig, NatsConfig},
+    config::{HttpConfig, JwtConfig},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -138,8 +139,8 @@ impl Place {
         MongoOptions { mongo_uri }
     }
 
-    fn nats(&self) -> NatsConfig {
-        NatsConfig {
+    fn nats(&self) -> NatsOptions {
+        NatsOptions {
             nats_url: SecretString::from(self.nats_url.clone()),
             nats_stream: self.name.clone(),
             nats_replicas: 1,
@@ -206,7 +207,7 @@ impl TestApp {
         };
         adjust(&mut http);
         let event_retention = place.event_retention;
-        let events = EventConfig { event_retention };
+        let events = EventOptions { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let stopped = stop.clone();
         let servers = Servers::new(&mongo, &events, Some(&nats), place.timing)

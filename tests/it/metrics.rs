@@ -8,7 +8,7 @@ use std::{
 use bson::{Document, doc};
 use db::{Db, Timing};
 use futures_util::TryStreamExt;
-use service::outbox::operator;
+use messaging::Outbox;
 
 use crate::{
     harness::{Place, eventually, nats_url},
@@ -276,7 +276,8 @@ async fn the_figures_cost_the_backlog_and_never_the_history() {
     let db = Db::connect(&place.mongo(), "test", Timing::default())
         .await
         .unwrap();
-    service::outbox::prepare(&db, place.event_retention)
+    Outbox::new(&db)
+        .prepare(place.event_retention)
         .await
         .unwrap();
     let sent = (0..3_000).map(|number| {
@@ -291,7 +292,7 @@ async fn the_figures_cost_the_backlog_and_never_the_history() {
     )
     .await;
     database.run_command(doc! { "profile": 2 }).await.unwrap();
-    let status = operator::sampled_status(&db).await.unwrap();
+    let status = Outbox::new(&db).sampled_status().await.unwrap();
     database.run_command(doc! { "profile": 0 }).await.unwrap();
     assert_eq!(status.unsent, 5);
     let profile = database.collection::<Document>("system.profile");

@@ -18,7 +18,7 @@ use mongodb::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{Error, MongoOptions, Timing, error_code, metrics};
+use crate::{Error, MongoOptions, Timing, Unusable, error_code, metrics, options::unusable};
 
 /// The driver's 10 connections make a queue of a busy service's transactions.
 const MAX_POOL_SIZE: u32 = 64;
@@ -49,8 +49,11 @@ impl Db {
         options: &MongoOptions,
         service: &str,
         timing: Timing,
-    ) -> MongoResult<Self> {
-        let mut options = resolve(options.uri(), timing.look_up_again).await?;
+    ) -> Result<Self, Unusable> {
+        let unusable = unusable("MONGO_URI");
+        let mut options = resolve(options.uri(), timing.look_up_again)
+            .await
+            .map_err(&unusable)?;
         options.app_name.get_or_insert_with(|| service.to_owned());
         options
             .server_selection_timeout
@@ -66,7 +69,7 @@ impl Db {
             .default_database
             .clone()
             .unwrap_or_else(|| service.to_owned());
-        let client = Client::with_options(options)?;
+        let client = Client::with_options(options).map_err(&unusable)?;
         let database = client.database(&name);
         Ok(Self {
             client,

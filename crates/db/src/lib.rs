@@ -13,5 +13,5 @@ mod transaction;
 pub use connection::Db;
 pub use error::{Abort, Error, TransactionError, error_code, is_duplicate_key, is_write_conflict};
 pub use metrics::describe;
-pub use options::MongoOptions;
+pub use options::{MongoOptions, Unusable, unusable};
 pub use timing::Timing;

@@ -1,11 +1,11 @@
 //! Reads what is unsent, key by key: a turn is the next events of one key, in the order of their versions.
 
-use bson::{Bson, RawDocumentBuf, doc};
+use bson::{Bson, RawDocumentBuf};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, Cursor, error::Result as MongoResult, options::Hint};
+use mongodb::error::Result as MongoResult;
 use tokio::sync::mpsc;
 
-use super::event::{Event, UNSENT_INDEX};
+use crate::{Event, Outbox};
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
@@ -29,12 +29,9 @@ pub(super) struct Turn {
 ///
 /// # Errors
 /// The driver's.
-pub(super) async fn walk(
-    events: Collection<RawDocumentBuf>,
-    turns: mpsc::Sender<Turn>,
-) -> MongoResult<bool> {
+pub(super) async fn walk(outbox: Outbox, turns: mpsc::Sender<Turn>) -> MongoResult<bool> {
     let mut left_some = false;
-    let mut cursor = unsent_behind(&events, None).await?;
+    let mut cursor = outbox.backlog(None, BATCH_SIZE).await?;
     let mut turn = Turn::default();
     while let Some(document) = cursor.try_next().await? {
         let key = document.get_str("key").unwrap_or_default();
@@ -49,7 +46,7 @@ pub(super) async fn walk(
             }
         } else if turn.is_full() {
             left_some |= !turn.is_blocked;
-            cursor = unsent_behind(&events, Some(key)).await?;
+            cursor = outbox.backlog(Some(key), BATCH_SIZE_BEHIND).await?;
             continue;
         }
         turn.add(&document);
@@ -83,22 +80,4 @@ impl Turn {
 /// A parked event holds back its key: its turn ends there.
 fn is_parked(document: &RawDocumentBuf) -> bool {
     matches!(document.get("parked"), Ok(Some(_)))
-}
-
-async fn unsent_behind(
-    events: &Collection<RawDocumentBuf>,
-    key: Option<&str>,
-) -> MongoResult<Cursor<RawDocumentBuf>> {
-    let mut filter = doc! { "sent": "NO" };
-    let mut batch_size = BATCH_SIZE;
-    if let Some(key) = key {
-        batch_size = BATCH_SIZE_BEHIND;
-        filter.insert("key", doc! { "$gt": key });
-    }
-    events
-        .find(filter)
-        .sort(doc! { "key": 1, "version": 1, "_id": 1 })
-        .hint(Hint::Name(UNSENT_INDEX.to_owned()))
-        .batch_size(batch_size)
-        .await
 }

@@ -4,12 +4,12 @@
 use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use bson::{DateTime, Document, doc, oid::ObjectId};
-use db::{Abort, Db, TransactionError};
+use bson::{DateTime, oid::ObjectId};
+use db::{Abort, TransactionError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::{broker::Broker, event::EVENTS};
+use crate::{JetStream, Outbox};
 
 /// A message may seem older than its event, by the clocks of two machines.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3600);
@@ -51,14 +51,14 @@ pub struct Lost {
 /// # Errors
 /// When database or stream can't be read.
 pub async fn find_lost(
-    db: &Db,
-    broker: &Broker,
+    outbox: &Outbox,
+    jetstream: &JetStream,
     range: &Range,
     progress: impl Fn(u64, u64),
 ) -> anyhow::Result<Found> {
-    let mut candidates = sent(db, range).await?;
+    let mut candidates = sent(outbox, range).await?;
     let checked = candidates.len();
-    if let Some(stream) = broker.stream().await?
+    if let Some(stream) = jetstream.stream().await?
         && checked > 0
     {
         let state = &stream.cached_info().state;
@@ -84,16 +84,13 @@ pub async fn find_lost(
 ///
 /// # Errors
 /// [`db::Error::Unavailable`] when the database can't be reached.
-pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), db::Error> {
+pub async fn give_back(outbox: &Outbox, lost: &[Lost]) -> Result<(), db::Error> {
     for batch in lost.chunks(BATCH) {
         let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
-        let events = db.collection::<Document>(EVENTS);
-        let given_back = db.transaction((events, ids), |session, (events, ids)| {
-            let filter = doc! { "_id": { "$in": ids }, "sent": "YES" };
-            let update =
-                doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": "" } };
+        let context = (outbox.clone(), ids);
+        let given_back = outbox.db.transaction(context, |session, (outbox, ids)| {
             Box::pin(async move {
-                events.update_many(filter, update).session(session).await?;
+                outbox.give_back(session, ids).await?;
                 Ok::<(), Abort<Infallible>>(())
             })
         });
@@ -108,41 +105,18 @@ pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), db::Error> {
 ///
 /// # Errors
 /// The driver's.
-pub async fn waiting(db: &Db, lost: &[Lost]) -> mongodb::error::Result<u64> {
+pub async fn waiting(outbox: &Outbox, lost: &[Lost]) -> mongodb::error::Result<u64> {
     let mut waiting = 0;
     for batch in lost.chunks(BATCH) {
         let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
-        let filter = doc! { "_id": { "$in": ids }, "sent": "NO", "parked": { "$exists": false } };
-        waiting += db
-            .collection::<Document>(EVENTS)
-            .count_documents(filter)
-            .await?;
+        waiting += outbox.count_waiting(&ids).await?;
     }
     Ok(waiting)
 }
 
 /// By their ids, the events of the range that are marked as sent.
-async fn sent(db: &Db, range: &Range) -> anyhow::Result<HashMap<String, Lost>> {
-    // An id begins with the second of its creation, and ids have an index.
-    let second = |time: DateTime| {
-        let seconds = u32::try_from(time.timestamp_millis() / 1000).unwrap_or_default();
-        let mut id = [0; 12];
-        id[..4].copy_from_slice(&seconds.to_be_bytes());
-        ObjectId::from_bytes(id)
-    };
-    let mut filter = doc! {
-        "_id": { "$gte": second(range.since) },
-        "createdAt": { "$gte": range.since, "$lt": range.until },
-        "sent": "YES",
-    };
-    if let Some(key) = &range.key {
-        filter.insert("key", key);
-    }
-    let mut found = db
-        .collection::<Document>(EVENTS)
-        .find(filter)
-        .projection(doc! { "type": 1, "key": 1, "version": 1 })
-        .await?;
+async fn sent(outbox: &Outbox, range: &Range) -> anyhow::Result<HashMap<String, Lost>> {
+    let mut found = outbox.sent(range).await?;
     let mut sent = HashMap::new();
     while let Some(event) = found.try_next().await? {
         let id = event.get_object_id("_id")?;
