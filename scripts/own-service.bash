@@ -1,10 +1,9 @@
 # Sourced by scripts that try the service: runs the debug build with data of this run's own, and tidies up in the end.
-# MONGO_PORT and NATS_PORT say where the servers are. Sets `tickets`, the program, `address`, and `log`, the service's.
+# Sets `tickets`, the program, `address`, and `log`, the service's.
 
+. "$root/scripts/ports.bash"
 name=run$$
 service=
-mongo_port=${MONGO_PORT:-27017}
-nats_port=${NATS_PORT:-4222}
 folder=$(mktemp -d) # outside of the clone, so that no .env is read
 log=$folder/log
 
@@ -31,8 +30,9 @@ is_ready() {
 }
 
 start_own_service() {
-  tickets=$root/target/debug/tickets
-  [ -x "$tickets" ] || fail "there is no target/debug/tickets: cargo build"
+  # With the tests: so are the dependencies' features the same as theirs, and nothing is built twice.
+  cargo build --locked --workspace --tests --manifest-path "$root/Cargo.toml"
+  tickets=$(target_directory)/debug/tickets
   cd "$folder"
   trap tidy EXIT
   unset JWT_PUBLIC_KEY_FILE JWT_ISSUER JWT_AUDIENCE
@@ -47,7 +47,7 @@ start_own_service() {
   until is_ready; do
     kill -0 "$service" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ] || {
       tail -n 20 "$log" >&2
-      fail "the service is not ready; are the servers up? (scripts/services up)"
+      fail "the service is not ready, above is what it said last; make services starts its servers"
     }
     sleep 0.1
   done

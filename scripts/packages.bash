@@ -1,7 +1,42 @@
-# Sourced by the other scripts: what they are missing is fetched, or they say what to install.
+# Sourced by the other scripts: what is missing is fetched, or one line says what to do.
 
 say() { echo "$(basename "$0"): $*" >&2; }
 fail() { say "$*"; exit 1; }
+
+need() { # PROGRAM…: those that nothing here fetches
+  local program
+  for program in "$@"; do
+    command -v "$program" >/dev/null || fail "$program is not on PATH: $(how_to_install "$program")"
+  done
+}
+
+how_to_install() { # PROGRAM
+  case $1 in
+    cargo) echo "install Rust from https://rustup.rs" ;;
+    cc) echo "install a C compiler (Debian: apt-get install gcc libc6-dev; macOS: xcode-select --install)" ;;
+    *) echo "install it (Debian: apt-get install $1)" ;;
+  esac
+}
+
+# Runs what fetches or stores something, without its output. Where it fails, `why` is the reason, in one line.
+try() { # COMMAND…
+  local output
+  output=$("$@" 2>&1) || {
+    why=$(reason "$output")
+    return 1
+  }
+}
+
+reason() { # OUTPUT of a command that failed
+  local free_kib
+  free_kib=$(df -Pk "${SERVICES_DIR:-$root/.services}" 2>/dev/null | awk 'END { print $4 }')
+  case $1 in
+    *"onnection broken"* | *" resolv"* | *"Failed to fetch"* | *"Unable to locate package"*)
+      echo "there is no network, or no way through it to the packages" ;;
+    *"No space left on device"*) echo "the disk is full" ;;
+    *) if [ "${free_kib:-1024}" -lt 1024 ]; then echo "the disk is full"; else echo "${1##*$'\n'}"; fi ;;
+  esac
+}
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
@@ -9,22 +44,32 @@ as_root() {
   fi
 }
 
-apt_install() { # PACKAGE…: fails where there is no apt-get
+apt_install() { # PACKAGE…; where it fails, `why` says so
+  why="there is no apt-get"
   command -v apt-get >/dev/null || return 1
   say "installing Debian packages: $*"
-  as_root apt-get -o DPkg::Lock::Timeout=300 update -q >&2
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@" >&2
+  try as_root apt-get -o DPkg::Lock::Timeout=300 update -q &&
+    try as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@"
 }
 
-python_program() { # FOLDER NAME VERSION: prints the path of a program from PyPI, in a virtual environment of its own
+python_program() { # FOLDER PROGRAM VERSION [PACKAGE]: prints the path of a program from PyPI, in a virtual environment of its own
+  local program package=${4:-$2}
+  need python3
   mkdir -p "$1"
-  local program
   program=$(cd "$1" && pwd)/bin/$2
   if ! "$program" --version 2>/dev/null | grep -qF "$3"; then
     say "fetching $2 $3 from PyPI"
-    python3 -m venv --clear "$1" >/dev/null || { apt_install python3-venv && python3 -m venv --clear "$1"; } ||
-      fail "python3 cannot make a virtual environment: install python3-venv"
-    "$1/bin/pip" --quiet --disable-pip-version-check install "$2==$3" >&2
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
+      fail "python3 can't make a virtual environment, and python3-venv can't be installed: $why"
+    try python3 -m venv --clear "$1" && try "$1/bin/pip" --disable-pip-version-check install "$package==$3" ||
+      fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
   fi
   echo "$program"
+}
+
+# Asked of cargo: CARGO_TARGET_DIR and cargo's own settings move it.
+target_directory() {
+  cargo metadata --locked --no-deps --format-version 1 --manifest-path "$root/Cargo.toml" |
+    sed -nE 's/.*"target_directory":"([^"]+)".*/\1/p'
 }

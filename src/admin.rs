@@ -18,11 +18,12 @@ use crate::{
     metrics::install,
 };
 
-/// How often the outbox's figures are read, whoever scrapes.
-const READ_INTERVAL: Duration = Duration::from_secs(5);
-/// A long backlog takes longer to read: it is paused for so many times as long.
+/// The pause between two readings of the outbox's figures, however often they are scraped.
+pub const READ_INTERVAL: Duration = Duration::from_secs(5);
+/// A long backlog takes longer to read. The pause after it is this many times as long, so that reading takes a twentieth of
+/// the time at most.
 const READ_SHARE: u32 = 20;
-/// Less than after which the figures are called stale.
+/// The longest pause. Keep it below the threshold of the alert `OutboxFiguresAreStale`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -52,10 +53,27 @@ async fn read_figures(outbox: Outbox, metrics: &PrometheusHandle) {
         let began = Instant::now();
         let mut pause = READ_INTERVAL;
         if messaging::read_figures(&outbox).await {
-            pause = (began.elapsed() * READ_SHARE).clamp(READ_INTERVAL, LONGEST_PAUSE);
+            pause = pause_after(began.elapsed());
         }
         // Else what is observed is kept until somebody scrapes.
         metrics.run_upkeep();
         tokio::time::sleep(pause).await;
+    }
+}
+
+fn pause_after(reading: Duration) -> Duration {
+    (reading * READ_SHARE).clamp(READ_INTERVAL, LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read_every_five_seconds_and_the_less_often_the_longer_that_takes() {
+        let pause_after_ms = |ms| pause_after(Duration::from_millis(ms)).as_secs();
+        assert_eq!([0, 250, 500, 1_000].map(pause_after_ms), [5, 5, 10, 20]);
+        // Alerts take figures of a minute ago for stale.
+        assert_eq!(pause_after_ms(10_000), 30);
     }
 }

@@ -57,9 +57,13 @@ impl Default for Timing {
     }
 }
 
-/// The HTTP interface: a listener that is bound already, so that the caller knows its port, and how requests
-/// are checked.
-pub type Http = (TcpListener, HttpConfig);
+/// The HTTP interface.
+pub struct Http {
+    /// Bound already, so that the caller knows its port.
+    pub listener: TcpListener,
+    pub config: HttpConfig,
+    pub auth: Authenticator,
+}
 
 /// The servers behind this process.
 pub struct Servers {
@@ -114,11 +118,16 @@ pub async fn run(
     } = servers;
     let mut tasks = JoinSet::new();
     let (mut served, mut drain_limit) = (stop.clone(), timing.drain);
-    if let Some((listener, config)) = http {
+    if let Some(Http {
+        listener,
+        config,
+        auth,
+    }) = http
+    {
         let nats = jetstream.as_ref().map(|nats| nats.client().clone());
         let state = AppState {
             db: db.clone(),
-            auth: Arc::new(Authenticator::new(&config)?),
+            auth: Arc::new(auth),
             health: Health::new(db.clone(), nats, stop.clone()),
         };
         tracing::info!(address = %listener.local_addr()?, "listening");

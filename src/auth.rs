@@ -22,8 +22,8 @@ use crate::{config::HttpConfig, cross_site, error::Error};
 
 pub use keys::sign;
 
-/// Tolerated difference between our clock and the signer's.
-const LEEWAY_SECONDS: u64 = 30;
+/// Our clock and the signer's may be this far apart.
+pub const LEEWAY_SECONDS: u64 = 30;
 
 /// cookie-session pads its base64, others don't.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -153,6 +153,127 @@ where
         match parts.extensions.get::<User>() {
             Some(user) => Ok(user.clone()),
             None => Arc::<Authenticator>::from_ref(state).user(parts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use axum::http::Request;
+    use base64::engine::general_purpose::STANDARD;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use secrecy::SecretString;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::JwtConfig;
+
+    const KEY: &str = "a key of thirty-two bytes or more";
+
+    fn authenticator() -> Authenticator {
+        let config = HttpConfig {
+            listen_addr: ([127, 0, 0, 1], 0).into(),
+            jwt: JwtConfig {
+                jwt_key: SecretString::from(KEY),
+                jwt_public_key_file: None,
+                jwt_issuer: None,
+                jwt_audience: None,
+            },
+            jwt_require_exp: true,
+            session_cookie: "session".to_owned(),
+            rate_limit: 0,
+            concurrency_limit: 1,
+            stop_delay: Duration::ZERO,
+            cors_origins: Vec::new(),
+        };
+        Authenticator::new(&config).unwrap()
+    }
+
+    /// Seconds from now, which may be past.
+    fn seconds(from_now: i64) -> i64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        i64::try_from(now.unwrap().as_secs()).unwrap() + from_now
+    }
+
+    fn token(claims: &Value) -> String {
+        let key = EncodingKey::from_secret(KEY.as_bytes());
+        encode(&Header::default(), claims, &key).unwrap()
+    }
+
+    fn user(headers: &[(&str, &str)]) -> Result<User, Error> {
+        let mut request = Request::post("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        authenticator().user(&request.body(()).unwrap().into_parts().0)
+    }
+
+    fn user_of(claims: &Value) -> Result<User, Error> {
+        user(&[("authorization", &format!("Bearer {}", token(claims)))])
+    }
+
+    #[test]
+    fn clocks_may_differ_by_half_a_minute_and_no_more() {
+        for (expired, begins) in [(-25, 25), (600, 25), (-25, 0)] {
+            let claims = json!({ "sub": "alice", "exp": seconds(expired), "nbf": seconds(begins) });
+            assert_eq!(user_of(&claims).unwrap().id, "alice", "{claims}");
+        }
+        for (expired, begins) in [(-35, -600), (600, 40)] {
+            let claims = json!({ "sub": "alice", "exp": seconds(expired), "nbf": seconds(begins) });
+            assert!(
+                matches!(user_of(&claims), Err(Error::Unauthorized(_))),
+                "{claims}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_user_has_a_name_that_is_not_empty() {
+        let exp = seconds(60);
+        for claims in [
+            json!({ "sub": "", "exp": exp }),
+            json!({ "id": "", "exp": exp }),
+            json!({ "id": 7, "exp": exp }),
+            json!({ "exp": exp }),
+        ] {
+            assert!(
+                matches!(user_of(&claims), Err(Error::Unauthorized(_))),
+                "{claims}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_bearer_however_it_is_spelt() {
+        let token = token(&json!({ "sub": "alice", "exp": seconds(60) }));
+        for fine in [format!("Bearer {token}"), format!("bearer  {token} ")] {
+            assert_eq!(user(&[("authorization", &fine)]).unwrap().id, "alice");
+        }
+        for other in [format!("Basic {token}"), token.clone()] {
+            assert!(user(&[("authorization", &other)]).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_refused_only_where_a_cookie_would_prove_who_calls() {
+        let session = json!({ "jwt": token(&json!({ "sub": "alice", "exp": seconds(60) })) });
+        let cookie = format!("session={}", STANDARD.encode(session.to_string()));
+        let cross = ("sec-fetch-site", "cross-site");
+        assert_eq!(user(&[("cookie", &cookie)]).unwrap().id, "alice");
+        assert!(matches!(
+            user(&[("cookie", &cookie), cross]),
+            Err(Error::Forbidden(_))
+        ));
+        // Without a token nobody is known, whoever sent it.
+        for nobody in [
+            &[cross][..],
+            &[("cookie", "other=1"), cross],
+            &[("cookie", "session=e30="), cross],
+            &[],
+        ] {
+            assert!(matches!(user(nobody), Err(Error::Unauthorized(_))));
         }
     }
 }

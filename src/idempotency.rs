@@ -221,7 +221,7 @@ impl Claim {
 ///
 /// # Errors
 /// The driver's.
-pub async fn prepare(db: &Db) -> MongoResult<()> {
+pub async fn prepare(db: &Db) -> mongodb::error::Result<()> {
     let forgets = IndexOptions::builder().expire_after(KEPT_FOR).build();
     let forgets = IndexModel::builder()
         .keys(doc! { "createdAt": 1 })
@@ -294,3 +294,6 @@ impl IntoResponse for Answer {
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+#[cfg(test)]
+mod tests;

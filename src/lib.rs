@@ -5,7 +5,7 @@
 //! transaction, `messaging` (a crate) records events and publishes them; [`idempotency`], [`http`], [`auth`] and
 //! [`error`] are what every route shares; [`metrics`] and [`telemetry`] are for those who run it. A sibling service replaces `tickets` and keeps the rest.
 
-mod admin;
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod config;

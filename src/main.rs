@@ -12,8 +12,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use db::{MongoOptions, Unusable};
 use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
 use service::{
-    app::{self, Servers, Timing},
-    auth,
+    app::{self, Http, Servers, Timing},
+    auth::{self, Authenticator},
     config::{self, AdminConfig, Config, JwtConfig, LogConfig, SERVICE},
     metrics, telemetry,
 };
@@ -154,13 +154,19 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             } = *serve;
             let telemetry = telemetry::init(&log)?;
             metrics::install()?;
+            // A bad key is told before anything is connected.
+            let auth = Authenticator::new(&config.http)?;
             let nats = (!no_publisher).then_some(&config.nats);
             let servers =
                 Servers::new(&config.mongo, &config.events, nats, Timing::default()).await?;
             let address = config.http.listen_addr;
             let listener = listen(address, "LISTEN_ADDR").await?;
             let admin = listen(config.admin.admin_addr, "ADMIN_ADDR").await?;
-            let http = Some((listener, config.http));
+            let http = Some(Http {
+                listener,
+                config: config.http,
+                auth,
+            });
             let ended = app::run(http, Some(admin), servers, stop_on_signal()?).await;
             telemetry.end().await;
             ended

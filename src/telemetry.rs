@@ -1,5 +1,7 @@
 //! Sets up the log, on standard error, and traces, where there is a collector for them.
 
+mod sampler;
+
 use std::{
     collections::HashMap,
     io::IsTerminal,
@@ -26,6 +28,7 @@ use tracing_subscriber::{
 };
 
 use db::{Unusable, unusable};
+use sampler::AsLinked;
 
 use crate::config::{LogConfig, LogFormat, SERVICE};
 
@@ -33,7 +36,7 @@ use crate::config::{LogConfig, LogFormat, SERVICE};
 const TRACED: [&str; 2] = [env!("CARGO_CRATE_NAME"), "messaging"];
 static TRACING: AtomicBool = AtomicBool::new(false);
 /// What is not sent by then is given up when the process ends.
-const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+pub const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Sends what was traced; [`Telemetry::end`] sends the rest.
 #[must_use]
@@ -95,6 +98,7 @@ fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         .build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
+        .with_sampler(AsLinked::from_environment())
         .with_resource(resource)
         .build())
 }

@@ -1,12 +1,19 @@
 //! Compares what clients were told with what database and stream hold, and names every broken promise.
 //! It knows nothing of how the data came about, so hand-made data can prove the checker itself (see `tests`).
+//! `attempts` judges the answers, `saved` the database, `published` the stream.
+
+mod attempts;
+mod published;
+mod saved;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::history::{Event, Message, Observed, Outcome, Ticket};
+use crate::history::{Event, Message, Observed, Ticket};
 
 /// A promise that can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -16,7 +23,7 @@ pub(crate) enum Kind {
     Lost,
     /// A ticket's version without an event, or an event without a ticket of its version.
     Half,
-    /// An event or a message of a rejected write, or of none.
+    /// An event or a message of a write that was refused or never sent, or of none.
     Phantom,
     /// `YES` without a message.
     Premature,
@@ -30,10 +37,16 @@ pub(crate) enum Kind {
     Reordered,
     /// A message that differs from its event, or a ticket from its last event.
     Altered,
+    /// What had to be refused was accepted, or saved.
+    WronglyAccepted,
+    /// What had to be accepted was refused.
+    WronglyRefused,
+    /// Accepted or refused as it had to be, but with another status.
+    WrongStatus,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Lost,
         Self::Half,
         Self::Phantom,
@@ -43,6 +56,9 @@ impl Kind {
         Self::Repeated,
         Self::Reordered,
         Self::Altered,
+        Self::WronglyAccepted,
+        Self::WronglyRefused,
+        Self::WrongStatus,
     ];
 }
 
@@ -58,10 +74,13 @@ pub(crate) struct Violation {
 pub(crate) fn check(observed: &Observed) -> Vec<Violation> {
     let index = Index::new(observed);
     let mut found = Findings::default();
-    attempts(observed, &index, &mut found);
-    tickets_and_events(observed, &index, &mut found);
-    marks(observed, &index, &mut found);
-    stream(observed, &index, &mut found);
+    attempts::answers(observed, &mut found);
+    attempts::accepted(observed, &index, &mut found);
+    attempts::without_trace(observed, &mut found);
+    saved::tickets(observed, &index, &mut found);
+    saved::events(observed, &index, &mut found);
+    published::marks(observed, &index, &mut found);
+    published::messages(observed, &index, &mut found);
     found.0
 }
 
@@ -121,183 +140,3 @@ fn identity(message: &Message) -> Option<&str> {
         .as_deref()
         .or(message.event_id.as_deref())
 }
-
-fn attempts(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
-    let mut rejected = HashMap::new();
-    for attempt in &observed.attempts {
-        match &attempt.outcome {
-            Outcome::Unknown => {}
-            Outcome::Rejected => drop(rejected.insert(attempt.title.as_str(), attempt)),
-            Outcome::Ok { ticket, version } => {
-                let saved = index.tickets.get(ticket.as_str());
-                if saved.is_none_or(|saved| saved.version < *version) {
-                    let shown = json!({ "attempt": attempt, "ticket": saved });
-                    found.add(Kind::Lost, "an accepted write without its ticket", shown);
-                }
-                let event = index.event(ticket, *version);
-                if event.is_none_or(|event| event.data["title"] != attempt.title.as_str()) {
-                    let shown = json!({ "attempt": attempt, "event": event });
-                    found.add(Kind::Lost, "an accepted write without its event", shown);
-                } else if event.is_some_and(|event| !index.stored.contains(event.id.as_str())) {
-                    let shown = json!({ "attempt": attempt, "event": event });
-                    found.add(Kind::Lost, "an accepted write without its message", shown);
-                }
-            }
-        }
-    }
-    let of = |title: &Value| title.as_str().and_then(|title| rejected.get(title));
-    for event in &observed.events {
-        if let Some(attempt) = of(&event.data["title"]) {
-            let shown = json!({ "attempt": attempt, "event": event });
-            found.add(Kind::Phantom, "an event of a rejected write", shown);
-        }
-    }
-    for message in &observed.messages {
-        if let Some(attempt) = of(&message.payload["title"]) {
-            let shown = json!({ "attempt": attempt, "message": message });
-            found.add(Kind::Phantom, "a message of a rejected write", shown);
-        }
-    }
-}
-
-fn tickets_and_events(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
-    let titles: HashSet<&str> = observed.attempts.iter().map(|a| a.title.as_str()).collect();
-    let mut of_title = HashMap::new();
-    for event in &observed.events {
-        if let Some(title) = event.data["title"].as_str()
-            && titles.contains(title)
-            && let Some(before) = of_title.insert(title, event)
-        {
-            let shown = json!([before, event]);
-            found.add(Kind::Repeated, "a write that was done twice", shown);
-        }
-    }
-    for ticket in &observed.tickets {
-        for version in 0..=ticket.version {
-            if index.event(&ticket.id, version).is_none() {
-                let shown = json!({ "ticket": ticket, "version": version });
-                found.add(Kind::Half, "a ticket's version without an event", shown);
-            }
-        }
-        if let Some(last) = index.event(&ticket.id, ticket.version)
-            && last.data["title"] != ticket.title.as_str()
-        {
-            let shown = json!({ "ticket": ticket, "event": last });
-            found.add(
-                Kind::Altered,
-                "a ticket that differs from its last event",
-                shown,
-            );
-        }
-    }
-    for (&(key, version), events) in &index.events {
-        if events.len() > 1 {
-            found.add(Kind::Duplicate, "two events of one version", json!(events));
-        }
-        if observed.planted.iter().any(|planted| planted == key) {
-            continue;
-        }
-        if index
-            .tickets
-            .get(key)
-            .is_none_or(|ticket| ticket.version < version)
-        {
-            let shown = json!({ "ticket": index.tickets.get(key), "events": events });
-            found.add(
-                Kind::Half,
-                "an event without a ticket of its version",
-                shown,
-            );
-        }
-        for event in events {
-            if event.data["title"]
-                .as_str()
-                .is_none_or(|title| !titles.contains(title))
-            {
-                found.add(Kind::Phantom, "an event of nobody's write", json!(event));
-            }
-        }
-    }
-}
-
-fn marks(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
-    let mut parked = HashMap::new();
-    for event in observed.events.iter().filter(|event| event.is_parked) {
-        let first = parked.entry(event.key.as_str()).or_insert(event.version);
-        *first = event.version.min(*first);
-    }
-    let is_held_back = |event: &Event| {
-        parked
-            .get(event.key.as_str())
-            .is_some_and(|first| *first <= event.version)
-    };
-    for event in &observed.events {
-        let is_stored = index.stored.contains(event.id.as_str());
-        if event.is_sent && !is_stored {
-            found.add(Kind::Premature, "YES, but not in the stream", json!(event));
-        }
-        if !event.is_sent && !is_held_back(event) {
-            found.add(Kind::Stuck, "NO, and not parked", json!(event));
-        }
-        if is_stored && is_held_back(event) {
-            found.add(
-                Kind::Reordered,
-                "published past a parked event",
-                json!(event),
-            );
-        }
-    }
-}
-
-fn stream(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
-    let mut ids = HashMap::new();
-    let mut versions = HashMap::new();
-    let mut last = HashMap::new();
-    for message in &observed.messages {
-        let Some(event) = identity(message).and_then(|id| index.events_by_id.get(id)) else {
-            found.add(Kind::Phantom, "a message of no event", json!(message));
-            continue;
-        };
-        let is_same = message.message_id.as_ref() == Some(&event.id)
-            && message.event_id.as_ref() == Some(&event.id)
-            && message.subject == event.subject
-            && message.payload == event.data;
-        if !is_same {
-            let shown = json!({ "event": event, "message": message });
-            found.add(
-                Kind::Altered,
-                "a message that differs from its event",
-                shown,
-            );
-        }
-        if let Some(id) = &message.message_id
-            && let Some(before) = ids.insert(id, message)
-        {
-            found.add(
-                Kind::Duplicate,
-                "a message id stored twice",
-                json!([before, message]),
-            );
-        }
-        let of = (message.key(), message.version());
-        if let Some(before) = versions.insert(of, message) {
-            found.add(
-                Kind::Duplicate,
-                "a version stored twice",
-                json!([before, message]),
-            );
-        }
-        if let Some(before) = last.insert(message.key(), message)
-            && Message::version(before) > message.version()
-        {
-            found.add(
-                Kind::Reordered,
-                "an earlier version behind a later",
-                json!([before, message]),
-            );
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -9,10 +9,14 @@ use serde_json::Value;
 pub(crate) struct Attempt {
     /// Of no other attempt: what is found in a ticket, an event or a message tells whose write it was.
     pub(crate) title: String,
+    /// The status that the answer must have.
+    pub(crate) expected: u16,
     pub(crate) outcome: Outcome,
-    /// HTTP status, or 0 where no answer came.
+    /// HTTP status of the last try, or 0 where no answer came.
     pub(crate) status: u16,
-    /// Milliseconds since the experiment began.
+    /// How often it was sent.
+    pub(crate) tries: u32,
+    /// Milliseconds since the load began.
     pub(crate) began_ms: u64,
     pub(crate) ended_ms: u64,
 }
@@ -21,11 +25,31 @@ pub(crate) struct Attempt {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Outcome {
     /// Saved, as this version.
-    Ok { ticket: String, version: i64 },
-    /// Refused: nothing may be left of it.
-    Rejected,
+    Accepted { ticket: String, version: i64 },
+    /// Nothing may be left of it.
+    Refused,
+    /// No try reached an instance: nothing may be left of it.
+    NotSent,
     /// No answer, or one that claims nothing: it may be saved, wholly, or not.
     Unknown,
+}
+
+impl Attempt {
+    /// Whether it had to be refused.
+    pub(crate) fn must_be_refused(&self) -> bool {
+        self.expected >= 400
+    }
+
+    /// Whether its answer is clear, and the one that it had to be.
+    pub(crate) fn is_answered_rightly(&self) -> bool {
+        let is_clear = matches!(self.outcome, Outcome::Accepted { .. } | Outcome::Refused);
+        is_clear && self.status == self.expected
+    }
+
+    /// From the first try to the last answer.
+    pub(crate) fn took_ms(&self) -> u64 {
+        self.ended_ms - self.began_ms
+    }
 }
 
 /// A ticket as the database holds it.
@@ -58,6 +82,8 @@ pub(crate) struct Message {
     /// `ce-id`.
     pub(crate) event_id: Option<String>,
     pub(crate) payload: Value,
+    /// When the stream stored it, in milliseconds since the load began.
+    pub(crate) stored_ms: u64,
 }
 
 impl Message {

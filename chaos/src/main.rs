@@ -3,7 +3,15 @@
 //!
 //! Read `run` first, then `schedule`, `inject` and `load`, which make the history, and `checker`, which judges it.
 
+mod availability;
+mod broken;
 mod checker;
+mod client;
+mod clock;
+mod convict;
+mod fault;
+mod first_write;
+mod floors;
 mod history;
 mod inject;
 mod load;
@@ -14,17 +22,19 @@ mod report;
 mod run;
 mod schedule;
 mod servers;
+mod wiring;
 mod world;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, path::PathBuf, process::ExitCode};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 
 use crate::{
-    checker::Kind,
+    fault::Fault,
+    floors::Aim,
     run::Experiment,
-    schedule::{Fault, Planned, schedule},
+    schedule::{Plan, Planned, schedule},
     world::Size,
 };
 
@@ -37,10 +47,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Faults and load, then the verdict: exit code 1 when a promise was broken.
+    /// Faults and load, then the verdict: exit code 1 when a promise was broken, or too little happened to show anything.
     Run(Run),
     /// Sabotaged builds of the service, each of which must be convicted: exit code 1 when one is not.
     Convict(Programs),
+    /// Runs that can't prove anything, each of which must fail and say why: exit code 1 when one does not.
+    Broken(Programs),
 }
 
 #[derive(Args)]
@@ -51,9 +63,9 @@ struct Programs {
     /// The folder of `mongod` and `nats-server`.
     #[arg(long, default_value = ".services/bin")]
     servers: PathBuf,
-    /// The folder for data and logs; it is emptied.
-    #[arg(long, default_value = "target/chaos")]
-    folder: PathBuf,
+    /// The folder for data and logs, which is emptied; by default `chaos` in cargo's target directory.
+    #[arg(long)]
+    folder: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -78,21 +90,20 @@ struct Run {
     /// Only these faults.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
-    /// Where the report goes, as JSON.
-    #[arg(long, default_value = "target/chaos.json")]
-    json: PathBuf,
+    /// Where the report goes, as JSON; by default `chaos.json` in cargo's target directory.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match cli.command {
+    let done = match Cli::parse().command {
         Command::Run(run) => run_once(run).await,
-        Command::Convict(programs) => convict(programs).await,
+        Command::Convict(programs) => convict::all(&programs).await,
+        Command::Broken(programs) => broken::all(&programs).await,
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("chaos: {error:#}");
             ExitCode::FAILURE
@@ -100,129 +111,70 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run_once(run: Run) -> anyhow::Result<bool> {
-    let of_each = if run.small { 1 } else { 3 };
-    let faults = match run.faults.as_slice() {
-        [] => Fault::value_variants().to_vec(),
-        chosen => chosen.to_vec(),
+async fn run_once(run: Run) -> anyhow::Result<()> {
+    let size = if run.small { Size::ONE } else { Size::THREE };
+    let chosen = match run.faults.as_slice() {
+        [] => Fault::value_variants(),
+        chosen => chosen,
     };
-    let experiment = Experiment {
+    let is_possible = |fault: &Fault| !run.small || fault.is_possible_with_one();
+    let chosen: Vec<Fault> = chosen.iter().copied().filter(is_possible).collect();
+    let faults = schedule(&Plan {
+        seed: run.seed,
+        seconds: run.seconds,
+        gap: run.gap,
+        faults: &chosen,
+        is_spaced: run.small,
+    });
+    let aim = Aim {
         seed: run.seed,
         seconds: run.seconds,
         rate: run.rate,
-        size: Size {
-            instances: of_each,
-            mongo: of_each,
-            nats: of_each,
-        },
-        faults: schedule(run.seed, run.seconds, run.gap, &faults),
-        program: absolute(&run.programs.program)?,
-        servers: absolute(&run.programs.servers)?,
-        folder: std::path::absolute(&run.programs.folder)?,
-        environment: Vec::new(),
+        faults: faults.len(),
+        includes_nats: chosen.iter().any(|fault| fault.is_of_nats()),
     };
+    let experiment = run.programs.experiment(aim, size, faults)?;
     let report = experiment.run().await?;
-    report.print();
-    fs::write(&run.json, serde_json::to_vec_pretty(&report)?)?;
-    println!(
-        "\nthe report is in {}, the logs are in {}",
-        run.json.display(),
-        run.programs.folder.display()
-    );
-    Ok(report.is_good())
-}
-
-/// A defect, writes a second, faults under which it shows (with their beginning and length in seconds), and what it
-/// is convicted of.
-type Sabotage = (&'static str, u32, &'static [(Fault, u64, u64)], Kind);
-
-const SABOTAGES: [Sabotage; 5] = [
-    // What waits in a black hole is lost when the connection is cut, after its acknowledgement was given up.
-    (
-        "mark-before-ack",
-        60,
-        &[(Fault::BlackHoleNats, 2, 9), (Fault::CutNats, 9, 1)],
-        Kind::Premature,
-    ),
-    ("no-message-id", 60, &[], Kind::Altered),
-    // Slow acknowledgements: the publisher is killed with some on their way, and away for longer than the window.
-    (
-        "no-expected-sequence",
-        60,
-        &[(Fault::SlowNats, 2, 6), (Fault::KillPublisher, 5, 3)],
-        Kind::Duplicate,
-    ),
-    // As many transactions as there can be: the instance is killed with some of them open.
-    (
-        "event-outside-transaction",
-        1_000,
-        &[
-            (Fault::KillInstance, 2, 0),
-            (Fault::KillInstance, 4, 0),
-            (Fault::KillInstance, 6, 0),
-            (Fault::KillInstance, 8, 0),
-        ],
-        Kind::Half,
-    ),
-    // Saved, and killed before the answer: the client sends it again.
-    (
-        "no-idempotency",
-        1_000,
-        &[
-            (Fault::KillInstance, 2, 0),
-            (Fault::KillInstance, 4, 0),
-            (Fault::KillInstance, 6, 0),
-            (Fault::KillInstance, 8, 0),
-        ],
-        Kind::Repeated,
-    ),
-];
-const CONVICTION_SECONDS: u64 = 11;
-
-async fn convict(programs: Programs) -> anyhow::Result<bool> {
-    let mut all_convicted = true;
-    for (sabotage, rate, faults, kind) in SABOTAGES {
-        let planned = |&(fault, at, lasts): &(Fault, u64, u64)| Planned {
-            at: Duration::from_secs(at),
-            lasts: Duration::from_secs(lasts),
-            fault,
-            target: 0,
-            is_of_one: false,
-        };
-        let experiment = Experiment {
-            seed: 1,
-            seconds: CONVICTION_SECONDS,
-            rate,
-            size: Size {
-                instances: 1,
-                mongo: 1,
-                nats: 1,
-            },
-            faults: faults.iter().map(planned).collect(),
-            program: absolute(&programs.program)?,
-            servers: absolute(&programs.servers)?,
-            folder: std::path::absolute(&programs.folder)?.join(sabotage),
-            environment: vec![("SABOTAGE".to_owned(), sabotage.to_owned())],
-        };
-        let report = experiment
-            .run()
-            .await
-            .with_context(|| sabotage.to_owned())?;
-        report.print();
-        let convicted = report.counts.get(&kind).is_some_and(|count| *count > 0);
-        println!(
-            "{sabotage}: {}",
-            if convicted {
-                "convicted"
-            } else {
-                "NOT CONVICTED"
-            }
-        );
-        all_convicted &= convicted;
+    report.print_writes();
+    report.print_floors();
+    report.print_verdict();
+    let json = match run.json {
+        Some(json) => json,
+        None => target()?.join("chaos.json"),
+    };
+    fs::write(&json, serde_json::to_vec_pretty(&report)?)?;
+    let (json, logs) = (json.display(), experiment.folder.display());
+    println!("\nthe report is in {json}, the logs are in {logs}");
+    match report.failure() {
+        None => Ok(()),
+        Some(why) => bail!(why),
     }
-    Ok(all_convicted)
 }
 
-fn absolute(path: &PathBuf) -> anyhow::Result<PathBuf> {
-    fs::canonicalize(path).with_context(|| format!("{} is not there", path.display()))
+impl Programs {
+    fn experiment(&self, aim: Aim, size: Size, faults: Vec<Planned>) -> anyhow::Result<Experiment> {
+        let absolute = |path: &PathBuf| {
+            fs::canonicalize(path).with_context(|| format!("{} is not there", path.display()))
+        };
+        let folder = match &self.folder {
+            Some(folder) => folder.clone(),
+            None => target()?.join("chaos"),
+        };
+        Ok(Experiment {
+            aim,
+            size,
+            faults,
+            program: absolute(&self.program)?,
+            servers: absolute(&self.servers)?,
+            folder: std::path::absolute(folder)?,
+            environment: Vec::new(),
+        })
+    }
+}
+
+/// Cargo's target directory: it holds a folder for each profile, in which this program is.
+fn target() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2);
+    Ok(target.context("this program is in no folder")?.to_owned())
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    history::{Event, Message, Ticket},
+    clock::Clock,
+    history::{Attempt, Event, Message, Observed, Ticket},
     world::{STREAM, World},
 };
 
@@ -35,6 +36,22 @@ pub(crate) async fn settled(world: &World, limit: Duration) -> anyhow::Result<()
     }
 }
 
+/// What the clients were told, and what the servers hold.
+pub(crate) async fn all(
+    world: &World,
+    clock: Clock,
+    attempts: Vec<Attempt>,
+    planted: Vec<String>,
+) -> anyhow::Result<Observed> {
+    Ok(Observed {
+        attempts,
+        planted,
+        tickets: tickets(world).await?,
+        events: events(world).await?,
+        messages: messages(world, clock).await?,
+    })
+}
+
 /// How many events are unsent of keys that are not parked.
 async fn waiting(world: &World) -> anyhow::Result<u64> {
     let events = world.database.collection::<Document>("events");
@@ -46,7 +63,7 @@ async fn waiting(world: &World) -> anyhow::Result<u64> {
         .await?)
 }
 
-pub(crate) async fn tickets(world: &World) -> anyhow::Result<Vec<Ticket>> {
+async fn tickets(world: &World) -> anyhow::Result<Vec<Ticket>> {
     let tickets = world.database.collection::<Document>("tickets");
     let documents: Vec<Document> = tickets.find(doc! {}).await?.try_collect().await?;
     let ticket = |document: &Document| {
@@ -59,7 +76,7 @@ pub(crate) async fn tickets(world: &World) -> anyhow::Result<Vec<Ticket>> {
     documents.iter().map(ticket).collect()
 }
 
-pub(crate) async fn events(world: &World) -> anyhow::Result<Vec<Event>> {
+async fn events(world: &World) -> anyhow::Result<Vec<Event>> {
     let events = world.database.collection::<Document>("events");
     let documents: Vec<Document> = events.find(doc! {}).await?.try_collect().await?;
     let event = |document: &Document| {
@@ -77,12 +94,12 @@ pub(crate) async fn events(world: &World) -> anyhow::Result<Vec<Event>> {
 }
 
 /// Every message of the stream, read from its leader.
-pub(crate) async fn messages(world: &World) -> anyhow::Result<Vec<Message>> {
+async fn messages(world: &World, clock: Clock) -> anyhow::Result<Vec<Message>> {
     let client = async_nats::connect(world.nats_urls.as_slice()).await?;
     let stream = jetstream::new(client).get_stream(STREAM).await?;
     let state = &stream.cached_info().state;
     let read = async |sequence: u64| match stream.get_raw_message(sequence).await {
-        Ok(message) => message_of(message).map(Some),
+        Ok(message) => message_of(message, clock).map(Some),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => bail!("message {sequence}: {error}"),
     };
@@ -95,7 +112,7 @@ pub(crate) async fn messages(world: &World) -> anyhow::Result<Vec<Message>> {
     Ok(read.into_iter().flatten().collect())
 }
 
-fn message_of(message: jetstream::message::StreamMessage) -> anyhow::Result<Message> {
+fn message_of(message: jetstream::message::StreamMessage, clock: Clock) -> anyhow::Result<Message> {
     let header = |name: &str| message.headers.get(name).map(ToString::to_string);
     let payload: Value = serde_json::from_slice(&message.payload)
         .with_context(|| format!("the payload of message {}", message.sequence))?;
@@ -105,5 +122,6 @@ fn message_of(message: jetstream::message::StreamMessage) -> anyhow::Result<Mess
         message_id: header("Nats-Msg-Id"),
         event_id: header("ce-id"),
         payload,
+        stored_ms: clock.ms_of(message.time.into()),
     })
 }

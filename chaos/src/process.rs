@@ -1,16 +1,28 @@
-//! A process of the experiment: started, killed, paused, and started again.
+//! A process of the experiment: started, killed, paused, and started again. What is done to it counts as done only when
+//! it was seen: a death by its exit status, a pause by the kernel's word.
 
-use std::{fs::File, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs::{self, File},
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use tokio::{
     process::{Child, Command},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// The service gives itself 10 s to drain.
 const LONGEST_STOP: Duration = Duration::from_secs(15);
 const START_OF_PROCESS: Duration = Duration::from_secs(1);
+/// The kernel stops a process a moment after the signal.
+const PAUSE_LIMIT: Duration = Duration::from_secs(2);
+const SIGKILL: i32 = 9;
+/// The letter of `/proc/<pid>/stat` for a process that a signal has stopped.
+const STOPPED: &str = "T";
 
 /// How it is started, and the running process if it runs.
 pub(crate) struct Process {
@@ -70,16 +82,26 @@ impl Process {
     pub(crate) fn look(&mut self) -> bool {
         let has_ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
         let has_crashed = self.child.as_mut().is_some_and(has_ended);
-        self.crashes += u32::from(has_crashed);
+        if has_crashed {
+            self.crashes += 1;
+            self.child = None;
+        }
         has_crashed
     }
 
     /// Kill -9.
+    ///
+    /// # Errors
+    /// When it did not die of that.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
-        self.look();
-        if let Some(mut child) = self.child.take() {
-            child.kill().await?;
-        }
+        let mut child = self.running()?;
+        child.kill().await?;
+        let status = child.wait().await?;
+        ensure!(
+            status.signal() == Some(SIGKILL),
+            "{} was not killed: {status}",
+            self.name
+        );
         Ok(())
     }
 
@@ -87,12 +109,9 @@ impl Process {
     pub(crate) async fn terminate(&mut self) -> anyhow::Result<()> {
         // Before it listens to signals, SIGTERM is the kernel's to answer.
         sleep_until(self.started + START_OF_PROCESS).await;
-        self.look();
         self.signal("-TERM").await?;
-        let Some(mut child) = self.child.take() else {
-            return Ok(());
-        };
-        let ended = tokio::time::timeout(LONGEST_STOP, child.wait()).await;
+        let mut child = self.running()?;
+        let ended = timeout(LONGEST_STOP, child.wait()).await;
         if !matches!(&ended, Ok(Ok(status)) if status.success()) {
             self.crashes += 1;
             child.kill().await?;
@@ -101,23 +120,58 @@ impl Process {
         Ok(())
     }
 
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// When the process is not seen to stop.
     pub(crate) async fn pause(&self) -> anyhow::Result<()> {
-        self.signal("-STOP").await
+        self.signal("-STOP").await?;
+        let stopped = async {
+            while !self.is_stopped() {
+                sleep(PAUSE_LIMIT / 200).await;
+            }
+        };
+        let name = &self.name;
+        timeout(PAUSE_LIMIT, stopped)
+            .await
+            .with_context(|| format!("{name} did not stop"))
     }
 
     pub(crate) async fn resume(&self) -> anyhow::Result<()> {
         self.signal("-CONT").await
     }
 
-    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+    /// Whether the kernel says that it is stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
         let Some(pid) = self.pid() else {
-            return Ok(());
+            return false;
         };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The state follows the program's name, which is in brackets and may hold anything.
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with(STOPPED))
+    }
+
+    /// The running process, which is the caller's to end.
+    fn running(&mut self) -> anyhow::Result<Child> {
+        self.look();
+        let name = &self.name;
+        self.child
+            .take()
+            .with_context(|| format!("{name} was not running"))
+    }
+
+    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let name = &self.name;
+        let pid = self
+            .pid()
+            .with_context(|| format!("{name} was not running"))?;
         let status = Command::new("kill")
             .args([signal, &pid.to_string()])
             .status()
             .await?;
-        ensure!(status.success(), "kill {signal} of {} failed", self.name);
+        ensure!(status.success(), "kill {signal} of {name} failed");
         Ok(())
     }
 }

@@ -1,7 +1,15 @@
 //! A TCP proxy whose links can be cut, black-holed, slowed down, and torn in the middle of a message.
 //! A link is one instance's way to one server; what other processes say goes through untouched.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,6 +18,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
+    time::sleep,
 };
 
 const CHUNK: usize = 64 * 1024;
@@ -17,7 +26,6 @@ const CHUNK: usize = 64 * 1024;
 /// What happens to what goes over a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    Open,
     /// Connections end, new ones too.
     Cut,
     /// Connections stay, nothing arrives: a half-open connection. What was sent arrives when it is open again.
@@ -28,30 +36,50 @@ pub(crate) enum Mode {
     Tear,
 }
 
+/// A fault of links, and how often it struck a connection or a chunk; clones are the same fault.
+#[derive(Clone)]
+pub(crate) struct LinkFault {
+    mode: Mode,
+    strikes: Arc<AtomicU64>,
+}
+
+impl LinkFault {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            strikes: Arc::default(),
+        }
+    }
+
+    pub(crate) fn strikes(&self) -> u64 {
+        self.strikes.load(Ordering::Relaxed)
+    }
+
+    fn strike(&self) {
+        self.strikes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Its faults at this moment; of several the one that began last is what counts.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<watch::Sender<Vec<Mode>>>);
+pub(crate) struct Link(Arc<watch::Sender<Vec<LinkFault>>>);
+
+type Faults = watch::Receiver<Vec<LinkFault>>;
 
 impl Link {
     pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
 
-    pub(crate) fn begin(&self, mode: Mode) {
-        self.0.send_modify(|faults| faults.push(mode));
+    pub(crate) fn begin(&self, fault: &LinkFault) {
+        self.0.send_modify(|faults| faults.push(fault.clone()));
     }
 
-    pub(crate) fn end(&self, mode: Mode) {
+    pub(crate) fn end(&self, fault: &LinkFault) {
         self.0.send_modify(|faults| {
-            if let Some(ended) = faults.iter().rposition(|fault| *fault == mode) {
-                faults.remove(ended);
-            }
+            faults.retain(|other| !Arc::ptr_eq(&other.strikes, &fault.strikes))
         });
     }
-}
-
-fn counts(faults: &[Mode]) -> Mode {
-    faults.last().copied().unwrap_or(Mode::Open)
 }
 
 /// Whose connections a listener takes.
@@ -88,11 +116,11 @@ async fn connect(mut client: TcpStream, server: SocketAddr, callers: &Callers) -
             known.map_or_else(Link::new, |(_, link)| link.clone())
         }
     };
-    let mut mode = link.0.subscribe();
-    if is_cut(&mode) {
+    let mut faults = link.0.subscribe();
+    if is_cut(&faults) {
         return Ok(());
     }
-    until_flowing(&mut mode).await;
+    until_flowing(&mut faults).await;
     let mut server = TcpStream::connect(server).await?;
     server.write_all(&first).await?;
     client.set_nodelay(true)?;
@@ -101,53 +129,71 @@ async fn connect(mut client: TcpStream, server: SocketAddr, callers: &Callers) -
     let (from_server, to_server) = server.into_split();
     // Whichever direction ends first ends the other.
     tokio::select! {
-        ended = pump(from_client, to_server, mode.clone(), true) => ended,
-        ended = pump(from_server, to_client, mode, false) => ended,
+        ended = pump(from_client, to_server, faults.clone(), true) => ended,
+        ended = pump(from_server, to_client, faults, false) => ended,
     }
 }
 
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut mode: watch::Receiver<Vec<Mode>>,
+    mut faults: Faults,
     is_request: bool,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let length = tokio::select! {
             length = from.read(&mut chunk) => length?,
-            changed = mode.wait_for(|faults| counts(faults) == Mode::Cut) => {
-                drop(changed);
-                return Ok(());
-            }
+            () = until_cut(&mut faults) => return Ok(()),
         };
         if length == 0 {
             return Ok(());
         }
-        let now = counts(&mode.borrow());
-        match now {
-            Mode::Open => {}
-            Mode::Slow(delay) => tokio::time::sleep(delay).await,
-            Mode::BlackHole => until_flowing(&mut mode).await,
-            Mode::Tear if is_request => return to.write_all(&chunk[..length / 2]).await,
-            Mode::Tear => {}
-            Mode::Cut => return Ok(()),
+        let fault = faults.borrow().last().cloned();
+        match fault.as_ref().map(|fault| (fault, fault.mode)) {
+            Some((fault, Mode::Slow(delay))) => {
+                fault.strike();
+                sleep(delay).await;
+            }
+            Some((fault, Mode::Tear)) if is_request => {
+                fault.strike();
+                return to.write_all(&chunk[..length / 2]).await;
+            }
+            _ => until_flowing(&mut faults).await,
         }
-        if is_cut(&mode) {
+        if is_cut(&faults) {
             return Ok(());
         }
         to.write_all(&chunk[..length]).await?;
     }
 }
 
-fn is_cut(mode: &watch::Receiver<Vec<Mode>>) -> bool {
-    counts(&mode.borrow()) == Mode::Cut
+fn counts(faults: &[LinkFault], mode: Mode) -> bool {
+    faults.last().is_some_and(|fault| fault.mode == mode)
 }
 
-async fn until_flowing(mode: &mut watch::Receiver<Vec<Mode>>) {
+/// Whether the link is cut, which then strikes.
+fn is_cut(faults: &Faults) -> bool {
+    let faults = faults.borrow();
+    let cut = faults.last().filter(|fault| fault.mode == Mode::Cut);
+    cut.inspect(|fault| fault.strike()).is_some()
+}
+
+async fn until_cut(faults: &mut Faults) {
     // The sender lives as long as the experiment.
-    drop(
-        mode.wait_for(|faults| counts(faults) != Mode::BlackHole)
-            .await,
-    );
+    drop(faults.wait_for(|faults| counts(faults, Mode::Cut)).await);
+    is_cut(faults);
+}
+
+/// Returns at once unless the link is a black hole, which then strikes.
+async fn until_flowing(faults: &mut Faults) {
+    let hole = faults.borrow().last().cloned();
+    if let Some(hole) = hole.filter(|fault| fault.mode == Mode::BlackHole) {
+        hole.strike();
+        drop(
+            faults
+                .wait_for(|faults| !counts(faults, Mode::BlackHole))
+                .await,
+        );
+    }
 }

@@ -6,160 +6,110 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    checker::{Kind, Violation},
+    availability::{Availability, Windows, is_under},
+    checker::{Kind, Violation, check},
+    fault::Fault,
+    floors::{Aim, Floor, floors},
     history::{Attempt, Observed, Outcome},
     inject::Injected,
-    schedule::Fault,
+    world::Size,
 };
 
-/// So long after any other fault a write's failure may still be its doing: an election, a lease, a restart.
-const AFTERMATH_MS: u64 = 15_000;
 const SHOWN_VIOLATIONS: usize = 5;
 
 /// What a run came to.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
-    pub(crate) seed: u64,
-    pub(crate) seconds: u64,
-    pub(crate) rate: u32,
-    pub(crate) size: [usize; 3],
+    #[serde(flatten)]
+    aim: Aim,
+    size: Size,
     writes: BTreeMap<&'static str, usize>,
     statuses: BTreeMap<u16, usize>,
     tickets: usize,
     events: usize,
     messages: usize,
-    faults: Vec<Injected>,
+    injected: Vec<Injected>,
+    floors: Vec<Floor>,
     pub(crate) counts: BTreeMap<Kind, usize>,
     /// Instances that ended by themselves, or badly when they were asked to.
-    pub(crate) crashes: u32,
+    crashes: u32,
     by_fault: BTreeMap<String, Availability>,
     only_nats_at_fault: Availability,
     no_fault: Availability,
     violations: Vec<Violation>,
 }
 
-/// How the writes of a time went; those that had to be refused count as answered.
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Availability {
-    faults: usize,
-    writes: usize,
-    failed: usize,
-    p99_ms: u64,
-}
-
-impl Availability {
-    fn of<'a>(faults: usize, attempts: impl Iterator<Item = &'a Attempt>) -> Self {
-        let mut took = Vec::new();
-        let mut failed = 0;
-        for attempt in attempts {
-            match attempt.status {
-                200..500 => took.push(attempt.ended_ms - attempt.began_ms),
-                _ => failed += 1,
-            }
-        }
-        took.sort_unstable();
-        let p99 = took.get((took.len() * 99).div_ceil(100).saturating_sub(1));
-        Self {
-            faults,
-            writes: took.len() + failed,
-            failed,
-            p99_ms: p99.copied().unwrap_or_default(),
-        }
-    }
-
-    fn row(&self, name: impl std::fmt::Display) -> String {
-        let share = 100.0 * self.failed as f64 / self.writes.max(1) as f64;
-        let Self {
-            faults,
-            writes,
-            p99_ms,
-            ..
-        } = self;
-        format!("  {name:<20} {faults:>6} {writes:>8} {share:>8.2} % {p99_ms:>8} ms")
-    }
-}
-
 impl Report {
     pub(crate) fn new(
-        (seed, seconds, rate): (u64, u64, u32),
-        size: [usize; 3],
+        aim: &Aim,
+        size: Size,
         observed: &Observed,
-        faults: Vec<Injected>,
+        injected: Vec<Injected>,
         crashes: u32,
-        violations: Vec<Violation>,
     ) -> Self {
         let attempts = &observed.attempts;
         let mut writes = BTreeMap::new();
         let mut statuses = BTreeMap::new();
         for attempt in attempts {
             let outcome = match attempt.outcome {
-                Outcome::Ok { .. } => "ok",
-                Outcome::Rejected => "rejected",
+                Outcome::Accepted { .. } => "accepted",
+                Outcome::Refused => "refused",
+                Outcome::NotSent => "not sent",
                 Outcome::Unknown => "unknown",
             };
             *writes.entry(outcome).or_default() += 1;
             *statuses.entry(attempt.status).or_default() += 1;
         }
+        let violations = check(observed);
         let mut counts: BTreeMap<_, _> = Kind::ALL.map(|kind| (kind, 0)).into();
         for violation in &violations {
             *counts.entry(violation.kind).or_default() += 1;
         }
-        let mut kinds: Vec<Fault> = faults.iter().map(|injected| injected.fault).collect();
-        kinds.sort();
-        kinds.dedup();
-        let by_fault = kinds.into_iter().map(|kind| {
-            let of: Vec<_> = faults
-                .iter()
-                .filter(|injected| injected.fault == kind)
-                .collect();
-            let during = attempts
-                .iter()
-                .filter(|attempt| of.iter().any(|i| overlaps(attempt, i, 0)));
-            (kind.to_string(), Availability::of(of.len(), during))
-        });
-        let (of_nats, others): (Vec<_>, Vec<_>) = faults.iter().partition(|i| i.fault.is_of_nats());
-        let is_other = |attempt: &Attempt| {
-            let poison = |i: &Injected| i.fault == Fault::Poison;
-            others
-                .iter()
-                .any(|i| !poison(i) && overlaps(attempt, i, AFTERMATH_MS))
-        };
-        let is_nats = |attempt: &Attempt| of_nats.iter().any(|i| overlaps(attempt, i, 0));
-        let only_nats = attempts.iter().filter(|a| is_nats(a) && !is_other(a));
-        let none = attempts.iter().filter(|a| !is_nats(a) && !is_other(a));
+        let windows = Windows::new(&injected);
+        let of_nats = injected.iter().filter(|f| f.fault.is_of_nats()).count();
         Self {
-            seed,
-            seconds,
-            rate,
+            aim: aim.clone(),
             size,
             writes,
             statuses,
             tickets: observed.tickets.len(),
             events: observed.events.len(),
             messages: observed.messages.len(),
+            floors: floors(aim, observed, &injected),
             counts,
             crashes,
-            by_fault: by_fault.collect(),
-            only_nats_at_fault: Availability::of(of_nats.len(), only_nats),
-            no_fault: Availability::of(0, none),
-            faults,
+            by_fault: by_fault(attempts, &injected),
+            only_nats_at_fault: Availability::new(of_nats, &windows.only_nats_at_fault(attempts)),
+            no_fault: Availability::new(0, &windows.no_fault(attempts)),
+            injected,
             violations,
         }
     }
 
-    /// Whether every promise was kept.
-    pub(crate) fn is_good(&self) -> bool {
-        self.violations.is_empty() && self.crashes == 0
+    /// Why the run failed, in one sentence; none where it shows that every promise was kept.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let broken = self.counts.iter().filter(|(_, count)| **count > 0);
+        let mut why: Vec<String> = broken
+            .map(|(kind, count)| format!("{}: {count}", name(kind)))
+            .collect();
+        if self.crashes > 0 {
+            why.push(format!("crashes: {}", self.crashes));
+        }
+        let too_little = self.floors.iter().filter(|floor| !floor.holds);
+        why.extend(too_little.map(ToString::to_string));
+        (!why.is_empty()).then(|| format!("the run failed: {}", why.join("; ")))
     }
 
-    pub(crate) fn print(&self) {
-        let [instances, mongo, nats] = self.size;
-        println!(
-            "\nseed {}, {} s: {instances} instances, {mongo} MongoDB, {nats} NATS",
-            self.seed, self.seconds
-        );
+    /// How the writes went.
+    pub(crate) fn print_writes(&self) {
+        let Size {
+            instances,
+            mongo,
+            nats,
+        } = self.size;
+        let Aim { seed, seconds, .. } = self.aim;
+        println!("\nseed {seed}, {seconds} s: {instances} instances, {mongo} MongoDB, {nats} NATS");
         println!("writes {:?}, statuses {:?}", self.writes, self.statuses);
         println!(
             "{} tickets, {} events, {} messages",
@@ -174,19 +124,33 @@ impl Report {
         }
         println!("{}", self.only_nats_at_fault.row("only NATS at fault"));
         println!("{}", self.no_fault.row("no fault"));
-        for injected in &self.faults {
-            if let Some(failure) = &injected.failure {
-                println!(
-                    "  {} at {} ms could not be injected: {failure}",
-                    injected.fault, injected.began_ms
-                );
-            }
+    }
+
+    /// Whether enough happened to show anything.
+    pub(crate) fn print_floors(&self) {
+        println!();
+        for injected in self.injected.iter().filter(|fault| !fault.took_effect()) {
+            let Injected {
+                fault,
+                began_ms,
+                seen,
+                ..
+            } = injected;
+            println!("  {fault} at {began_ms} ms had no effect: {seen}");
         }
+        for floor in &self.floors {
+            let verdict = if floor.holds { "" } else { "TOO LITTLE: " };
+            println!("  {verdict}{floor}");
+        }
+    }
+
+    /// Which promises were broken, and the documents that show it.
+    pub(crate) fn print_verdict(&self) {
         println!();
         for (kind, count) in &self.counts {
-            println!("  {:<12} {count}", name(kind));
+            println!("  {:<15} {count}", name(kind));
         }
-        println!("  {:<12} {}", "crashes", self.crashes);
+        println!("  {:<15} {}", "crashes", self.crashes);
         for violation in self.violations.iter().take(SHOWN_VIOLATIONS) {
             println!(
                 "{}: {}\n{:#}",
@@ -198,13 +162,24 @@ impl Report {
     }
 }
 
+/// How the writes went under each kind of fault that took effect.
+fn by_fault(attempts: &[Attempt], injected: &[Injected]) -> BTreeMap<String, Availability> {
+    let mut by_kind = BTreeMap::<_, Vec<_>>::new();
+    for injected in injected.iter().filter(|fault| fault.took_effect()) {
+        by_kind.entry(injected.fault).or_default().push(injected);
+    }
+    let availability = |(kind, faults): (Fault, Vec<&Injected>)| {
+        let is_meanwhile = |a: &&Attempt| faults.iter().any(|fault| is_under(a, fault));
+        let meanwhile: Vec<_> = attempts.iter().filter(is_meanwhile).collect();
+        let availability = Availability::new(faults.len(), &meanwhile);
+        (kind.to_string(), availability)
+    };
+    by_kind.into_iter().map(availability).collect()
+}
+
 fn name(kind: &Kind) -> String {
     match json!(kind) {
         Value::String(name) => name,
         other => other.to_string(),
     }
-}
-
-fn overlaps(attempt: &Attempt, injected: &Injected, aftermath_ms: u64) -> bool {
-    attempt.began_ms <= injected.ended_ms + aftermath_ms && attempt.ended_ms >= injected.began_ms
 }

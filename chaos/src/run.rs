@@ -1,16 +1,14 @@
 //! One experiment: load and faults at once, then peace, then the verdict.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::interval};
 
 use crate::{
-    checker::check,
-    history::Observed,
+    client::Client,
+    clock::Clock,
+    first_write::first_write,
+    floors::Aim,
     inject::{Log, inject},
     load::load,
     observe,
@@ -24,10 +22,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) struct Experiment {
-    pub(crate) seed: u64,
-    pub(crate) seconds: u64,
-    /// Writes that are begun in a second.
-    pub(crate) rate: u32,
+    pub(crate) aim: Aim,
     pub(crate) size: Size,
     pub(crate) faults: Vec<Planned>,
     pub(crate) program: PathBuf,
@@ -40,6 +35,8 @@ pub(crate) struct Experiment {
 }
 
 impl Experiment {
+    /// # Errors
+    /// When it can't be made, or nothing works even before the first fault.
     pub(crate) async fn run(&self) -> anyhow::Result<Report> {
         print_schedule(&self.faults);
         let world = World::start(
@@ -50,15 +47,17 @@ impl Experiment {
             &self.environment,
         );
         let world = Arc::new(world.await?);
+        let client = Client::new(&world).await?;
+        let mut attempts = vec![first_write(&world, &client).await?];
         let log = Arc::new(Log::default());
-        let began = Instant::now();
+        let clock = Clock::start();
         let mut injections = JoinSet::new();
         for planned in self.faults.clone() {
-            injections.spawn(inject(Arc::clone(&world), planned, began, Arc::clone(&log)));
+            let (world, log) = (Arc::clone(&world), Arc::clone(&log));
+            injections.spawn(inject(world, planned, clock, log));
         }
-        let progress = tokio::spawn(progress(began, self.seconds));
-        let until = Duration::from_secs(self.seconds);
-        let attempts = load(&world, self.rate, self.seed, began, until).await?;
+        let progress = tokio::spawn(progress(self.aim.seconds));
+        attempts.extend(load(&client, &self.aim, clock).await?);
         progress.abort();
         eprintln!(
             "chaos: {} writes; waiting for the last faults to end",
@@ -67,51 +66,29 @@ impl Experiment {
         while let Some(injected) = injections.join_next().await {
             injected?;
         }
-        let mut crashes = 0;
-        for instance in &world.instances {
-            let mut instance = instance.lock().await;
-            if instance.look() {
-                // The verdict is about what it left, too.
-                instance.start()?;
-            }
-            crashes += instance.crashes;
-        }
+        let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
         observe::settled(&world, SETTLE_LIMIT).await?;
         eprintln!("chaos: reading tickets, events and messages");
-        let planted = log
-            .planted
-            .lock()
-            .expect("no panic while it is held")
-            .clone();
-        let observed = Observed {
-            attempts,
-            planted,
-            tickets: observe::tickets(&world).await?,
-            events: observe::events(&world).await?,
-            messages: observe::messages(&world).await?,
-        };
-        let violations = check(&observed);
-        let Size {
-            instances,
-            mongo,
-            nats,
-        } = self.size;
-        let mut injected = log
-            .injected
-            .lock()
-            .expect("no panic while it is held")
-            .clone();
+        let (mut injected, planted) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
-        Ok(Report::new(
-            (self.seed, self.seconds, self.rate),
-            [instances, mongo, nats],
-            &observed,
-            injected,
-            crashes,
-            violations,
-        ))
+        let observed = observe::all(&world, clock, attempts, planted).await?;
+        let report = Report::new(&self.aim, self.size, &observed, injected, crashes);
+        Ok(report)
     }
+}
+
+/// The verdict is about what a crashed instance left, too. How many crashes there were.
+async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
+    let mut crashes = 0;
+    for instance in &world.instances {
+        let mut instance = instance.lock().await;
+        if instance.look() {
+            instance.start()?;
+        }
+        crashes += instance.crashes;
+    }
+    Ok(crashes)
 }
 
 fn print_schedule(planned: &[Planned]) {
@@ -133,10 +110,13 @@ fn print_schedule(planned: &[Planned]) {
     }
 }
 
-async fn progress(began: Instant, seconds: u64) {
+async fn progress(seconds: u64) {
     let mut ticks = interval(PROGRESS_INTERVAL);
-    loop {
+    for tick in 0.. {
         ticks.tick().await;
-        eprintln!("chaos: {} of {seconds} s", began.elapsed().as_secs());
+        eprintln!(
+            "chaos: {} of {seconds} s",
+            tick * PROGRESS_INTERVAL.as_secs()
+        );
     }
 }

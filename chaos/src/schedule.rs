@@ -1,95 +1,17 @@
 //! Which fault comes when: made from a seed, so that a run can be repeated.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use clap::ValueEnum;
 use fastrand::Rng;
 use serde::Serialize;
 
-/// Longer than the service's lease and than the stream's de-duplication window of the experiment.
-const LONG: (f64, f64) = (5.0, 9.0);
-const SHORT: (f64, f64) = (0.3, 2.0);
-const MIDDLE: (f64, f64) = (1.5, 5.0);
+use crate::fault::Fault;
 
-/// What is done to the service and to its servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Fault {
-    KillInstance,
-    KillPublisher,
-    TerminateInstance,
-    PauseInstance,
-    PausePublisher,
-    KillNats,
-    KillAllNats,
-    PauseNats,
-    StepDownStream,
-    KillPrimary,
-    PausePrimary,
-    StepDownPrimary,
-    CutNats,
-    BlackHoleNats,
-    SlowNats,
-    TearNats,
-    CutMongo,
-    BlackHoleMongo,
-    SlowMongo,
-    TearMongo,
-    /// The publisher is paused until the oplog no longer reaches back to what it saw last.
-    LoseHistory,
-    /// An event that can never be published.
-    Poison,
-}
-
-impl Fault {
-    /// Whether it is NATS, or the way there, that is at fault: writes should not notice.
-    pub(crate) fn is_of_nats(self) -> bool {
-        use Fault::{
-            BlackHoleNats, CutNats, KillAllNats, KillNats, PauseNats, SlowNats, StepDownStream,
-            TearNats,
-        };
-        let of_nats = [
-            KillNats,
-            KillAllNats,
-            PauseNats,
-            StepDownStream,
-            CutNats,
-            BlackHoleNats,
-            SlowNats,
-            TearNats,
-        ];
-        of_nats.contains(&self)
-    }
-
-    /// Shortest and longest duration in seconds.
-    fn lasts(self) -> (f64, f64) {
-        match self {
-            Self::PausePublisher
-            | Self::KillAllNats
-            | Self::PauseNats
-            | Self::PausePrimary
-            | Self::BlackHoleNats
-            | Self::BlackHoleMongo => LONG,
-            Self::KillInstance
-            | Self::KillPublisher
-            | Self::TerminateInstance
-            | Self::PauseInstance
-            | Self::TearNats
-            | Self::TearMongo => SHORT,
-            _ => MIDDLE,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(
-            self.to_possible_value()
-                .as_ref()
-                .map_or("", |name| name.get_name()),
-        )
-    }
-}
+/// How much of the time belongs to faults of NATS alone, and how many seconds at most.
+const NATS_ALONE_SHARE: f64 = 1.0 / 3.0;
+const NATS_ALONE_LIMIT: f64 = 30.0;
+/// For an election, for what waited, and for what a dead process had locked.
+const RECOVERY: f64 = 2.0;
 
 /// A fault, when it begins and how long it lasts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -103,50 +25,166 @@ pub(crate) struct Planned {
     pub(crate) is_of_one: bool,
 }
 
-/// Goes through `faults` in a new order each time, with pauses of `gap` seconds in the mean: some faults
-/// overlap, some are alone.
-pub(crate) fn schedule(seed: u64, seconds: u64, gap: f64, faults: &[Fault]) -> Vec<Planned> {
-    let mut rng = Rng::with_seed(seed);
-    let mut planned = Vec::new();
-    let mut bag: Vec<Fault> = Vec::new();
-    let mut at = gap / 2.0;
-    while at < seconds as f64 && !faults.is_empty() {
-        if bag.is_empty() {
-            bag.extend(faults);
-            rng.shuffle(&mut bag);
-        }
-        let Some(fault) = bag.pop() else { break };
-        let (shortest, longest) = fault.lasts();
-        planned.push(Planned {
-            at: Duration::from_secs_f64(at),
-            lasts: Duration::from_secs_f64(shortest + rng.f64() * (longest - shortest)),
-            fault,
-            target: rng.usize(0..3),
-            is_of_one: rng.bool(),
-        });
-        at += gap * (0.3 + 1.4 * rng.f64());
+/// What a schedule is made from.
+pub(crate) struct Plan<'a> {
+    pub(crate) seed: u64,
+    pub(crate) seconds: u64,
+    /// Seconds between the beginnings of two faults, in the mean.
+    pub(crate) gap: f64,
+    /// The faults to choose from.
+    pub(crate) faults: &'a [Fault],
+    /// Whether faults that can stop every write come one after the other, with time to recover between. Where there is one
+    /// server of each they would else add up, and nothing would be written for most of the time.
+    pub(crate) is_spaced: bool,
+}
+
+/// At first NATS alone is at fault, and wholly away to begin with; then whatever there is.
+pub(crate) fn schedule(plan: &Plan<'_>) -> Vec<Planned> {
+    let mut dealer = Dealer {
+        plan,
+        rng: Rng::with_seed(plan.seed),
+        at: plan.gap / 2.0,
+        writes_recover_at: 0.0,
+        planned: Vec::new(),
+    };
+    let of_nats = plan.faults.iter().copied().filter(|f| f.is_of_nats());
+    let of_nats: Vec<Fault> = of_nats.collect();
+    let end = plan.seconds as f64;
+    if of_nats.contains(&Fault::KillAllNats) {
+        dealer.at += dealer.add(Fault::KillAllNats);
+        dealer.pause();
     }
-    planned
+    if !of_nats.is_empty() {
+        let nats_alone = (end * NATS_ALONE_SHARE).min(NATS_ALONE_LIMIT);
+        dealer.deal(&of_nats, nats_alone);
+    }
+    dealer.deal(plan.faults, end);
+    dealer.planned
+}
+
+struct Dealer<'a> {
+    plan: &'a Plan<'a>,
+    rng: Rng,
+    /// When the next fault is due, in seconds.
+    at: f64,
+    /// After the last fault that could stop every write.
+    writes_recover_at: f64,
+    planned: Vec<Planned>,
+}
+
+impl Dealer<'_> {
+    /// Plans `faults` until `end`, in a new order each time.
+    fn deal(&mut self, faults: &[Fault], end: f64) {
+        let mut bag: Vec<Fault> = Vec::new();
+        while self.at < end {
+            if bag.is_empty() {
+                bag.extend(faults);
+                self.rng.shuffle(&mut bag);
+            }
+            let Some(fault) = bag.pop() else { break };
+            let is_spaced = self.plan.is_spaced && fault.may_stop_writes();
+            if is_spaced {
+                self.at = self.at.max(self.writes_recover_at);
+            }
+            if self.at >= end {
+                break;
+            }
+            let lasts = self.add(fault);
+            if is_spaced {
+                self.writes_recover_at = self.at + lasts + RECOVERY;
+            }
+            self.pause();
+        }
+    }
+
+    /// How many seconds it lasts.
+    fn add(&mut self, fault: Fault) -> f64 {
+        let (shortest, longest) = fault.lasts();
+        let lasts = shortest + self.rng.f64() * (longest - shortest);
+        self.planned.push(Planned {
+            at: Duration::from_secs_f64(self.at),
+            lasts: Duration::from_secs_f64(lasts),
+            fault,
+            target: self.rng.usize(0..3),
+            is_of_one: self.rng.bool(),
+        });
+        lasts
+    }
+
+    /// Some faults overlap, some are alone.
+    fn pause(&mut self) {
+        self.at += self.plan.gap * (0.3 + 1.4 * self.rng.f64());
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+
+    fn plan(seed: u64) -> Plan<'static> {
+        Plan {
+            seed,
+            seconds: 30,
+            gap: 2.5,
+            faults: Fault::value_variants(),
+            is_spaced: false,
+        }
+    }
+
+    #[test]
+    fn all_of_nats_is_away_first_and_nats_alone_is_at_fault_for_a_while() {
+        for seed in 0..100 {
+            let planned = schedule(&plan(seed));
+            assert_eq!(planned[0].fault, Fault::KillAllNats);
+            let nats_is_back = planned[0].at + planned[0].lasts;
+            let mut others = planned.iter().filter(|planned| !planned.fault.is_of_nats());
+            assert!(others.all(|other| other.at > nats_is_back && other.at.as_secs() >= 10));
+        }
+    }
+
+    #[test]
+    fn without_a_fault_of_nats_the_others_begin_at_once() {
+        let planned = schedule(&Plan {
+            faults: &[Fault::KillInstance],
+            ..plan(1)
+        });
+        assert!(planned[0].at < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn spaced_faults_that_may_stop_writes_do_not_overlap() {
+        for seed in 0..100 {
+            let planned = schedule(&Plan {
+                is_spaced: true,
+                seconds: 300,
+                ..plan(seed)
+            });
+            let stopping: Vec<_> = planned
+                .iter()
+                .filter(|planned| planned.fault.may_stop_writes())
+                .collect();
+            let recovered = |pair: &[&Planned]| {
+                pair[1].at >= pair[0].at + pair[0].lasts + Duration::from_secs_f64(RECOVERY - 0.001)
+            };
+            assert!(stopping.windows(2).all(recovered));
+        }
+    }
 
     #[test]
     fn a_seed_makes_one_schedule_with_every_fault_in_it() {
-        let all = Fault::value_variants();
-        let planned = schedule(1, 300, 5.0, all);
-        assert_eq!(planned, schedule(1, 300, 5.0, all));
-        assert_ne!(planned, schedule(2, 300, 5.0, all));
-        assert!(
-            all.iter()
-                .all(|fault| planned.iter().any(|planned| planned.fault == *fault))
-        );
-        assert!(
-            planned
-                .iter()
-                .all(|planned| planned.at < Duration::from_secs(300))
-        );
+        let long = |seed| {
+            schedule(&Plan {
+                seconds: 300,
+                ..plan(seed)
+            })
+        };
+        assert_eq!(long(1), long(1));
+        assert_ne!(long(1), long(2));
+        let is_planned = |fault: &Fault| long(1).iter().any(|planned| planned.fault == *fault);
+        assert!(Fault::value_variants().iter().all(is_planned));
+        let is_in_time = |planned: &Planned| planned.at < Duration::from_secs(300);
+        assert!(long(1).iter().all(is_in_time));
     }
 }

@@ -1,16 +1,17 @@
 //! MongoDB and NATS: their command lines, and the replica set.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
+use anyhow::ensure;
 use bson::{Document, doc};
 use mongodb::{Client, Database};
 
-use crate::{
-    process::Process,
-    world::{local, until},
-};
+use crate::{clock::within, process::Process, world::local};
 
 const OPLOG_MIB: u32 = 48;
+/// What a process that died with a transaction open had locked is free after this.
+const TRANSACTION_SECONDS: u32 = 5;
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// The oplog is cut no further than the last checkpoint, by default of a minute ago.
 const CHECKPOINT_SECONDS: u32 = 2;
 
@@ -73,7 +74,7 @@ pub(crate) fn start_mongo(
         let data = folder.join(&name);
         fs::create_dir_all(&data)?;
         let args = format!(
-            "--bind_ip 127.0.0.1 --port {port} --replSet chaos --oplogSize {OPLOG_MIB} --syncdelay {CHECKPOINT_SECONDS} --wiredTigerCacheSizeGB 0.25 --nounixsocket --dbpath"
+            "--bind_ip 127.0.0.1 --port {port} --replSet chaos --oplogSize {OPLOG_MIB} --syncdelay {CHECKPOINT_SECONDS} --wiredTigerCacheSizeGB 0.25 --setParameter transactionLifetimeLimitSeconds={TRANSACTION_SECONDS} --nounixsocket --dbpath"
         );
         let mut args: Vec<_> = args.split(' ').map(str::to_owned).collect();
         args.push(data.display().to_string());
@@ -98,25 +99,29 @@ pub(crate) async fn initiate(first: u16, members: &[String]) -> anyhow::Result<(
         .collect();
     let settings = doc! { "electionTimeoutMillis": 2_000, "heartbeatIntervalMillis": 500 };
     let config = doc! { "_id": "chaos", "members": members, "settings": settings };
-    until("the replica set has a primary", async || {
-        drop(
-            admin
-                .run_command(doc! { "replSetInitiate": config.clone() })
-                .await,
-        );
+    within(START_LIMIT, "the replica set has a primary", || async {
+        let initiate = doc! { "replSetInitiate": config.clone() };
+        drop(admin.run_command(initiate).await);
         is_whole(&admin).await
     })
     .await
 }
 
-/// Whether each member is the primary or a secondary: none recovers, starts or is away.
-pub(crate) async fn is_whole(admin: &Database) -> anyhow::Result<bool> {
+/// Each member is the primary or a secondary: none recovers, starts or is away.
+///
+/// # Errors
+/// When it is not so.
+pub(crate) async fn is_whole(admin: &Database) -> anyhow::Result<()> {
     let status = admin.run_command(doc! { "replSetGetStatus": 1 }).await?;
     let members = status.get_array("members")?;
-    let is = |state: &str| {
-        let of = members.iter().filter_map(|member| member.as_document());
-        of.filter(|member| member.get_str("stateStr").is_ok_and(|is| is == state))
-            .count()
-    };
-    Ok(is("PRIMARY") == 1 && is("PRIMARY") + is("SECONDARY") == members.len())
+    let states: Vec<_> = members
+        .iter()
+        .filter_map(|member| member.as_document()?.get_str("stateStr").ok())
+        .collect();
+    let is = |state: &str| states.iter().filter(|is| **is == state).count();
+    ensure!(
+        is("PRIMARY") == 1 && is("PRIMARY") + is("SECONDARY") == members.len(),
+        "the members are {states:?}"
+    );
+    Ok(())
 }

@@ -8,35 +8,53 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
 use mongodb::{Client, Database};
-use tokio::{
-    net::TcpListener,
-    process::Command,
-    sync::Mutex,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use serde::Serialize;
+use tokio::{process::Command, sync::Mutex, task::JoinSet};
 
 use crate::{
+    clock::within,
     process::Process,
-    proxy::{self, Callers, Link},
+    proxy::Link,
     servers::{free_ports, initiate, start_mongo, start_nats},
+    wiring::{ToMongo, ToNats},
 };
 
 pub(crate) const STREAM: &str = "CHAOS";
-/// Short, so that faults outlast it: exactly once must not hang on it.
-const DUPLICATE_WINDOW: &str = "2s";
-const START_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DATABASE: &str = "chaos";
+/// Every instance's.
+const SETTINGS: [(&str, &str); 5] = [
+    ("NATS_STREAM", STREAM),
+    // Short, so that faults outlast it: exactly once must not hang on it.
+    ("NATS_DUPLICATE_WINDOW", "2s"),
+    ("ADMIN_ADDR", "127.0.0.1:0"),
+    ("RATE_LIMIT", "0"),
+    ("RUST_LOG", "info,async_nats=warn"),
+];
+const READY_LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) type Shared = Arc<Mutex<Process>>;
 
 /// How much there is of each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Size {
     pub(crate) instances: usize,
     pub(crate) mongo: usize,
     pub(crate) nats: usize,
+}
+
+impl Size {
+    pub(crate) const ONE: Self = Self {
+        instances: 1,
+        mongo: 1,
+        nats: 1,
+    };
+    pub(crate) const THREE: Self = Self {
+        instances: 3,
+        mongo: 3,
+        nats: 3,
+    };
 }
 
 pub(crate) struct World {
@@ -70,98 +88,33 @@ impl World {
         }
         fs::create_dir_all(folder)?;
         let mut proxies = JoinSet::new();
-
         let nats_ports = free_ports(size.nats)?;
         let nats = start_nats(servers, folder, &nats_ports)?;
-        let mut nats_links = Vec::new();
-        let mut nats_urls_of = Vec::new();
-        for _ in 0..size.instances {
-            let (mut links, mut urls) = (Vec::new(), Vec::new());
-            for port in &nats_ports {
-                let (link, listener) = (Link::new(), listen().await?);
-                urls.push(format!("nats://{}", listener.local_addr()?));
-                proxies.spawn(proxy::serve(
-                    listener,
-                    local(*port),
-                    Callers::One(link.clone()),
-                ));
-                links.push(link);
-            }
-            nats_links.push(links);
-            nats_urls_of.push(urls.join(","));
-        }
-
+        let to_nats = ToNats::new(size.instances, &nats_ports, &mut proxies).await?;
         let mongo_ports = free_ports(size.mongo)?;
-        let (mut members, mut links_to) = (Vec::new(), Vec::new());
-        for port in &mongo_ports {
-            let links: Vec<_> = (0..size.instances)
-                .map(|i| (instance_name(i), Link::new()))
-                .collect();
-            let listener = listen().await?;
-            members.push(listener.local_addr()?.to_string());
-            links_to.push(
-                links
-                    .iter()
-                    .map(|(_, link)| link.clone())
-                    .collect::<Vec<_>>(),
-            );
-            proxies.spawn(proxy::serve(listener, local(*port), Callers::Named(links)));
-        }
-        let mongo_links = (0..size.instances)
-            .map(|instance| {
-                links_to
-                    .iter()
-                    .map(|links| links[instance].clone())
-                    .collect()
-            })
-            .collect();
+        let to_mongo = ToMongo::new(size.instances, &mongo_ports, &mut proxies).await?;
         let mongo = start_mongo(servers, folder, &mongo_ports)?;
-        initiate(mongo_ports[0], &members).await?;
-        let uri = |name: &str| {
-            let hosts = members.join(",");
-            format!(
-                "mongodb://{hosts}/chaos?replicaSet=chaos&appName={name}&serverSelectionTimeoutMS=3000"
-            )
-        };
-        let database = Client::with_uri_str(uri("observer"))
-            .await?
-            .database("chaos");
-
+        initiate(mongo_ports[0], &to_mongo.members).await?;
+        let observer = Client::with_uri_str(to_mongo.uri("observer")).await?;
         let jwt_key = format!("{:032x}", fastrand::u128(..));
         let mut instances = Vec::new();
         let mut addresses = Vec::new();
-        for (i, (port, nats_url)) in free_ports(size.instances)?
-            .into_iter()
-            .zip(nats_urls_of)
-            .enumerate()
-        {
-            let name = instance_name(i);
-            let address = local(port).to_string();
+        for (i, port) in free_ports(size.instances)?.into_iter().enumerate() {
+            let (name, address) = (instance_name(i), local(port).to_string());
             addresses.push(format!("http://{address}"));
-            let replicas = if size.nats > 1 { "3" } else { "1" };
-            let mut variables: Vec<_> = [
-                ("MONGO_URI", uri(&name).as_str()),
-                ("NATS_URL", &nats_url),
-                ("NATS_STREAM", STREAM),
-                ("NATS_REPLICAS", replicas),
-                ("NATS_DUPLICATE_WINDOW", DUPLICATE_WINDOW),
+            let of_this_one = [
+                ("LISTEN_ADDR", address.as_str()),
+                ("MONGO_URI", &to_mongo.uri(&name)),
+                ("NATS_URL", &to_nats.urls[i]),
+                ("NATS_REPLICAS", if size.nats > 1 { "3" } else { "1" }),
                 ("JWT_KEY", &jwt_key),
-                ("LISTEN_ADDR", &address),
-                ("ADMIN_ADDR", "127.0.0.1:0"),
-                ("RATE_LIMIT", "0"),
-                ("RUST_LOG", "info,async_nats=warn"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+            ];
+            let mut variables = owned(&of_this_one);
+            variables.extend(owned(&SETTINGS));
             variables.extend_from_slice(environment);
             let log = folder.join(format!("{name}.log"));
-            let mut process = Process::new(
-                name,
-                program.to_owned(),
-                vec!["serve".to_owned()],
-                variables,
-                log,
-            );
+            let args = vec!["serve".to_owned()];
+            let mut process = Process::new(name, program.to_owned(), args, variables, log);
             process.start()?;
             instances.push(shared(process));
         }
@@ -170,9 +123,9 @@ impl World {
             nats: nats.into_iter().map(shared).collect(),
             instances,
             addresses,
-            mongo_links,
-            nats_links,
-            database,
+            mongo_links: to_mongo.links,
+            nats_links: to_nats.links,
+            database: observer.database(DATABASE),
             nats_urls: nats_ports
                 .iter()
                 .map(|port| format!("nats://{}", local(*port)))
@@ -189,11 +142,11 @@ impl World {
     pub(crate) async fn ready(&self) -> anyhow::Result<()> {
         for address in &self.addresses {
             let ready = format!("{address}/health/ready");
-            until("an instance is ready", async || {
+            within(READY_LIMIT, &format!("{address} is ready"), || async {
                 let answer = reqwest::get(&ready).await?;
                 let status = answer.status();
                 ensure!(status == 200, "{ready}: {status}, {}", answer.text().await?);
-                Ok(true)
+                Ok(())
             })
             .await?;
         }
@@ -207,30 +160,13 @@ impl World {
             .env("JWT_KEY", &self.jwt_key)
             .output()
             .await?;
+        let says = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "no token for {user}: {says}");
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 }
 
-/// Looks again and again until it is so.
-pub(crate) async fn until(
-    what: &str,
-    is_so: impl AsyncFn() -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
-    let deadline = Instant::now() + START_DEADLINE;
-    loop {
-        let so_far = is_so().await;
-        if matches!(so_far, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            so_far.with_context(|| format!("not within {START_DEADLINE:?}: {what}"))?;
-            bail!("not within {START_DEADLINE:?}: {what}");
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-}
-
-fn instance_name(number: usize) -> String {
+pub(crate) fn instance_name(number: usize) -> String {
     format!("instance-{number}")
 }
 
@@ -242,6 +178,9 @@ pub(crate) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-async fn listen() -> anyhow::Result<TcpListener> {
-    Ok(TcpListener::bind(local(0)).await?)
+fn owned(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = variables.iter();
+    owned
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }

@@ -47,8 +47,8 @@ fn usable(
     algorithm: Algorithm,
     verifies: &'static dyn VerificationAlgorithm,
 ) -> Option<(DecodingKey, Algorithm)> {
-    /// PKCS#1: the modulus, of 2048 bits or more, and little else.
-    const SMALLEST_RSA_BYTES: usize = 256;
+    /// PKCS#1: a modulus of 2048 bits and an exponent of one byte.
+    const SMALLEST_RSA_BYTES: usize = 268;
     let key = read.ok()?;
     let bytes = key.try_get_as_bytes().ok()?;
     if algorithm == Algorithm::RS256 && bytes.len() < SMALLEST_RSA_BYTES {
@@ -102,4 +102,76 @@ pub fn sign(
     };
     let key = EncodingKey::from_secret(secret(config)?);
     Ok(encode(&Header::default(), &claims, &key)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, process::Command};
+
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use secrecy::SecretString;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn config(key: &str, public_key: Option<&Path>) -> JwtConfig {
+        JwtConfig {
+            jwt_key: SecretString::from(key),
+            jwt_public_key_file: public_key.map(Path::to_owned),
+            jwt_issuer: Some("https://id.example.com".to_owned()),
+            jwt_audience: None,
+        }
+    }
+
+    /// The algorithm of a fresh RSA key.
+    fn algorithm_of_rsa(bits: u32, exponent: u32) -> Result<Algorithm, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
+        let (bits, exponent) = (
+            format!("rsa_keygen_bits:{bits}"),
+            format!("rsa_keygen_pubexp:{exponent}"),
+        );
+        let mut make = Command::new("openssl");
+        make.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", &bits]);
+        make.args(["-pkeyopt", &exponent, "-out"]).arg(&private);
+        assert!(make.output().unwrap().status.success());
+        let mut publish = Command::new("openssl");
+        publish.args(["pkey", "-pubout", "-in"]).arg(&private);
+        publish.arg("-out").arg(&public);
+        assert!(publish.output().unwrap().status.success());
+        verification_key(&config("", Some(&public)))
+            .map(|(_, algorithm)| algorithm)
+            .map_err(|unusable| unusable.reason)
+    }
+
+    #[test]
+    fn an_rsa_key_of_2048_bits_is_taken_whatever_its_exponent_and_a_smaller_one_is_not() {
+        assert_eq!(algorithm_of_rsa(2048, 65_537), Ok(Algorithm::RS256));
+        assert_eq!(algorithm_of_rsa(2048, 3), Ok(Algorithm::RS256));
+        let refused = algorithm_of_rsa(2032, 65_537).unwrap_err();
+        assert!(refused.contains("RSA of 2048 to 8192 bits"), "{refused}");
+    }
+
+    #[test]
+    fn a_token_is_valid_from_now_for_as_long_as_was_asked_for() {
+        let config = config("a key of thirty-two bytes or more", None);
+        let token = sign(&config, "alice", Some("a@b.c"), 1_000, 60).unwrap();
+        let claims = token.split('.').nth(1).unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        let expected = serde_json::json!({
+            "sub": "alice", "email": "a@b.c", "iss": "https://id.example.com", "iat": 1_000, "exp": 1_060,
+        });
+        assert_eq!(claims, expected);
+    }
+
+    #[test]
+    fn without_a_secret_nothing_is_signed_or_checked() {
+        let config = config("", None);
+        assert!(sign(&config, "alice", None, 0, 60).is_err());
+        assert_eq!(
+            verification_key(&config).map(drop).unwrap_err().variable,
+            "JWT_KEY"
+        );
+    }
 }

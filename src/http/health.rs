@@ -22,8 +22,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::error::{NotBegun, Problem};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// A ping counts for so long: whoever asks, however often, asks MongoDB no more than that.
-const PING_INTERVAL: Duration = Duration::from_millis(250);
+/// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.
+pub const PING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What readiness is read from.
 #[derive(Clone)]

@@ -32,7 +32,7 @@ use tower_http::{
 };
 
 pub use body::{Valid, invalid_query};
-pub use health::{Health, routes as health_routes};
+pub use health::{Health, PING_INTERVAL, routes as health_routes};
 pub use openapi::{docs_routes, openapi, with_request_ids, with_shared_answers};
 pub use rate_limit::with_rate_limit;
 use rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};

@@ -1,7 +1,9 @@
 //! What pages of other sites may do, and what browsers are told.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde_json::json;
 
 use crate::harness::{TestApp, assert_problem, token};
@@ -38,6 +40,8 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
     for fine in [
         &[][..],
         &[("sec-fetch-site", "same-origin")],
+        // By the user, not by a page.
+        &[("sec-fetch-site", "none")],
         &[("origin", &own)],
         &[("origin", trusted), ("sec-fetch-site", "cross-site")],
     ] {
@@ -60,44 +64,125 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
     app.finish().await;
 }
 
+const PAGES: &str = "https://app.example.com";
+
+async fn asks_first(app: &TestApp, origin: &str, method: &str) -> Response {
+    let request = app
+        .request(Method::OPTIONS, "/api/tickets")
+        .header("origin", origin)
+        .header("access-control-request-headers", "idempotency-key,if-match");
+    let request = request.header("access-control-request-method", method);
+    request.send().await.unwrap()
+}
+
 #[tokio::test]
-async fn other_origins_are_told_nothing_unless_configured() {
-    let preflight = async |app: &TestApp| {
-        let request = app
-            .request(Method::OPTIONS, "/api/tickets")
-            .header("origin", "https://app.example.com");
-        request
-            .header("access-control-request-method", "POST")
-            .send()
-            .await
-            .unwrap()
-    };
+async fn pages_of_other_origins_may_do_nothing_by_default() {
     let app = TestApp::start().await;
-    assert!(
-        !preflight(&app)
-            .await
-            .headers()
-            .contains_key("access-control-allow-origin")
-    );
-    let live = app.get("/health/live").await;
-    assert_eq!(live.headers()["x-content-type-options"], "nosniff");
-    assert_eq!(
-        live.headers()["content-security-policy"],
-        "default-src 'none'; frame-ancestors 'none'"
-    );
+    let answer = asks_first(&app, PAGES, "POST").await;
+    let read = app.request(Method::GET, "/api/tickets");
+    let read = read.header("origin", PAGES).send().await.unwrap();
+    for answer in [answer, read] {
+        let mut names = answer.headers().keys().map(|name| name.as_str());
+        assert!(!names.any(|name| name.starts_with("access-control-")));
+    }
     app.finish().await;
-    let app = TestApp::start_with(|http| {
-        http.cors_origins = vec!["https://app.example.com".parse().unwrap()];
-    })
-    .await;
-    let allowed = preflight(&app).await;
+}
+
+#[tokio::test]
+async fn pages_of_configured_origins_may_call_with_cookies_and_read_our_headers() {
+    let origins = vec![PAGES.parse().unwrap()];
+    let app = TestApp::start_with(|http| http.cors_origins = origins).await;
+    for method in ["GET", "POST", "PUT"] {
+        let allowed = asks_first(&app, PAGES, method).await;
+        let told = |name: &str| allowed.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(told("access-control-allow-origin"), PAGES);
+        assert_eq!(told("access-control-allow-credentials"), "true");
+        assert!(told("access-control-allow-methods").contains(method));
+        assert_eq!(
+            told("access-control-allow-headers"),
+            "idempotency-key,if-match"
+        );
+    }
+    let read = app.request(Method::GET, "/api/tickets");
+    let read = read.header("origin", PAGES).send().await.unwrap();
+    assert_eq!(read.headers()["access-control-allow-origin"], PAGES);
+    let exposed = read.headers()["access-control-expose-headers"].to_str();
+    let exposed: BTreeSet<&str> = exposed.unwrap().split(',').collect();
+    let ours = [
+        "etag",
+        "location",
+        "link",
+        "retry-after",
+        "www-authenticate",
+        "x-request-id",
+        "ratelimit",
+        "ratelimit-policy",
+        "idempotent-replayed",
+    ];
+    assert_eq!(exposed, BTreeSet::from(ours));
+    let other = asks_first(&app, "https://other.example.com", "POST").await;
+    let allowed = other.headers().get("access-control-allow-origin");
+    assert_eq!(allowed, None);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn every_answer_keeps_browsers_from_guessing_telling_loading_and_framing() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    let mut answers = Vec::new();
+    for path in [
+        "/health/live",
+        "/health/ready",
+        "/api/tickets",
+        &format!("/api/tickets/{id}"),
+        "/api/tickets/nonsense",
+        "/api/tickets?limit=x",
+        "/nowhere",
+        "/openapi.json",
+    ] {
+        answers.push(app.get(path).await);
+    }
+    answers.push(app.post("alice", json!({})).await);
+    let unknown = app.request(Method::DELETE, "/api/tickets").send().await;
+    answers.push(unknown.unwrap());
+    let unsigned = app.request(Method::POST, "/api/tickets").send().await;
+    answers.push(unsigned.unwrap());
+    for answer in answers {
+        let (url, headers) = (answer.url().path().to_owned(), answer.headers());
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{url}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{url}");
+        let nothing = "default-src 'none'; frame-ancestors 'none'";
+        // The document is served with the page that shows it.
+        if url != "/openapi.json" {
+            assert_eq!(headers["content-security-policy"], nothing, "{url}");
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_page_of_the_interface_needs_nothing_from_elsewhere_and_may_load_nothing_from_there() {
+    let app = TestApp::start().await;
+    let page = app.get("/docs/").await;
+    assert_eq!(page.status(), 200);
     assert_eq!(
-        allowed.headers()["access-control-allow-origin"],
-        "https://app.example.com"
+        page.headers()["content-security-policy"],
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
     );
-    assert_eq!(
-        allowed.headers()["access-control-allow-credentials"],
-        "true"
-    );
+    let page = page.text().await.unwrap();
+    let loaded = page.split(" src=\"").chain(page.split(" href=\""));
+    let loaded = loaded.filter_map(|rest| rest.split('"').next());
+    let loaded: Vec<&str> = loaded.filter(|it| it.starts_with("./")).collect();
+    assert!(loaded.len() >= 4, "{page}");
+    for path in loaded {
+        let path = path.trim_start_matches('.');
+        assert_eq!(
+            app.get(&format!("/docs{path}")).await.status(),
+            200,
+            "{path}"
+        );
+    }
+    assert!(!page.contains("\"http") && !page.contains("\"//"), "{page}");
     app.finish().await;
 }

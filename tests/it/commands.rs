@@ -1,11 +1,11 @@
 //! The command line: configuration, tokens, the health check, help.
 
 use std::{
-    io::{BufRead, BufReader},
     net::TcpListener,
     process::{Command, Output, Stdio},
 };
 
+use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use reqwest::header::COOKIE;
 use serde_json::{Value, json};
 
@@ -15,14 +15,14 @@ use crate::{
     servers::{Mongo, Process, free_port, program},
 };
 
-pub(crate) fn openssl(args: &[&str]) {
-    let done = Command::new("openssl").args(args).output().unwrap();
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
+/// Of 1024 bits, which no generator here makes any more.
+const WEAK_RSA_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDCJ50lZnO412ASN2TvSqU7jTxe
+CUwS2em7f28DLE+dQrQ5gNTdwXvEHfBcurwPPeV1qzf5u9B/IHGop1HH5K8a/B56
+bTDDvwNn/1Ps0KZB0aM8Rr7dJeqXDya55UqDWzA3N3a3WHiGeAX7UDI4uB1A/Rbe
+EnNCgRfk8j9Ggj/FfwIDAQAB
+-----END PUBLIC KEY-----
+";
 
 #[test]
 fn what_is_set_to_nothing_is_not_set() {
@@ -50,32 +50,27 @@ fn a_mongodb_that_is_no_replica_set_is_told_by_what_it_lacks() {
     let mut mongod = Command::new(program("mongod"));
     let mongod = mongod.args(["--bind_ip", "127.0.0.1", "--port", &port, "--nounixsocket"]);
     let mongod = mongod.arg("--dbpath").arg(folder.path());
-    let _mongod = Process::spawn(mongod.stdout(Stdio::null()));
+    let _mongod = Process::logged(mongod);
     let mut service = command(&Place::new());
     service.env("MONGO_URI", format!("mongodb://127.0.0.1:{port}/tickets"));
-    let mut service = Process::spawn(service.stderr(Stdio::piped()));
-    let stderr = BufReader::new(service.child().stderr.take().unwrap());
-    let mut lines = stderr.lines().map_while(Result::ok);
-    let told = lines.find(|line| line.contains("has to run as a replica set"));
-    assert!(told.is_some());
+    let mut service = Process::logged(&mut service);
+    service.told("has to run as a replica set");
 }
 
 #[test]
 fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
     let place = Place::new();
     let folder = tempfile::tempdir().unwrap();
-    let key = |kind: &[&str], public: bool| {
-        let [private, path] = ["private", "key"].map(|name| {
-            let name = format!("{name}-{}-{public}.pem", kind.last().unwrap());
-            folder.path().join(name).to_str().unwrap().to_owned()
-        });
-        openssl(&[&["genpkey", "-out", &private], kind].concat());
-        let public = if public { &["-pubout"][..] } else { &[] };
-        openssl(&[&["pkey", "-in", &private, "-out", &path], public].concat());
-        path
+    let write = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.to_str().unwrap().to_owned()
     };
-    let p384 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
-    let rsa1024 = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
+    let ed25519 = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let private_key = write("private.pem", &ed25519.serialize_pem());
+    let p384 = write("p384.pem", &p384.public_key_pem());
+    let weak_rsa = write("rsa1024.pem", WEAK_RSA_KEY);
     let bad = [
         ("MONGO_URI", "localhost:27017"),
         ("MONGO_URI", ""),
@@ -96,12 +91,9 @@ fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
         ("JWT_KEY", ""),
         ("JWT_PUBLIC_KEY_FILE", "/there/is/no/such/file"),
         ("JWT_PUBLIC_KEY_FILE", "/etc/hostname"),
-        (
-            "JWT_PUBLIC_KEY_FILE",
-            &key(&["-algorithm", "ED25519"], false),
-        ),
-        ("JWT_PUBLIC_KEY_FILE", &key(&p384, true)),
-        ("JWT_PUBLIC_KEY_FILE", &key(&rsa1024, true)),
+        ("JWT_PUBLIC_KEY_FILE", &private_key),
+        ("JWT_PUBLIC_KEY_FILE", &p384),
+        ("JWT_PUBLIC_KEY_FILE", &weak_rsa),
         ("NATS_CREDS_FILE", "/etc/hostname"),
         ("NATS_TLS_CA_FILE", "/etc/hostname"),
         ("NATS_TLS_CERT_FILE", "/etc/hostname"),
@@ -126,7 +118,11 @@ fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
             status,
             stdout,
             stderr,
-        } = command(&place).env(name, value).output().unwrap();
+        } = command(&place)
+            .env("RUST_LOG", "off")
+            .env(name, value)
+            .output()
+            .unwrap();
         let told = String::from_utf8(stderr).unwrap();
         assert_eq!(status.code(), Some(2), "{name}: {told}");
         assert!(
@@ -189,14 +185,12 @@ async fn the_health_check_says_whether_the_service_is_ready() {
     };
     let refused = healthcheck();
     assert_eq!(refused.status.code(), Some(1));
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let stderr = log.reopen().unwrap();
-    let process = Process::spawn(command(&place).env("LISTEN_ADDR", &address).stderr(stderr));
+    let process = Process::logged(command(&place).env("LISTEN_ADDR", &address));
     for delay in ["250ms", "500ms"] {
         eventually(
             "it waits for MongoDB, ever longer, and says so",
             async || {
-                let log = std::fs::read_to_string(log.path()).unwrap();
+                let log = process.log();
                 let mut lines = log.lines();
                 lines.any(|line| {
                     let again_in = format!("again_in={delay}");

@@ -2,7 +2,10 @@
 
 use std::{
     future::Future,
+    io::Write,
+    net::{TcpStream, ToSocketAddrs},
     path::PathBuf,
+    sync::LazyLock,
     time::{Duration, SystemTime},
 };
 
@@ -16,8 +19,8 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{
-    app::{self, Servers, Timing},
-    auth,
+    app::{self, Http, Servers, Timing},
+    auth::{self, Authenticator},
     config::{HttpConfig, JwtConfig},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -27,14 +30,46 @@ pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
 /// Shorter than the publisher's safety interval: what only that finds has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Where the servers that `make test` starts are.
+/// Where the servers that all tests share are: what is set, else where `make services` starts them.
 pub(crate) fn mongo_uri() -> String {
-    std::env::var("TEST_MONGO_URI")
-        .unwrap_or_else(|_| "mongodb://127.0.0.1:27017/?replicaSet=rs0".to_owned())
+    look_for_servers();
+    SERVERS[0].1.clone()
 }
 
 pub(crate) fn nats_url() -> String {
-    std::env::var("TEST_NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned())
+    look_for_servers();
+    SERVERS[1].1.clone()
+}
+
+static SERVERS: LazyLock<[(&str, String); 2]> = LazyLock::new(|| {
+    let set = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
+    let mongo = "mongodb://127.0.0.1:27017/?replicaSet=rs0";
+    [
+        ("MongoDB", set("TEST_MONGO_URI", mongo)),
+        ("NATS", set("TEST_NATS_URL", "nats://127.0.0.1:4222")),
+    ]
+});
+
+/// Without them no test can pass: the first that looks ends the run, with one line instead of a failure for each.
+pub(crate) fn look_for_servers() {
+    static ANSWER: LazyLock<()> = LazyLock::new(|| {
+        for (name, uri) in &*SERVERS {
+            let host = uri.rsplit_once('@').or(uri.split_once("://")).unwrap().1;
+            let host = host.split(['/', ',']).next().unwrap();
+            let answers = host.to_socket_addrs().is_ok_and(|mut addresses| {
+                let limit = Duration::from_secs(2);
+                addresses.any(|address| TcpStream::connect_timeout(&address, limit).is_ok())
+            });
+            if !answers {
+                // Past the capture of what tests print, which would swallow it.
+                let told =
+                    format!("no {name} answers at {host}, and the tests need it: make services");
+                drop(writeln!(std::io::stderr(), "{told}"));
+                std::process::exit(1);
+            }
+        }
+    });
+    LazyLock::force(&ANSWER);
 }
 
 /// What sets one test's data apart from all others'.
@@ -139,7 +174,7 @@ impl Place {
         MongoOptions { mongo_uri }
     }
 
-    fn nats(&self) -> NatsOptions {
+    pub(crate) fn nats(&self) -> NatsOptions {
         NatsOptions {
             nats_url: SecretString::from(self.nats_url.clone()),
             nats_stream: self.name.clone(),
@@ -184,6 +219,7 @@ impl TestApp {
 
     pub(crate) async fn ready(self) -> Self {
         eventually("the service is ready", async || {
+            assert!(!self.running.is_finished(), "the service has ended");
             self.get("/health/ready").await.status() == 200
         })
         .await;
@@ -193,6 +229,9 @@ impl TestApp {
     /// Starts it with another HTTP configuration, and waits for nothing.
     pub(crate) async fn begin_with(place: Place, adjust: impl FnOnce(&mut HttpConfig)) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        // Shown where the test fails.
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+        drop(log.with_test_writer().try_init());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen_addr = listener.local_addr().unwrap();
         let mut http = HttpConfig {
@@ -213,7 +252,13 @@ impl TestApp {
         let servers = Servers::new(&mongo, &events, Some(&nats), place.timing)
             .await
             .unwrap();
-        let running = tokio::spawn(app::run(Some((listener, http)), None, servers, stopped));
+        let auth = Authenticator::new(&http).unwrap();
+        let http = Http {
+            listener,
+            config: http,
+            auth,
+        };
+        let running = tokio::spawn(app::run(Some(http), None, servers, stopped));
         Self {
             place,
             address: format!("http://{listen_addr}"),

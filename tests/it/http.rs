@@ -135,7 +135,10 @@ async fn a_sane_request_id_is_kept_and_another_is_replaced() {
             .unwrap()
             .to_owned()
     };
-    assert_eq!(answer("abc-123_X.y:z").await, "abc-123_X.y:z");
+    let longest = "a".repeat(128);
+    for sane in ["abc-123_X.y:z", &longest] {
+        assert_eq!(answer(sane).await, sane);
+    }
     for insane in ["", "two words", "<script>", &"a".repeat(129)] {
         assert_eq!(answer(insane).await.len(), 36, "{insane}");
     }
@@ -149,16 +152,5 @@ async fn health_tells_of_both_servers() {
     let ready: Value = app.get("/health/ready").await.json().await.unwrap();
     assert_eq!(ready["mongodb"], "up");
     assert!(ready["nats"].is_string());
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn readiness_is_503_as_soon_as_a_stop_is_asked_for_and_requests_are_still_taken() {
-    let app = TestApp::start_with(|http| http.stop_delay = std::time::Duration::from_secs(5)).await;
-    app.ask_to_stop();
-    let unready = assert_problem(app.get("/health/ready").await, 503).await;
-    assert_eq!(unready["errors"][0]["message"], "the service is stopping");
-    assert_eq!(app.get("/health/live").await.status(), 200);
-    app.create().await;
     app.finish().await;
 }

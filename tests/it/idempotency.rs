@@ -3,6 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,20 +88,18 @@ async fn what_is_refused_is_not_remembered() {
 async fn an_answer_is_kept_for_a_day() {
     let app = TestApp::start().await;
     let answers = app.place.database().await.collection::<Document>("answers");
-    let indexes = answers.list_index_names().await.unwrap();
-    assert!(indexes.contains(&"createdAt_1".to_owned()));
-    let command = doc! { "listIndexes": "answers" };
-    let listed = app
-        .place
-        .database()
+    let indexes: Vec<_> = answers
+        .list_indexes()
         .await
-        .run_command(command)
+        .unwrap()
+        .try_collect()
         .await
         .unwrap();
-    assert!(
-        listed.to_string().contains("\"expireAfterSeconds\": 86400"),
-        "{listed}"
-    );
+    let by_time = indexes
+        .iter()
+        .find(|index| index.keys == doc! { "createdAt": 1 });
+    let expires = by_time.unwrap().options.as_ref().unwrap().expire_after;
+    assert_eq!(expires, Some(Duration::from_secs(24 * 60 * 60)));
     app.finish().await;
 }
 

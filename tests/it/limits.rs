@@ -144,6 +144,36 @@ async fn a_connection_that_sends_its_head_too_slowly_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_idle_after_its_request_is_closed() {
+    let timeouts = Timeouts {
+        head: Duration::from_millis(100),
+        ..Timeouts::default()
+    };
+    let address = serve_here(Router::new().route("/", get(async || "fine")), timeouts).await;
+    let idle = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(read_to_end(idle).await.ends_with("fine"));
+}
+
+#[tokio::test]
+async fn a_body_of_64_kib_is_taken_and_a_byte_more_is_413() {
+    let app = TestApp::start().await;
+    let post = async |length: usize| {
+        let (head, tail) = ("{\"title\":\"concert", "\",\"price\":1}");
+        let blanks = " ".repeat(length - head.len() - tail.len());
+        let post = app.request(Method::POST, "/api/tickets");
+        let post = post.bearer_auth(token("alice"));
+        let post = post.header("content-type", "application/json");
+        post.body(format!("{head}{blanks}{tail}"))
+            .send()
+            .await
+            .unwrap()
+    };
+    assert_eq!(post(BODY_LIMIT_BYTES).await.status(), 201);
+    assert_problem(post(BODY_LIMIT_BYTES + 1).await, 413).await;
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_body_of_no_stated_length_is_413_when_more_than_is_taken_has_come() {
     let routes = Router::new().route("/", post(async |body: String| body));
     let address = serve_here(routes, Timeouts::default()).await;

@@ -1,21 +1,17 @@
 //! The program's metrics, read as Prometheus reads them.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::Write,
     process::{Command, Output, Stdio},
 };
 
-use bson::{Document, doc};
-use db::{Db, Timing};
-use futures_util::TryStreamExt;
-use messaging::Outbox;
+use bson::doc;
 
 use crate::{
-    harness::{Place, eventually, nats_url},
-    idempotency::{at_the_next, is_held},
+    harness::{Place, eventually},
     operators::{TOO_LARGE, event, plant},
     process::{command, create},
-    servers::{Mongo, Nats, Process},
+    servers::{Nats, Process},
 };
 
 /// Prometheus's own linter: names, units and help.
@@ -48,30 +44,28 @@ fn promtool_accepts(text: &str) {
 }
 
 /// The program, and where it listens.
-struct Metered {
+pub(crate) struct Metered {
     process: Process,
-    address: String,
+    pub(crate) address: String,
     metrics: String,
 }
 
 impl Metered {
-    fn start(place: &Place) -> Self {
+    pub(crate) fn start(place: &Place) -> Self {
+        Self::start_with(place, "CONCURRENCY_LIMIT", "256")
+    }
+
+    pub(crate) fn start_with(place: &Place, variable: &str, value: &str) -> Self {
         // Long enough to look at it while it stops.
         let mut process = command(place);
-        let mut process = Process::spawn(process.env("STOP_DELAY", "5s").stderr(Stdio::piped()));
-        let mut lines = BufReader::new(process.child().stderr.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
+        let mut process = Process::logged(process.env("STOP_DELAY", "5s").env(variable, value));
         let mut value_of = |name: &str| {
-            let value = |line: String| {
-                let (_, value) = line.split_once(name)?;
-                Some(value.trim().trim_matches('"').to_owned())
-            };
-            lines.by_ref().find_map(value).unwrap()
+            let line = process.told(name);
+            let (_, value) = line.split_once(name).unwrap();
+            value.trim().trim_matches('"').to_owned()
         };
         let address = format!("http://{}", value_of("address="));
         let metrics = value_of("metrics=");
-        std::thread::spawn(move || lines.for_each(drop));
         Self {
             process,
             address,
@@ -85,7 +79,7 @@ impl Metered {
     }
 
     /// Waits until every line is among the metrics, each whole.
-    async fn tell(&self, lines: &[&str]) {
+    pub(crate) async fn tell(&self, lines: &[&str]) {
         for line in lines {
             eventually(line, async || {
                 self.scrape().await.lines().any(|told| told == *line)
@@ -94,13 +88,13 @@ impl Metered {
         }
     }
 
-    async fn value_of(&self, name: &str) -> f64 {
+    pub(crate) async fn value_of(&self, name: &str) -> f64 {
         let text = self.scrape().await;
         let value = text.lines().find_map(|line| line.strip_prefix(name));
         value.unwrap().trim().parse().unwrap()
     }
 
-    async fn create(&self) {
+    pub(crate) async fn create(&self) {
         eventually("a ticket is created", async || {
             create(&self.address).await.unwrap().status() == 201
         })
@@ -164,6 +158,14 @@ async fn metrics_tell_of_requests_transactions_and_the_outbox_until_the_very_end
         !text.contains(&place.name),
         "a made-up path makes no series"
     );
+    for histogram in [
+        "http_server_request_duration_seconds",
+        "mongodb_transaction_duration_seconds",
+        "outbox_commit_to_ack_seconds",
+    ] {
+        let buckets = format!("# TYPE {histogram} histogram");
+        assert!(text.contains(&buckets), "{histogram}");
+    }
     promtool_accepts(&text);
 
     // While the stop is under way.
@@ -224,89 +226,5 @@ async fn what_waits_behind_a_parked_event_is_parked_too_and_alarms_nobody_else()
         ])
         .await;
     drop(service);
-    place.remove().await;
-}
-
-#[tokio::test]
-async fn figures_that_cannot_be_read_are_not_told_until_they_can() {
-    let mut mongo = Mongo::absent();
-    mongo.start().await;
-    let service = Metered::start(&Place::at(&mongo.uri(), &nats_url()));
-    service.create().await;
-    service.tell(&["outbox_has_publisher 1"]).await;
-    mongo.kill();
-    service
-        .tell(&["outbox_has_publisher NaN", "outbox_unsent_events NaN"])
-        .await;
-    mongo.start().await;
-    service
-        .tell(&["outbox_has_publisher 1", "outbox_unsent_events 0"])
-        .await;
-    assert!(
-        service
-            .value_of("outbox_status_read_timestamp_seconds")
-            .await
-            > 0.0
-    );
-}
-
-#[tokio::test]
-async fn a_request_whose_client_hangs_up_is_counted_as_aborted() {
-    let mut mongo = Mongo::absent();
-    mongo.start().await;
-    let place = Place::at(&mongo.uri(), &nats_url());
-    let service = Metered::start(&place);
-    service.create().await;
-    let hold = doc! { "blockConnection": true, "blockTimeMS": 3000 };
-    at_the_next(&place, "commitTransaction", hold).await;
-    let address = service.address.clone();
-    let hung_up = tokio::spawn(async move { create(&address).await });
-    is_held(&place, "commitTransaction").await;
-    hung_up.abort();
-    service
-        .tell(&["http_server_request_duration_seconds_count{method=\"POST\",route=\"/api/tickets\",status=\"aborted\"} 1"])
-        .await;
-    drop(service);
-}
-
-#[tokio::test]
-async fn the_figures_cost_the_backlog_and_never_the_history() {
-    let place = Place::new();
-    let database = place.database().await;
-    let db = Db::connect(&place.mongo(), "test", Timing::default())
-        .await
-        .unwrap();
-    Outbox::new(&db)
-        .prepare(place.event_retention)
-        .await
-        .unwrap();
-    let sent = (0..3_000).map(|number| {
-        let mut event = event(&format!("key-{number}"), 0, doc! {});
-        event.insert("sent", "YES");
-        event
-    });
-    plant(&place, sent).await;
-    plant(
-        &place,
-        (1..=5).map(|version| event("key-7", version, doc! {})),
-    )
-    .await;
-    database.run_command(doc! { "profile": 2 }).await.unwrap();
-    let status = Outbox::new(&db).sampled_status().await.unwrap();
-    database.run_command(doc! { "profile": 0 }).await.unwrap();
-    assert_eq!(status.unsent, 5);
-    let profile = database.collection::<Document>("system.profile");
-    let events = format!("{}.events", place.name);
-    let asked: Vec<Document> = profile
-        .find(doc! { "ns": events })
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
-    assert_eq!(asked.len(), 1, "{asked:?}");
-    for examined in ["keysExamined", "docsExamined"] {
-        assert!(asked[0].get_i32(examined).unwrap() <= 6, "{asked:?}");
-    }
     place.remove().await;
 }

@@ -1,5 +1,7 @@
 //! The OpenAPI document says what is so.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -81,4 +83,47 @@ fn the_committed_openapi_document_is_the_programs() {
         String::from_utf8(printed.stdout).unwrap() == committed,
         "make openapi writes it anew"
     );
+}
+
+/// The rows of README's table of routes: method and path, and whether a token is wanted.
+fn routes_of_readme() -> BTreeSet<(String, bool)> {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let section = readme.split("\n## The interface\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut routes = BTreeSet::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let in_backticks = cells[1].split('`').skip(1).step_by(2);
+        for route in in_backticks.filter(|text| text.contains(" /")) {
+            let mut words = route.split([' ', '?']);
+            let (method, path) = (words.next().unwrap(), words.next().unwrap());
+            routes.insert((format!("{method} {path}"), cells[2] == "yes"));
+        }
+    }
+    routes
+}
+
+#[tokio::test]
+async fn the_document_has_the_routes_of_readme_and_says_which_of_them_want_a_token() {
+    let app = TestApp::start().await;
+    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    let mut routes = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let route = format!("{} {path}", method.to_uppercase());
+            let security = &operation["security"];
+            let wants_token = json!([{ "bearer": [] }, { "cookie": [] }]);
+            assert!(security.is_null() || *security == wants_token, "{route}");
+            routes.insert((route, !security.is_null()));
+        }
+    }
+    // The document does not describe itself.
+    routes.extend(["GET /openapi.json", "GET /docs"].map(|it| (it.to_owned(), false)));
+    assert_eq!(routes_of_readme(), routes);
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(schemes["bearer"]["scheme"], "bearer");
+    assert_eq!(schemes["cookie"]["name"], "express:sess");
+    app.finish().await;
 }

@@ -1,6 +1,6 @@
 //! What operators do to the outbox, by the program's own commands.
 
-use std::{process::Output, time::Duration};
+use std::{cell::Cell, process::Output};
 
 use async_nats::jetstream;
 use bson::{DateTime, Document, doc, oid::ObjectId};
@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Place, TestApp, eventually},
     process::command,
-    servers::Nats,
 };
 
 /// More than a NATS server takes by default.
@@ -23,7 +22,7 @@ async fn outbox(place: &Place, args: &[&str]) -> Output {
         .unwrap()
 }
 
-async fn json(place: &Place, args: &[&str]) -> Value {
+pub(crate) async fn json(place: &Place, args: &[&str]) -> Value {
     let Output {
         status,
         stdout,
@@ -58,7 +57,7 @@ async fn parked(place: &Place) -> Vec<Value> {
 }
 
 /// Subjects and versions, in the stream's order.
-async fn published(place: &Place, key: &str) -> Vec<i64> {
+pub(crate) async fn published(place: &Place, key: &str) -> Vec<i64> {
     let messages = place.messages().await;
     let of_key = messages
         .iter()
@@ -76,7 +75,7 @@ async fn published(place: &Place, key: &str) -> Vec<i64> {
         .collect()
 }
 
-async fn stream(place: &Place) -> jetstream::stream::Stream {
+pub(crate) async fn stream(place: &Place) -> jetstream::stream::Stream {
     let client = async_nats::connect(&place.nats_url).await.unwrap();
     jetstream::new(client)
         .get_stream(&place.name)
@@ -170,125 +169,38 @@ async fn an_event_that_cannot_be_published_is_parked_and_holds_back_its_own_key_
 }
 
 #[tokio::test]
-async fn what_passes_never_parks() {
-    let mut nats = Nats::absent();
-    nats.start().await;
-    let app = TestApp::start_at(Place::at(&crate::harness::mongo_uri(), &nats.url())).await;
-    app.create().await;
-    app.place.drained().await;
-    nats.kill();
-    app.create().await;
-    assert_eq!(json(&app.place, &["status"]).await["unsent"], 1);
-    nats.start().await;
-    stream(&app.place).await.purge().await.unwrap();
-    app.place.drained().await;
-    assert!(parked(&app.place).await.is_empty());
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn replay_publishes_again_what_the_stream_lost_and_nothing_else() {
-    // A window that is soon over: the ids of what is lost are forgotten.
-    let mut place = Place::new();
-    place.duplicate_window = Duration::from_millis(100);
-    let app = TestApp::start_at(place).await;
-    let id = app.create().await;
-    for price in 1..=3 {
-        app.put("alice", &id, json!({ "title": "play", "price": price }))
-            .await;
-    }
-    let kept = app.create().await;
-    app.place.drained().await;
-    let nothing = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(nothing, json!({ "checked": 5, "lost": [] }));
-
-    let stream = stream(&app.place).await;
-    // The broker loses the end of the ticket's history: versions 2 and 3.
-    for message in app.place.messages().await {
-        if message.subject.ends_with(&id)
-            && ["2", "3"].contains(&message.headers.get("ce-keyversion").unwrap().as_str())
-        {
-            stream.delete_message(message.sequence).await.unwrap();
-        }
-    }
-    assert_eq!(published(&app.place, &id).await, [0, 1]);
-
-    let lost = json(
-        &app.place,
-        &["replay", "--since", "1h", "--ticket", &id, "--dry-run"],
-    )
-    .await;
-    let versions: Vec<_> = lost["lost"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|lost| lost["version"].clone())
-        .collect();
-    assert_eq!(
-        (lost["checked"].clone(), versions),
-        (json!(4), vec![json!(2), json!(3)])
-    );
-    assert_eq!(
-        published(&app.place, &id).await,
-        [0, 1],
-        "a dry run changes nothing"
-    );
-    let of_another = json(&app.place, &["replay", "--since", "1h", "--key", &kept]).await;
-    assert_eq!(of_another, json!({ "checked": 1, "lost": [] }));
-    let of_later = json(&app.place, &["replay", "--since", "2999-01-01T00:00:00Z"]).await;
-    assert_eq!(of_later["checked"], 0);
-    let of_earlier = json(&app.place, &["replay", "--since", "2h", "--until", "1h"]).await;
-    assert_eq!(of_earlier["checked"], 0);
-
-    let replayed = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(replayed["lost"].as_array().unwrap().len(), 2);
-    assert_eq!(published(&app.place, &id).await, [0, 1, 2, 3]);
-    assert_eq!(published(&app.place, &kept).await, [0]);
-    let again = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(again, json!({ "checked": 5, "lost": [] }));
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn replay_fills_a_stream_that_is_gone_and_goes_behind_what_came_later() {
+async fn what_waits_behind_a_parked_event_lets_the_publisher_rest() {
     let app = TestApp::start().await;
-    let id = app.create().await;
-    app.put("alice", &id, json!({ "title": "play", "price": 1 }))
-        .await;
-    app.place.drained().await;
-    let client = async_nats::connect(&app.place.nats_url).await.unwrap();
-    jetstream::new(client)
-        .delete_stream(&app.place.name)
-        .await
-        .unwrap();
-    // What is new makes a new stream.
-    app.put("alice", &id, json!({ "title": "play", "price": 2 }))
-        .await;
-    app.place.drained().await;
-    assert_eq!(published(&app.place, &id).await, [2]);
-
-    let replayed = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(replayed["lost"].as_array().unwrap().len(), 2);
-    assert_eq!(published(&app.place, &id).await, [2, 0, 1]);
-    app.put("alice", &id, json!({ "title": "play", "price": 3 }))
-        .await;
-    app.place.drained().await;
-    assert_eq!(published(&app.place, &id).await, [2, 0, 1, 3]);
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn an_id_that_the_stream_still_remembers_is_not_taken_for_a_message() {
-    let mut place = Place::new();
-    place.duplicate_window = Duration::from_secs(2);
-    let app = TestApp::start_at(place).await;
-    let id = app.create().await;
-    app.place.drained().await;
-    stream(&app.place).await.purge().await.unwrap();
-
-    let replayed = json(&app.place, &["replay", "--since", "1h"]).await;
-    assert_eq!(replayed["lost"].as_array().unwrap().len(), 1);
-    assert_eq!(published(&app.place, &id).await, [0]);
+    let too_large = event("poison", 0, doc! { "text": "x".repeat(TOO_LARGE) });
+    let behind = (1..4).map(|version| event("poison", version, doc! {}));
+    plant(&app.place, std::iter::once(too_large).chain(behind)).await;
+    let database = app.place.database().await;
+    let events = database.collection::<Document>("events");
+    let parked = doc! { "parked": { "$exists": true } };
+    eventually("it is parked", async || {
+        events.count_documents(parked.clone()).await.unwrap() == 1
+    })
+    .await;
+    let admin = database.client().database("admin");
+    let reads = async || {
+        let top = admin.run_command(doc! { "top": 1 }).await.unwrap();
+        let of_all = top.get_document("totals").unwrap();
+        let of_events = of_all.get_document(format!("{}.events", app.place.name));
+        let queries = of_events.unwrap().get_document("queries").unwrap();
+        queries.get_i32("count").unwrap()
+    };
+    let (last, same) = (Cell::new(0), Cell::new(0));
+    eventually("nothing is read for a while", async || {
+        let now = reads().await;
+        same.set(if last.replace(now) == now {
+            same.get() + 1
+        } else {
+            0
+        });
+        same.get() == 20
+    })
+    .await;
+    events.delete_many(doc! { "key": "poison" }).await.unwrap();
     app.finish().await;
 }
 

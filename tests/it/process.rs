@@ -1,8 +1,7 @@
 //! The program itself, as a process: signals, kill -9, the halves apart.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -38,14 +37,9 @@ pub(crate) fn command(place: &Place) -> Command {
 
 /// Starts the program; its process and address.
 pub(crate) async fn start(command: &mut Command) -> (Process, String) {
-    let mut process = Process::spawn(command.stderr(Stdio::piped()));
-    let mut lines = BufReader::new(process.child().stderr.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
-    let line = lines.find(|line| line.contains("address=")).unwrap();
+    let mut process = Process::logged(command);
+    let line = process.told("address=");
     let address = format!("http://{}", line.rsplit_once("address=").unwrap().1.trim());
-    // The pipe is read to its end, so that the program never waits for a reader of its log.
-    std::thread::spawn(move || lines.for_each(drop));
     let ready = format!("{address}/health/ready");
     eventually("the process is ready", async || {
         reqwest::get(&ready)
@@ -195,7 +189,7 @@ async fn http_and_publisher_run_as_separate_processes() {
         .await
         .unwrap();
     assert!(ready.get("nats").is_none());
-    let publishing = Process::spawn(command(&place).arg("publish").stderr(Stdio::null()));
+    let publishing = Process::logged(command(&place).arg("publish"));
     place.drained().await;
     drop(publishing);
     place.remove().await;

@@ -1,15 +1,9 @@
 //! Servers that speak TLS only and ask who we are.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    process::Stdio,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bson::doc;
+use bson::{Bson, doc};
 use mongodb::Client;
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKey};
@@ -153,11 +147,8 @@ async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credent
         for (name, path) in files.iter().filter(|(name, _)| !missing.contains(name)) {
             stranger.env(name, path);
         }
-        let mut stranger = Process::spawn(stranger.stderr(Stdio::piped()));
-        let lines = BufReader::new(stranger.child().stderr.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let told = lines.find(|line| line.contains("cannot connect to NATS"));
-        assert!(told.is_some(), "{missing:?}");
+        let mut stranger = Process::logged(&mut stranger);
+        stranger.told("cannot connect to NATS");
     }
     let [creds, ca, cert, key] = files.map(|(_, path)| Some(path));
     let mut place = place;
@@ -176,7 +167,7 @@ async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credent
 }
 
 #[tokio::test]
-async fn tickets_are_saved_in_a_mongodb_that_wants_tls_and_a_password() {
+async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_database_only() {
     let certificates = Certificates::new();
     let key_file = certificates.write("replica-set.key", "bm90IGEgc2VjcmV0IG9mIGFueWJvZHk=");
     let mut mongo = Mongo::absent();
@@ -200,7 +191,13 @@ async fn tickets_are_saved_in_a_mongodb_that_wants_tls_and_a_password() {
         .await
         .unwrap()
         .database("admin");
-    admin.run_command(doc! { "createUser": "service", "pwd": "s3cret", "roles": ["readWriteAnyDatabase", "dbAdminAnyDatabase"] }).await.unwrap();
+    // The first user may be made by anybody on this machine; the service's may do nothing outside of its database.
+    let user =
+        |name: &str, roles: Vec<Bson>| doc! { "createUser": name, "pwd": "s3cret", "roles": roles };
+    admin
+        .run_command(user("root", vec!["root".into()]))
+        .await
+        .unwrap();
 
     let stranger = TestApp::begin_at(Place::at(&mongo.uri(), &nats_url())).await;
     let refused = stranger
@@ -208,9 +205,20 @@ async fn tickets_are_saved_in_a_mongodb_that_wants_tls_and_a_password() {
         .await;
     assert_problem(refused, 503).await;
     stranger.stop().await;
-    mongo.login = "service:s3cret@".to_owned();
+
     mongo.options += "&authSource=admin";
-    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    mongo.login = "root:s3cret@".to_owned();
+    let root = Client::with_uri_str(mongo.uri()).await.unwrap();
+    mongo.login = "service:s3cret@".to_owned();
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let roles =
+        ["readWrite", "dbAdmin"].map(|role| doc! { "role": role, "db": &place.name }.into());
+    let admin = root.database("admin");
+    admin
+        .run_command(user("service", roles.to_vec()))
+        .await
+        .unwrap();
+    let app = TestApp::start_at(place).await;
     app.create().await;
     app.place.drained().await;
     app.stop().await;

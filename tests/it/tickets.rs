@@ -1,14 +1,12 @@
 //! The domain: the contract of the ticket routes, and that ticket and event are saved both or neither.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use bson::{DateTime, Document, doc, oid::ObjectId};
-use proptest::prelude::*;
+use bson::{Document, doc, oid::ObjectId};
 use reqwest::Method;
 use serde_json::{Value, json};
-use service::tickets::{Cursor, Price};
 
-use crate::harness::{TestApp, assert_problem, text, token};
+use crate::harness::{Place, TestApp, assert_problem, text, token};
 
 #[tokio::test]
 async fn a_ticket_is_created_and_read() {
@@ -57,122 +55,6 @@ async fn a_ticket_is_created_and_read() {
             app.get(&format!("/api/tickets/{unknown}")).await.status(),
             404,
             "{unknown}"
-        );
-    }
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn bad_input_is_400_and_names_every_field_once() {
-    let app = TestApp::start().await;
-    let id = app.create().await;
-    let (title, price) = ("\"concert\"", "20");
-    let long = format!("\"{}\"", "a".repeat(101));
-    let emoji = format!("\"{}\"", "🎫".repeat(101));
-    let bad_titles = [
-        "null",
-        "7",
-        "true",
-        "[]",
-        "{}",
-        "\"\"",
-        "\"  \"",
-        "\"a\\u0000b\"",
-        "\"a\\nb\"",
-        "\"\\u007f\"",
-        long.as_str(),
-        emoji.as_str(),
-    ];
-    let bad_prices = [
-        "null",
-        "\"20\"",
-        "true",
-        "[]",
-        "{}",
-        "0",
-        "-1",
-        "0.001",
-        "20.555",
-        "1000000.01",
-        "1e400",
-        "1e-400",
-        "\"NaN\"",
-        "-0",
-        "0.00",
-    ];
-    let mut bodies: Vec<(String, Vec<&str>)> = vec![
-        ("{}".to_owned(), vec!["price", "title"]),
-        (format!("{{\"title\":{title}}}"), vec!["price"]),
-        (format!("{{\"price\":{price}}}"), vec!["title"]),
-        (
-            "{\"title\":\"\",\"price\":0}".to_owned(),
-            vec!["price", "title"],
-        ),
-    ];
-    bodies.extend(bad_titles.map(|bad| {
-        (
-            format!("{{\"title\":{bad},\"price\":{price}}}"),
-            vec!["title"],
-        )
-    }));
-    bodies.extend(bad_prices.map(|bad| {
-        (
-            format!("{{\"title\":{title},\"price\":{bad}}}"),
-            vec!["price"],
-        )
-    }));
-    for (body, fields) in bodies {
-        for (method, path) in [
-            (Method::POST, "/api/tickets".to_owned()),
-            (Method::PUT, format!("/api/tickets/{id}")),
-            (Method::PUT, "/api/tickets/nonsense".to_owned()),
-        ] {
-            let request = app.request(method, &path).bearer_auth(token("alice"));
-            let refused = request
-                .header("content-type", "application/json")
-                .body(body.clone())
-                .send()
-                .await
-                .unwrap();
-            assert_eq!(refused.status(), 400, "{body}");
-            let problem: Value = refused.json().await.unwrap();
-            let told: Vec<&str> = problem["errors"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|error| error["field"].as_str().unwrap())
-                .collect();
-            assert_eq!(told, fields, "{body}");
-        }
-    }
-    assert_eq!(app.place.events().await.len(), 1);
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn the_bounds_themselves_are_accepted() {
-    let app = TestApp::start().await;
-    for (body, price) in [
-        ("0.01", 0.01),
-        ("1000000", 1_000_000.0),
-        ("1e6", 1_000_000.0),
-        ("20.5000", 20.5),
-        ("205E-1", 20.5),
-    ] {
-        let title = "é".repeat(100);
-        let request = app
-            .request(Method::POST, "/api/tickets")
-            .bearer_auth(token("alice"))
-            .header("content-type", "application/json");
-        let created = request
-            .body(format!("{{\"title\":\"{title}\",\"price\":{body}}}"))
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(created.status(), 201, "{body}");
-        assert_eq!(
-            created.json::<Value>().await.unwrap()["price"].as_f64(),
-            Some(price)
         );
     }
     app.finish().await;
@@ -264,61 +146,6 @@ async fn an_update_that_changes_nothing_keeps_the_version_and_writes_no_event() 
 }
 
 #[tokio::test]
-async fn pages_follow_each_other_newest_first_and_leave_nothing_out() {
-    let app = TestApp::start().await;
-    let mut created = Vec::new();
-    for _ in 0..7 {
-        created.push(app.create().await);
-    }
-    created.reverse();
-    let (mut listed, mut path) = (Vec::new(), "/api/tickets?limit=3".to_owned());
-    loop {
-        let page = app.get(&path).await;
-        let next = page
-            .headers()
-            .get("link")
-            .map(|link| link.to_str().unwrap().to_owned());
-        let tickets: Vec<Value> = page.json().await.unwrap();
-        listed.extend(tickets.iter().map(|ticket| text(&ticket["id"])));
-        match next {
-            None => break,
-            Some(link) => {
-                path = link
-                    .strip_prefix('<')
-                    .unwrap()
-                    .strip_suffix(">; rel=\"next\"")
-                    .unwrap()
-                    .to_owned()
-            }
-        }
-    }
-    assert_eq!(listed, created);
-    assert!(
-        app.get("/api/tickets?limit=7")
-            .await
-            .headers()
-            .get("link")
-            .is_none()
-    );
-    for (query, field) in [
-        ("limit=0", "limit"),
-        ("limit=201", "limit"),
-        ("limit=x", "limit"),
-        ("limit=", "limit"),
-        ("cursor=x", "cursor"),
-        ("cursor=", "cursor"),
-    ] {
-        let refused = app.get(&format!("/api/tickets?{query}")).await;
-        assert_eq!(refused.status(), 400, "{query}");
-        assert_eq!(
-            refused.json::<Value>().await.unwrap()["errors"][0]["field"],
-            field
-        );
-    }
-    app.finish().await;
-}
-
-#[tokio::test]
 async fn a_ticket_is_not_saved_without_its_event_nor_the_event_without_its_ticket() {
     let app = TestApp::start().await;
     let id = app.create().await;
@@ -368,7 +195,11 @@ async fn a_ticket_is_not_saved_without_its_event_nor_the_event_without_its_ticke
 
 #[tokio::test]
 async fn fifty_updates_at_once_all_succeed_with_consecutive_versions() {
-    let app = TestApp::start().await;
+    let mut place = Place::new();
+    // The one that conflicts most often needs its time on a busy machine.
+    place.timing.db.attempts_end = Duration::from_secs(90);
+    place.timing.http.work = Duration::from_secs(100);
+    let app = TestApp::start_at(place).await;
     let id = app.create().await;
     let updates =
         (1..=50).map(|price| app.put("alice", &id, json!({ "title": "concert", "price": price })));
@@ -396,33 +227,4 @@ async fn fifty_updates_at_once_all_succeed_with_consecutive_versions() {
         .collect();
     assert_eq!(published, (0..=50).collect::<Vec<_>>());
     app.finish().await;
-}
-
-proptest! {
-    #[test]
-    fn a_price_survives_its_text(cents in 1_i64..=100_000_000) {
-        let price = Price::from_cents(cents).unwrap();
-        let json = serde_json::to_string(&price).unwrap();
-        prop_assert_eq!(Price::parse(&json), Some(price));
-        prop_assert_eq!(Price::parse(&format!("{}.{:02}", cents / 100, cents % 100)), Some(price));
-        prop_assert_eq!(Price::parse(&format!("{cents}e-2")), Some(price));
-    }
-
-    #[test]
-    fn a_price_with_a_third_decimal_is_none(thousandths in 1_i64..=1_000_000) {
-        prop_assume!(thousandths % 10 != 0);
-        prop_assert_eq!(Price::parse(&format!("{}.{:03}", thousandths / 1000, thousandths % 1000)), None);
-    }
-
-    #[test]
-    fn no_text_makes_price_or_cursor_panic(text in ".{0,60}") {
-        let _ = Price::parse(&text);
-        let _ = Cursor::decode(&text);
-    }
-
-    #[test]
-    fn a_cursor_survives_its_text(millis in any::<i64>(), id in any::<[u8; 12]>()) {
-        let cursor = Cursor { created_at: DateTime::from_millis(millis), id: ObjectId::from_bytes(id) };
-        prop_assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
-    }
 }

@@ -127,7 +127,7 @@ async fn lease(place: &Place) -> Option<(DateTime, i64)> {
 async fn the_holder_renews_its_lease_before_it_expires() {
     let mut place = Place::new();
     place.timing.outbox.lease_term = Duration::from_secs(2);
-    place.timing.outbox.lease_renewal = Duration::from_millis(100);
+    place.timing.outbox.lease_renewal = Duration::from_millis(600);
     let app = TestApp::start_at(place).await;
     eventually("it publishes", async || lease(&app.place).await.is_some()).await;
     let (first, fence) = lease(&app.place).await.unwrap();

@@ -7,16 +7,15 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use reqwest::Method;
 use serde_json::{Value, json};
+use service::auth::LEEWAY_SECONDS;
 use tempfile::TempDir;
 
-use crate::{
-    commands::openssl,
-    harness::{JWT_KEY, TestApp, assert_problem, now_seconds, token},
-};
+use crate::harness::{JWT_KEY, TestApp, assert_problem, now_seconds, token};
 
-fn signed(header: Algorithm, key: &str, claims: Value) -> String {
+pub(crate) fn signed(header: Algorithm, key: &str, claims: Value) -> String {
     encode(
         &Header::new(header),
         &claims,
@@ -77,6 +76,53 @@ async fn bad_tokens_are_401_and_say_how_to_authenticate() {
         .await
         .unwrap();
     assert_problem(without, 401).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_clock_of_the_signer_may_be_half_a_minute_apart_from_ours() {
+    let app = TestApp::start().await;
+    let status = async |claims: Value| {
+        let token = signed(Algorithm::HS256, JWT_KEY, claims);
+        let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
+        let post = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        post.await.unwrap().status().as_u16()
+    };
+    let (now, slack) = (now_seconds(), 10);
+    let within = LEEWAY_SECONDS - slack;
+    let beyond = LEEWAY_SECONDS + slack;
+    for (apart, expected) in [(within, 201), (beyond, 401)] {
+        let expired = json!({ "sub": "alice", "exp": now - apart });
+        assert_eq!(status(expired).await, expected, "{apart} s");
+        let early = json!({ "sub": "alice", "exp": now + 600, "nbf": now_seconds() + apart });
+        assert_eq!(status(early).await, expected, "{apart} s");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn where_there_is_an_authorization_header_the_cookie_does_not_count() {
+    let app = TestApp::start().await;
+    let session = STANDARD.encode(json!({ "jwt": token("alice") }).to_string());
+    for header in ["Bearer nonsense", "Basic YWxpY2U6", "Bearer", ""] {
+        let post = app.request(Method::POST, "/api/tickets");
+        let post = post.header("authorization", header);
+        let post = post.header("cookie", format!("express:sess={session}"));
+        let refused = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        assert_problem(refused.await.unwrap(), 401).await;
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn reading_asks_for_no_token_and_minds_none_that_is_bad() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    for path in ["/api/tickets".to_owned(), format!("/api/tickets/{id}")] {
+        assert_eq!(app.get(&path).await.status(), 200);
+        let read = app.request(Method::GET, &path).bearer_auth("nonsense");
+        assert_eq!(read.send().await.unwrap().status(), 200);
+    }
     app.finish().await;
 }
 
@@ -149,27 +195,24 @@ async fn a_token_without_exp_is_taken_where_that_is_configured() {
 #[tokio::test]
 async fn tokens_are_checked_with_a_public_key_of_each_kind() {
     let folder = TempDir::new().unwrap();
-    let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
-    let [private_path, public_path] = [&private, &public].map(|path| path.to_str().unwrap());
-    let kinds = [
-        (
-            Algorithm::RS256,
-            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..],
-        ),
+    let public = folder.path().join("public.pem");
+    let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
+    let keys = [
+        (Algorithm::RS256, rsa),
         (
             Algorithm::ES256,
-            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         ),
-        (Algorithm::EdDSA, &["-algorithm", "ED25519"]),
+        (Algorithm::EdDSA, KeyPair::generate_for(&PKCS_ED25519)),
     ];
-    for (algorithm, kind) in kinds {
-        openssl(&[&["genpkey", "-out", private_path], kind].concat());
-        openssl(&["pkey", "-in", private_path, "-pubout", "-out", public_path]);
-        let private = fs::read(&private).unwrap();
+    for (algorithm, pair) in keys {
+        let pair = pair.unwrap();
+        let private = pair.serialize_pem();
+        fs::write(&public, pair.public_key_pem()).unwrap();
         let key = match algorithm {
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(&private),
-            Algorithm::ES256 => EncodingKey::from_ec_pem(&private),
-            _ => EncodingKey::from_ed_pem(&private),
+            Algorithm::RS256 => EncodingKey::from_rsa_pem(private.as_bytes()),
+            Algorithm::ES256 => EncodingKey::from_ec_pem(private.as_bytes()),
+            _ => EncodingKey::from_ed_pem(private.as_bytes()),
         };
         let claims = json!({ "sub": "alice", "exp": now_seconds() + 60 });
         let signed = encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();

@@ -3,15 +3,35 @@
 use serde_json::json;
 
 use super::*;
-use crate::history::Attempt;
+use crate::history::{Attempt, Outcome};
 
+mod answers;
+
+/// Answered as it had to be; without a clear answer, an update that had to be accepted.
 fn attempt(title: &str, outcome: Outcome) -> Attempt {
+    let (expected, status) = match outcome {
+        Outcome::Accepted { version: 0, .. } => (201, 201),
+        Outcome::Accepted { .. } => (200, 200),
+        Outcome::Refused => (412, 412),
+        Outcome::NotSent => (200, 0),
+        Outcome::Unknown => (200, 503),
+    };
     Attempt {
         title: title.to_owned(),
+        expected,
         outcome,
-        status: 0,
+        status,
+        tries: 1,
         began_ms: 0,
         ended_ms: 1,
+    }
+}
+
+/// Accepted as this version of the only ticket.
+fn accepted(version: i64) -> Outcome {
+    Outcome::Accepted {
+        ticket: "t".to_owned(),
+        version,
     }
 }
 
@@ -35,22 +55,19 @@ fn message(sequence: u64, event: &Event) -> Message {
         message_id: Some(event.id.clone()),
         event_id: Some(event.id.clone()),
         payload: event.data.clone(),
+        stored_ms: 0,
     }
 }
 
-/// A ticket created, updated with an unknown outcome that was saved, updated again; and a rejected write.
+/// A ticket created, updated with an unknown outcome that was saved, updated again; and a refused write.
 fn good() -> Observed {
-    let ok = |version| Outcome::Ok {
-        ticket: "t".to_owned(),
-        version,
-    };
     let events = vec![event(0, "a"), event(1, "b"), event(2, "c")];
     Observed {
         attempts: vec![
-            attempt("a", ok(0)),
+            attempt("a", accepted(0)),
             attempt("b", Outcome::Unknown),
-            attempt("c", ok(2)),
-            attempt("r", Outcome::Rejected),
+            attempt("c", accepted(2)),
+            attempt("r", Outcome::Refused),
         ],
         planted: Vec::new(),
         tickets: vec![Ticket {
@@ -99,10 +116,7 @@ fn an_accepted_write_without_ticket_event_or_message_is_lost() {
 
     // The version is another write's: this one was overwritten without a trace.
     let mut overwritten = good();
-    overwritten.attempts[3].outcome = Outcome::Ok {
-        ticket: "t".to_owned(),
-        version: 2,
-    };
+    overwritten.attempts[3] = attempt("r", accepted(2));
     assert_eq!(kinds(&overwritten), [Kind::Lost]);
 }
 
@@ -122,10 +136,14 @@ fn a_ticket_without_event_and_an_event_without_ticket_are_half() {
 }
 
 #[test]
-fn what_is_left_of_a_rejected_write_or_of_none_is_a_phantom() {
-    let mut rejected = good();
-    rejected.attempts[1].outcome = Outcome::Rejected;
-    assert_eq!(kinds(&rejected), [Kind::Phantom]);
+fn what_is_left_of_a_write_that_was_refused_or_never_sent_or_of_none_is_a_phantom() {
+    let mut refused = good();
+    refused.attempts[1] = attempt("b", Outcome::Refused);
+    assert_eq!(kinds(&refused), [Kind::Phantom]);
+
+    let mut never_sent = good();
+    never_sent.attempts[1] = attempt("b", Outcome::NotSent);
+    assert_eq!(kinds(&never_sent), [Kind::Phantom]);
 
     let mut nobodys = good();
     nobodys.attempts.remove(1);

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bson::doc;
+use bson::{Timestamp, doc};
 use mongodb::{
     Client, Collection, Database, IndexModel,
     error::{Error as MongoError, ErrorKind, Result as MongoResult},
@@ -26,7 +26,7 @@ const MAX_POOL_SIZE: u32 = 64;
 const MAX_CONNECTING: u32 = 8;
 /// The most operations that wait for the database, those among them that nobody waits for any more. More than a service works
 /// on at once.
-const MOST_UNDER_WAY: usize = 1_024;
+pub(crate) const MOST_UNDER_WAY: usize = 1_024;
 
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl Db {
 
     /// # Errors
     /// When the server is not of a replica set: it has no transactions. And the driver's.
-    pub async fn check_replica_set(&self) -> MongoResult<()> {
+    pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
         let hello = self.database.run_command(doc! { "hello": 1 }).await?;
         if hello.contains_key("setName") {
             return Ok(());
@@ -112,7 +112,7 @@ impl Db {
         &self,
         name: &str,
         indexes: impl IntoIterator<Item = IndexModel>,
-    ) -> MongoResult<()> {
+    ) -> mongodb::error::Result<()> {
         const NAMESPACE_EXISTS: i32 = 48;
         match self.database.create_collection(name).await {
             Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
@@ -139,11 +139,23 @@ impl Db {
         self.prepared.load(Ordering::Acquire)
     }
 
+    /// How far a majority of the servers has come, by the server's logical clock.
+    ///
+    /// # Errors
+    /// The driver's, or where the server does not say.
+    pub async fn majority_time(&self) -> mongodb::error::Result<Timestamp> {
+        let hello = self.database.run_command(doc! { "hello": 1 }).await?;
+        let last_write = hello.get_document("lastWrite");
+        let by_majority = last_write.and_then(|last| last.get_document("majorityOpTime"));
+        let time = by_majority.and_then(|time| time.get_timestamp("ts"));
+        time.map_err(|error| MongoError::custom(format!("hello says no majorityOpTime: {error}")))
+    }
+
     /// Asks the primary for a sign of life.
     ///
     /// # Errors
     /// The driver's, or a time-out after `limit`.
-    pub async fn ping(&self, limit: Duration) -> MongoResult<()> {
+    pub async fn ping(&self, limit: Duration) -> mongodb::error::Result<()> {
         let database = self.database.clone();
         self.bounded(limit, async move {
             database.run_command(doc! { "ping": 1 }).await.map(drop)
@@ -156,7 +168,7 @@ impl Db {
     ///
     /// # Errors
     /// The driver's, or a time-out after `limit`.
-    pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> MongoResult<T>
+    pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> mongodb::error::Result<T>
     where
         F: Future<Output = MongoResult<T>> + Send + 'static,
         T: Send + 'static,
@@ -206,27 +218,5 @@ async fn resolve(uri: &str, look_up_again: Duration) -> MongoResult<ClientOption
             }
             parsed => return parsed,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::SecretString;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_waits_for_a_database_that_is_cut_off_is_bounded() {
-        let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
-        let options = MongoOptions { mongo_uri };
-        let db = Db::connect(&options, "test", Timing::default())
-            .await
-            .unwrap();
-        for _ in 0..MOST_UNDER_WAY {
-            let given_up = db.bounded(Duration::ZERO, std::future::pending::<MongoResult<()>>());
-            assert!(given_up.await.is_err());
-        }
-        let refused = db.read(async { Ok(()) }).await;
-        assert!(matches!(refused, Err(Error::Overloaded)));
     }
 }

@@ -138,3 +138,47 @@ pub fn is_write_conflict(error: &MongoError) -> bool {
     const WRITE_CONFLICT: i32 = 112;
     error_code(error) == Some(WRITE_CONFLICT)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use bson::doc;
+    use mongodb::error::CommandError;
+
+    use super::*;
+
+    fn answered(code: i32) -> MongoError {
+        let answer = doc! { "code": code, "codeName": "name", "errmsg": "message" };
+        let answer: CommandError = bson::deserialize_from_document(answer).unwrap();
+        ErrorKind::Command(answer).into()
+    }
+
+    #[test]
+    fn a_server_that_is_away_or_no_primary_is_unavailable() {
+        assert!(is_unavailable(
+            &io::Error::from(io::ErrorKind::TimedOut).into()
+        ));
+        // Not the primary, in two ways; interrupted by a shutdown.
+        for code in [10107, 13436, 11600] {
+            assert!(is_unavailable(&answered(code)), "{code}");
+            assert!(matches!(answered(code).into(), Error::Unavailable(_)));
+        }
+    }
+
+    #[test]
+    fn what_will_not_pass_is_a_failure() {
+        // Unauthorized, duplicate key, bad value.
+        for code in [13, 11000, 2] {
+            assert!(!is_unavailable(&answered(code)), "{code}");
+            assert!(matches!(answered(code).into(), Error::Failed(_)));
+        }
+        assert!(!is_unavailable(&MongoError::custom("a bug")));
+    }
+
+    #[test]
+    fn the_servers_number_is_told_where_it_gave_one() {
+        assert_eq!(error_code(&answered(112)), Some(112));
+        assert_eq!(error_code(&MongoError::custom("a bug")), None);
+    }
+}

@@ -7,6 +7,8 @@ mod connection;
 mod error;
 mod metrics;
 mod options;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod transaction;
 

@@ -8,7 +8,6 @@ use futures_util::TryStreamExt;
 use mongodb::{
     ClientSession, Collection, Cursor, IndexModel,
     change_stream::ChangeStream,
-    error::Result as MongoResult,
     options::{AggregateOptions, Hint, IndexOptions},
 };
 
@@ -68,7 +67,11 @@ impl Outbox {
     ///
     /// # Errors
     /// The driver's, for the transaction to see.
-    pub async fn record(&self, session: &mut ClientSession, event: &Event) -> MongoResult<()> {
+    pub async fn record(
+        &self,
+        session: &mut ClientSession,
+        event: &Event,
+    ) -> mongodb::error::Result<()> {
         let events = self.events::<Event>();
         let insert = events.insert_one(event);
         if sabotage::is("event-outside-transaction") {
@@ -81,7 +84,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn prepare(&self, retention: Duration) -> MongoResult<()> {
+    pub async fn prepare(&self, retention: Duration) -> mongodb::error::Result<()> {
         let backlog = IndexOptions::builder()
             .name(UNSENT_INDEX.to_owned())
             .partial_filter_expression(unsent())
@@ -95,7 +98,7 @@ impl Outbox {
         self.ensure_retention(retention).await
     }
 
-    async fn ensure_retention(&self, retention: Duration) -> MongoResult<()> {
+    async fn ensure_retention(&self, retention: Duration) -> mongodb::error::Result<()> {
         const INDEX_OPTIONS_CONFLICT: i32 = 85;
         let expires = IndexOptions::builder().expire_after(retention).build();
         let events = self.events::<Document>();
@@ -115,7 +118,7 @@ impl Outbox {
     }
 
     /// Tells of new events, and of those that an operator gives another try; not of the publisher's own marks.
-    pub(crate) async fn watch(&self) -> MongoResult<ChangeStream<RawDocumentBuf>> {
+    pub(crate) async fn watch(&self) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
         let told = [
             doc! { "operationType": "insert" },
             doc! { "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
@@ -125,8 +128,11 @@ impl Outbox {
             doc! { "$match": { "$or": told.to_vec() } },
             doc! { "$project": { "_id": 1 } },
         ];
-        let stream = self.events::<Document>().watch().pipeline(pipeline).await?;
-        Ok(stream.with_type())
+        // The pass that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
+        let since = self.db.majority_time().await?;
+        let events = self.events::<Document>();
+        let watch = events.watch().pipeline(pipeline);
+        Ok(watch.start_at_operation_time(since).await?.with_type())
     }
 
     /// What is unsent, in order; behind a key where one is given.
@@ -134,7 +140,7 @@ impl Outbox {
         &self,
         behind: Option<&str>,
         batch_size: u32,
-    ) -> MongoResult<Cursor<RawDocumentBuf>> {
+    ) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
         let mut filter = unsent();
         if let Some(key) = behind {
             filter.insert("key", doc! { "$gt": key });
@@ -148,7 +154,7 @@ impl Outbox {
     }
 
     /// Marks published events as sent.
-    pub(crate) async fn mark(self, ids: Vec<ObjectId>) -> MongoResult<()> {
+    pub(crate) async fn mark(self, ids: Vec<ObjectId>) -> mongodb::error::Result<()> {
         let update = doc! {
             "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
             "$unset": { "replay": "", "attempts": "" },
@@ -159,7 +165,7 @@ impl Outbox {
     }
 
     /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
-    pub(crate) async fn park(self, id: Bson, reason: String) -> MongoResult<()> {
+    pub(crate) async fn park(self, id: Bson, reason: String) -> mongodb::error::Result<()> {
         tracing::error!(event.id = %id, reason, "an event can't be published; it is parked");
         let attempts = doc! { "$add": [{ "$ifNull": ["$attempts", 0_i64] }, 1_i64] };
         let parked = doc! { "reason": { "$literal": reason }, "at": "$$NOW", "attempts": attempts };
@@ -172,7 +178,7 @@ impl Outbox {
 
     /// # Errors
     /// The driver's.
-    pub async fn status(&self) -> MongoResult<Status> {
+    pub async fn status(&self) -> mongodb::error::Result<Status> {
         self.read_status(None, None).await
     }
 
@@ -181,13 +187,17 @@ impl Outbox {
     ///
     /// # Errors
     /// The driver's, or a time-out.
-    pub async fn sampled_status(&self) -> MongoResult<Status> {
+    pub async fn sampled_status(&self) -> mongodb::error::Result<Status> {
         let outbox = self.clone();
         let status = async move { outbox.read_status(Some(SAMPLE), Some(SAMPLE_LIMIT)).await };
         self.db.bounded(SAMPLE_LIMIT * 2, status).await
     }
 
-    async fn read_status(&self, most: Option<i64>, limit: Option<Duration>) -> MongoResult<Status> {
+    async fn read_status(
+        &self,
+        most: Option<i64>,
+        limit: Option<Duration>,
+    ) -> mongodb::error::Result<Status> {
         let mut pipeline = vec![doc! { "$match": unsent() }];
         if let Some(most) = most {
             pipeline.push(doc! { "$sort": in_order() });
@@ -217,7 +227,11 @@ impl Outbox {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn list(&self, only_parked: bool, limit: i64) -> MongoResult<Vec<Waiting>> {
+    pub async fn list(
+        &self,
+        only_parked: bool,
+        limit: i64,
+    ) -> mongodb::error::Result<Vec<Waiting>> {
         let mut filter = unsent();
         if only_parked {
             filter.insert("parked", is_parked());
@@ -237,7 +251,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn retry(&self, which: Retry) -> MongoResult<u64> {
+    pub async fn retry(&self, which: Retry) -> mongodb::error::Result<u64> {
         let mut filter = unsent();
         filter.insert("parked", is_parked());
         if let Retry::One(id) = which {
@@ -255,7 +269,7 @@ impl Outbox {
     }
 
     /// Events of the range that are marked as sent: id, type, key and version.
-    pub(crate) async fn sent(&self, range: &Range) -> MongoResult<Cursor<Document>> {
+    pub(crate) async fn sent(&self, range: &Range) -> mongodb::error::Result<Cursor<Document>> {
         let mut filter = doc! {
             // An id begins with the second of its creation, and ids have an index.
             "_id": { "$gte": first_id_of(range.since) },
@@ -274,7 +288,7 @@ impl Outbox {
         &self,
         session: &mut ClientSession,
         ids: &[ObjectId],
-    ) -> MongoResult<()> {
+    ) -> mongodb::error::Result<()> {
         let lost = doc! { "_id": { "$in": ids }, "sent": "YES" };
         let update = doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": "" } };
         let events = self.events::<Document>();
@@ -283,7 +297,7 @@ impl Outbox {
     }
 
     /// How many of these events wait to be published.
-    pub(crate) async fn count_waiting(&self, ids: &[ObjectId]) -> MongoResult<u64> {
+    pub(crate) async fn count_waiting(&self, ids: &[ObjectId]) -> mongodb::error::Result<u64> {
         let mut waiting = unsent();
         waiting.insert("_id", doc! { "$in": ids });
         waiting.insert("parked", doc! { "$exists": false });

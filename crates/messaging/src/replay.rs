@@ -58,12 +58,16 @@ pub async fn find_lost(
 ) -> anyhow::Result<Found> {
     let mut candidates = sent(outbox, range).await?;
     let checked = candidates.len();
-    if let Some(stream) = jetstream.stream().await?
-        && checked > 0
-    {
+    if candidates.is_empty() {
+        return Ok(Found {
+            checked,
+            lost: Vec::new(),
+        });
+    }
+    if let Some(stream) = jetstream.stream().await? {
         let state = &stream.cached_info().state;
         let since = range.since.timestamp_millis() - CLOCKS_DIFFER_BY.as_millis() as i64;
-        let first = first_since(&stream, state.first_sequence, state.last_sequence, since).await?;
+        let first = first_since(&stream, state.first_sequence, state.last_sequence, since).await;
         let mut ids = stream::iter(first..=state.last_sequence)
             .map(|sequence| message_id(&stream, sequence))
             .buffered(READS_IN_FLIGHT);
@@ -145,7 +149,7 @@ async fn message_id(stream: &Stream, sequence: u64) -> anyhow::Result<(u64, Opti
 }
 
 /// The first sequence at or after a time, found by halving.
-async fn first_since(stream: &Stream, first: u64, last: u64, since_ms: i64) -> anyhow::Result<u64> {
+async fn first_since(stream: &Stream, first: u64, last: u64, since_ms: i64) -> u64 {
     let (mut low, mut high) = (first.max(1), last + 1);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -153,12 +157,11 @@ async fn first_since(stream: &Stream, first: u64, last: u64, since_ms: i64) -> a
             Ok(message) if message.time.unix_timestamp() * 1000 < since_ms => {
                 low = message.sequence + 1;
             }
-            Ok(_) => high = middle,
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => high = middle,
-            Err(error) => return Err(error.into()),
+            // What can't be read here is read from here on, and fails there.
+            Ok(_) | Err(_) => high = middle,
         }
     }
-    Ok(low)
+    low
 }
 
 fn hex<S: serde::Serializer>(id: &ObjectId, serializer: S) -> Result<S::Ok, S::Error> {

@@ -41,10 +41,8 @@ pub(super) async fn connect(
         .name(service)
         .retry_on_initial_connect()
         .ping_interval(timing.nats_ping)
-        .reconnect_delay_callback(move |attempt| {
-            timing
-                .longest_reconnect
-                .min(Duration::from_millis(20) * u32::try_from(attempt.min(100)).unwrap_or(100))
+        .reconnect_delay_callback(move |attempts| {
+            reconnect_delay(attempts, timing.longest_reconnect)
         })
         .event_callback(move |event| {
             match event {
@@ -74,6 +72,12 @@ pub(super) async fn connect(
         .await
         .map_err(unusable("NATS_URL"))?;
     Ok((client, connected))
+}
+
+/// Grows with the number of attempts that failed.
+fn reconnect_delay(attempts: usize, longest: Duration) -> Duration {
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    longest.min(Duration::from_millis(20).saturating_mul(attempts))
 }
 
 /// The files are read at the start: the client would try a bad one again and again.
@@ -109,4 +113,31 @@ async fn with_tls(
 fn without_credentials(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
     format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_to_connect_come_less_and_less_often_up_to_one_a_second() {
+        let longest = Duration::from_secs(1);
+        assert_eq!(reconnect_delay(1, longest), Duration::from_millis(20));
+        assert_eq!(reconnect_delay(10, longest), Duration::from_millis(200));
+        for many in [50, 1_000_000, usize::MAX] {
+            assert_eq!(reconnect_delay(many, longest), longest);
+        }
+    }
+
+    #[test]
+    fn what_is_logged_of_an_address_holds_no_password() {
+        for (url, logged) in [
+            ("nats://user:pa@ss@host:4222", "nats://host:4222"),
+            ("tls://token@host", "tls://host"),
+            ("user:password@host:4222", "nats://host:4222"),
+            ("host", "nats://host"),
+        ] {
+            assert_eq!(without_credentials(url), logged);
+        }
+    }
 }

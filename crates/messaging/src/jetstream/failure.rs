@@ -43,3 +43,64 @@ impl From<PublishError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(err_code: u64, kind: PublishErrorKind) -> PublishError {
+        let answer = json!({ "code": 400, "err_code": err_code, "description": "refused" });
+        let answer: jetstream::Error = serde_json::from_value(answer).unwrap();
+        PublishError::with_source(kind, answer)
+    }
+
+    #[test]
+    fn only_what_no_later_attempt_can_change_is_never_published() {
+        let too_large = PublishError::new(PublishErrorKind::MaxPayloadExceeded);
+        assert!(matches!(Failure::from(too_large), Failure::Never(_)));
+        for code in [10054, 10097] {
+            let too_large = refused(code, PublishErrorKind::Other);
+            assert!(
+                matches!(Failure::from(too_large), Failure::Never(_)),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_copy_that_is_being_stored_delays_its_own_key_only() {
+        let on_its_way = refused(10158, PublishErrorKind::Other);
+        assert!(matches!(Failure::from(on_its_way), Failure::Event(_)));
+    }
+
+    #[test]
+    fn anything_else_is_the_brokers() {
+        for kind in [
+            PublishErrorKind::TimedOut,
+            PublishErrorKind::StreamNotFound,
+            PublishErrorKind::BrokenPipe,
+            PublishErrorKind::Other,
+        ] {
+            let failure = Failure::from(PublishError::new(kind));
+            assert!(matches!(failure, Failure::Broker(_)), "{kind:?}");
+        }
+        // The stream is full; the server is too busy.
+        for code in [10077, 10167] {
+            let failure = Failure::from(refused(code, PublishErrorKind::Other));
+            assert!(matches!(failure, Failure::Broker(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_sequence_is_told_in_two_ways() {
+        let told = PublishError::new(PublishErrorKind::WrongLastSequence);
+        assert!(is_wrong_sequence(&told));
+        assert!(is_wrong_sequence(&refused(10164, PublishErrorKind::Other)));
+        assert!(!is_wrong_sequence(&refused(10158, PublishErrorKind::Other)));
+        assert!(!is_wrong_sequence(&PublishError::new(
+            PublishErrorKind::TimedOut
+        )));
+    }
+}

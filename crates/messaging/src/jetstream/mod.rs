@@ -9,10 +9,10 @@ use async_nats::{
     Client, Subject,
     jetstream::{
         self, Context, ErrorCode,
-        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
+        context::{GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
         publish::PublishAck,
-        stream::{Config as StreamConfig, LastRawMessageErrorKind, Stream},
+        stream::{Config as StreamConfig, LastRawMessageError, LastRawMessageErrorKind, Stream},
     },
 };
 use db::Unusable;
@@ -127,14 +127,8 @@ impl JetStream {
     pub(crate) async fn stream(&self) -> anyhow::Result<Option<Stream>> {
         match self.jetstream.get_stream(&self.stream.name).await {
             Ok(stream) => Ok(Some(stream)),
-            Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(refused)
-                    if refused.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                {
-                    Ok(None)
-                }
-                _ => Err(error.into()),
-            },
+            Err(error) if is_no_stream(&error) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -152,10 +146,10 @@ impl JetStream {
             )));
         }
         let mut expected = match self.last.of(&subject) {
-            Some((version, sequence)) if version < event.version && !event.replay => sequence,
-            // The first event of a key is the first of its subject.
-            None if event.version == 0 && !event.replay => 0,
-            _ => match self.last_of(&subject, event).await? {
+            Some((version, sequence)) if version < event.version => sequence,
+            // The first of its subject, most likely; the stream refuses it otherwise.
+            None => 0,
+            Some(_) => match self.last_of(&subject, event).await? {
                 Last::Stored => return Ok(()),
                 Last::Earlier(sequence) => sequence,
             },
@@ -180,9 +174,7 @@ impl JetStream {
                     };
                 }
                 Ok(ack) => {
-                    if event.version > 0 {
-                        self.last.remember(subject, event.version, ack.sequence);
-                    }
+                    self.last.remember(subject, event.version, ack.sequence);
                     return Ok(());
                 }
             }
@@ -196,8 +188,8 @@ impl JetStream {
     fn is_of_stream(&self, subject: &str) -> bool {
         let is_concrete = Subject::validated(subject).is_ok() && !subject.contains(['*', '>']);
         let is_under = |pattern: &String| {
-            let root = pattern.strip_suffix('>').unwrap_or(pattern);
-            subject.starts_with(root) && subject.len() > root.len()
+            // A subject does not end with the root's dot.
+            subject.starts_with(pattern.strip_suffix('>').unwrap_or(pattern))
         };
         is_concrete && self.stream.subjects.iter().any(is_under)
     }
@@ -231,19 +223,13 @@ impl JetStream {
 
     /// Asks the stream's leader, never a replica that may lag.
     async fn last_of(&self, subject: &str, event: &Event) -> Result<Last, Failure> {
-        let broker = |error: anyhow::Error| {
-            Failure::Broker(error.context("asking for the last message of a subject"))
-        };
         let stream = self
             .jetstream
             .get_stream_no_info(&self.stream.name)
             .await
-            .map_err(|error| broker(error.into()))?;
+            .map_err(not_told)?;
         match stream.get_last_raw_message_by_subject(subject).await {
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                Ok(Last::Earlier(0))
-            }
-            Err(error) => Err(broker(error.into())),
+            Err(error) => none_stored(error),
             Ok(message) => {
                 let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
                 let version = header(VERSION_HEADER).and_then(|version| version.parse().ok());
@@ -262,3 +248,25 @@ impl JetStream {
         }
     }
 }
+
+/// "There is no such stream", rather than that it can't be told.
+fn is_no_stream(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(refused)
+        if refused.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// That there is no message is an answer as well.
+fn none_stored(error: LastRawMessageError) -> Result<Last, Failure> {
+    match error.kind() {
+        LastRawMessageErrorKind::NoMessageFound => Ok(Last::Earlier(0)),
+        _ => Err(not_told(error)),
+    }
+}
+
+fn not_told(error: impl Into<anyhow::Error>) -> Failure {
+    let error = error.into();
+    Failure::Broker(error.context("asking for the last message of a subject"))
+}
+
+#[cfg(test)]
+mod tests;

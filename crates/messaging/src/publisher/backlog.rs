@@ -2,7 +2,6 @@
 
 use bson::{Bson, RawDocumentBuf};
 use futures_util::TryStreamExt;
-use mongodb::error::Result as MongoResult;
 use tokio::sync::mpsc;
 
 use crate::{Event, Outbox};
@@ -29,7 +28,10 @@ pub(super) struct Turn {
 ///
 /// # Errors
 /// The driver's.
-pub(super) async fn walk(outbox: Outbox, turns: mpsc::Sender<Turn>) -> MongoResult<bool> {
+pub(super) async fn walk(
+    outbox: Outbox,
+    turns: mpsc::Sender<Turn>,
+) -> mongodb::error::Result<bool> {
     let mut left_some = false;
     let mut cursor = outbox.backlog(None, BATCH_SIZE).await?;
     let mut turn = Turn::default();
@@ -80,4 +82,60 @@ impl Turn {
 /// A parked event holds back its key: its turn ends there.
 fn is_parked(document: &RawDocumentBuf) -> bool {
     matches!(document.get("parked"), Ok(Some(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{DateTime, Document, doc, oid::ObjectId};
+
+    use super::*;
+
+    fn event(version: i64) -> Document {
+        doc! {
+            "_id": ObjectId::new(), "type": "order.updated", "subject": "order.updated.a", "key": "a",
+            "version": version, "data": {}, "sent": "NO", "createdAt": DateTime::now(),
+        }
+    }
+
+    fn add(turn: &mut Turn, event: &Document) {
+        turn.add(&RawDocumentBuf::try_from(event).unwrap());
+    }
+
+    #[test]
+    fn a_turn_is_full_after_so_many_events() {
+        let mut turn = Turn::default();
+        for version in 0..64 {
+            assert!(!turn.is_full(), "{version}");
+            add(&mut turn, &event(version));
+        }
+        assert!(turn.is_full());
+        assert_eq!(turn.events.len(), 64);
+        assert_eq!(turn.events[63].version, 63);
+    }
+
+    #[test]
+    fn a_parked_event_ends_its_keys_turn() {
+        let mut turn = Turn::default();
+        add(&mut turn, &event(0));
+        let mut parked = event(1);
+        parked.insert("parked", doc! { "reason": "too large" });
+        add(&mut turn, &parked);
+        assert!(turn.is_full());
+        assert_eq!(turn.events.len(), 1);
+        assert!(turn.unreadable.is_none(), "it is parked already");
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_ends_its_keys_turn_and_is_told() {
+        let mut turn = Turn::default();
+        add(&mut turn, &event(0));
+        let mut unreadable = event(1);
+        unreadable.insert("data", "text");
+        add(&mut turn, &unreadable);
+        assert!(turn.is_full());
+        assert_eq!(turn.events.len(), 1);
+        let (id, reason) = turn.unreadable.unwrap();
+        assert_eq!(id, Bson::ObjectId(unreadable.get_object_id("_id").unwrap()));
+        assert!(reason.starts_with("cannot be read: "), "{reason}");
+    }
 }

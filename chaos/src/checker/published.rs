@@ -1,0 +1,89 @@
+//! What was published: once, in order, unaltered, and marked only then.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::{Findings, Index, Kind, identity};
+use crate::history::{Event, Message, Observed};
+
+/// `sent` says what the stream holds.
+pub(super) fn marks(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let mut parked = HashMap::new();
+    for event in observed.events.iter().filter(|event| event.is_parked) {
+        let first = parked.entry(event.key.as_str()).or_insert(event.version);
+        *first = event.version.min(*first);
+    }
+    let is_held_back = |event: &Event| {
+        parked
+            .get(event.key.as_str())
+            .is_some_and(|first| *first <= event.version)
+    };
+    for event in &observed.events {
+        let is_stored = index.stored.contains(event.id.as_str());
+        if event.is_sent && !is_stored {
+            found.add(Kind::Premature, "YES, but not in the stream", json!(event));
+        }
+        if !event.is_sent && !is_held_back(event) {
+            found.add(Kind::Stuck, "NO, and not parked", json!(event));
+        }
+        if is_stored && is_held_back(event) {
+            found.add(
+                Kind::Reordered,
+                "published past a parked event",
+                json!(event),
+            );
+        }
+    }
+}
+
+/// Each message is its event's, the only one, and behind its predecessor.
+pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let mut ids = HashMap::new();
+    let mut versions = HashMap::new();
+    let mut last = HashMap::new();
+    for message in &observed.messages {
+        let Some(event) = identity(message).and_then(|id| index.events_by_id.get(id)) else {
+            found.add(Kind::Phantom, "a message of no event", json!(message));
+            continue;
+        };
+        let is_same = message.message_id.as_ref() == Some(&event.id)
+            && message.event_id.as_ref() == Some(&event.id)
+            && message.subject == event.subject
+            && message.payload == event.data;
+        if !is_same {
+            let shown = json!({ "event": event, "message": message });
+            found.add(
+                Kind::Altered,
+                "a message that differs from its event",
+                shown,
+            );
+        }
+        if let Some(id) = &message.message_id
+            && let Some(before) = ids.insert(id, message)
+        {
+            found.add(
+                Kind::Duplicate,
+                "a message id stored twice",
+                json!([before, message]),
+            );
+        }
+        let of = (message.key(), message.version());
+        if let Some(before) = versions.insert(of, message) {
+            found.add(
+                Kind::Duplicate,
+                "a version stored twice",
+                json!([before, message]),
+            );
+        }
+        if let Some(before) = last.insert(message.key(), message)
+            && Message::version(before) > message.version()
+        {
+            found.add(
+                Kind::Reordered,
+                "an earlier version behind a later",
+                json!([before, message]),
+            );
+        }
+    }
+}

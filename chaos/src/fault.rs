@@ -1,0 +1,102 @@
+//! What can be done to the service and to its servers.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Longer than the service's lease and than the stream's de-duplication window of the experiment.
+const LONG: (f64, f64) = (5.0, 9.0);
+const SHORT: (f64, f64) = (0.3, 2.0);
+const MIDDLE: (f64, f64) = (1.5, 5.0);
+
+/// What is done to the service and to its servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fault {
+    KillInstance,
+    KillPublisher,
+    TerminateInstance,
+    PauseInstance,
+    PausePublisher,
+    KillNats,
+    KillAllNats,
+    PauseNats,
+    StepDownStream,
+    KillPrimary,
+    PausePrimary,
+    StepDownPrimary,
+    CutNats,
+    BlackHoleNats,
+    SlowNats,
+    TearNats,
+    CutMongo,
+    BlackHoleMongo,
+    SlowMongo,
+    TearMongo,
+    /// The publisher is paused until the oplog no longer reaches back to what it saw last.
+    LoseHistory,
+    /// An event that can never be published.
+    Poison,
+}
+
+impl Fault {
+    /// Whether it is NATS, or the way there, that is at fault: writes should not notice.
+    pub(crate) fn is_of_nats(self) -> bool {
+        use Fault::{
+            BlackHoleNats, CutNats, KillAllNats, KillNats, PauseNats, SlowNats, StepDownStream,
+            TearNats,
+        };
+        let of_nats = [
+            KillNats,
+            KillAllNats,
+            PauseNats,
+            StepDownStream,
+            CutNats,
+            BlackHoleNats,
+            SlowNats,
+            TearNats,
+        ];
+        of_nats.contains(&self)
+    }
+
+    /// Whether it can have an effect where there is one server of each only: no other can take the lead.
+    pub(crate) fn is_possible_with_one(self) -> bool {
+        self != Self::StepDownStream
+    }
+
+    /// Whether it can stop every write where there is one server of each.
+    pub(crate) fn may_stop_writes(self) -> bool {
+        !self.is_of_nats() && self != Self::Poison
+    }
+
+    /// Shortest and longest duration in seconds.
+    pub(crate) fn lasts(self) -> (f64, f64) {
+        match self {
+            Self::PausePublisher
+            | Self::StepDownPrimary
+            | Self::KillAllNats
+            | Self::PauseNats
+            | Self::PausePrimary
+            | Self::BlackHoleNats
+            | Self::BlackHoleMongo => LONG,
+            Self::KillInstance
+            | Self::KillPublisher
+            | Self::TerminateInstance
+            | Self::PauseInstance
+            | Self::TearNats
+            | Self::TearMongo => SHORT,
+            _ => MIDDLE,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(
+            self.to_possible_value()
+                .as_ref()
+                .map_or("", |name| name.get_name()),
+        )
+    }
+}

@@ -1,0 +1,40 @@
+//! One write before there is any load or fault: it must be accepted, and its event must reach the stream. Where it does
+//! not, the harness is broken, or the service is, and a run would prove nothing.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use async_nats::jetstream;
+use fastrand::Rng;
+
+use crate::{
+    client::Client,
+    clock::{Clock, within},
+    history::{Attempt, Outcome},
+    load::new_ticket,
+    world::{STREAM, World},
+};
+
+const PUBLISH_LIMIT: Duration = Duration::from_secs(15);
+
+pub(crate) async fn first_write(world: &World, client: &Client) -> anyhow::Result<Attempt> {
+    let request = new_ticket(0, 0);
+    let attempt = client.attempt(request, Clock::start(), Rng::new()).await;
+    let Outcome::Accepted { ticket, .. } = &attempt.outcome else {
+        let Attempt {
+            status, expected, ..
+        } = attempt;
+        bail!("the first write, before any fault, was answered {status}, not {expected}");
+    };
+    let nats = async_nats::connect(world.nats_urls.as_slice()).await?;
+    let context = jetstream::new(nats);
+    let what = format!("the event of the first write, before any fault, is in stream {STREAM}");
+    within(PUBLISH_LIMIT, &what, || async {
+        let stream = context.get_stream(STREAM).await?;
+        let subject = format!("ticket.created.{ticket}");
+        stream.get_last_raw_message_by_subject(&subject).await?;
+        Ok(())
+    })
+    .await?;
+    Ok(attempt)
+}

@@ -1,0 +1,183 @@
+//! What a run must have done to prove anything: enough writes, faults that had an effect, messages under load. A run below
+//! one of these floors fails, whatever the checker found: where nothing happens, no promise is broken.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{
+    availability::Windows,
+    history::{Attempt, Observed, Outcome},
+    inject::Injected,
+};
+
+/// Of the writes that a run of this rate and length begins.
+const ACCEPTED_SHARE: f64 = 0.5;
+/// Of the faults that were scheduled.
+const EFFECTIVE_SHARE: f64 = 0.75;
+/// Of the accepted writes.
+const PUBLISHED_SHARE: f64 = 0.25;
+/// Of all writes.
+const UNCLEAR_SHARE: f64 = 0.05;
+/// So many seconds' worth of writes happen while only NATS is at fault.
+const NATS_ONLY_SECONDS: usize = 3;
+/// A write does not wait for NATS: of those while only NATS is at fault, hardly one takes longer.
+const PROMPT_MS: u64 = 2_000;
+const LATE_SHARE: f64 = 0.01;
+
+/// What a run is to do.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Aim {
+    pub(crate) seed: u64,
+    pub(crate) seconds: u64,
+    /// Writes that are begun in a second.
+    pub(crate) rate: u32,
+    /// How many faults are scheduled.
+    pub(crate) faults: usize,
+    /// Whether faults of NATS are among those to choose from.
+    pub(crate) includes_nats: bool,
+}
+
+/// Something that was counted, and how much of it there must be.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Floor {
+    pub(crate) what: &'static str,
+    pub(crate) seen: usize,
+    /// Out of how many.
+    pub(crate) of: usize,
+    pub(crate) needed: Needed,
+    pub(crate) holds: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Needed {
+    AtLeast(usize),
+    AtMost(usize),
+}
+
+impl Floor {
+    fn at_least(least: usize, what: &'static str, seen: usize, of: usize) -> Self {
+        Self {
+            what,
+            seen,
+            of,
+            needed: Needed::AtLeast(least),
+            holds: seen >= least,
+        }
+    }
+
+    fn at_most(most: usize, what: &'static str, seen: usize, of: usize) -> Self {
+        Self {
+            what,
+            seen,
+            of,
+            needed: Needed::AtMost(most),
+            holds: seen <= most,
+        }
+    }
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, seen, of, .. } = self;
+        match self.needed {
+            Needed::AtLeast(least) => {
+                write!(f, "{what}: {seen} of {of}, and at least {least} are needed")
+            }
+            Needed::AtMost(most) => {
+                write!(f, "{what}: {seen} of {of}, and at most {most} are allowed")
+            }
+        }
+    }
+}
+
+/// Every floor of a run, those that hold and those that do not.
+pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec<Floor> {
+    let attempts = &observed.attempts;
+    let accepted = count(attempts, |attempt| {
+        matches!(attempt.outcome, Outcome::Accepted { .. })
+    });
+    let unclear = count(attempts, |attempt| {
+        matches!(attempt.outcome, Outcome::Unknown | Outcome::NotSent)
+    });
+    let took_effect = count(faults, Injected::took_effect);
+    let under_load = count(&observed.messages, |message| {
+        message.stored_ms < aim.seconds * 1000
+    });
+    let rate = aim.rate as usize;
+    let writes = rate * aim.seconds as usize;
+    let least = |share: f64, of: usize| ((of as f64 * share).ceil() as usize).max(1);
+    let mut floors = vec![
+        Floor::at_least(
+            least(ACCEPTED_SHARE, writes),
+            "accepted writes",
+            accepted,
+            writes,
+        ),
+        Floor::at_most(
+            most(UNCLEAR_SHARE, attempts.len()),
+            "writes without a clear answer",
+            unclear,
+            attempts.len(),
+        ),
+        Floor::at_least(
+            least(EFFECTIVE_SHARE, aim.faults),
+            "faults that took effect",
+            took_effect,
+            aim.faults,
+        ),
+        Floor::at_least(
+            least(PUBLISHED_SHARE, accepted),
+            "events published under load",
+            under_load,
+            accepted,
+        ),
+    ];
+    if aim.includes_nats {
+        floors.extend(while_only_nats_was_at_fault(rate, attempts, faults));
+    }
+    floors
+}
+
+/// There are some, they succeed at once, and they do not wait.
+fn while_only_nats_was_at_fault(
+    rate: usize,
+    attempts: &[Attempt],
+    faults: &[Injected],
+) -> [Floor; 3] {
+    let meanwhile = Windows::new(faults).only_nats_at_fault(attempts);
+    let failed = count(&meanwhile, |attempt| {
+        attempt.tries > 1 || !attempt.is_answered_rightly()
+    });
+    let late = count(&meanwhile, |attempt| attempt.took_ms() > PROMPT_MS);
+    let all = meanwhile.len();
+    [
+        Floor::at_least(
+            NATS_ONLY_SECONDS * rate,
+            "writes while only NATS was at fault",
+            all,
+            attempts.len(),
+        ),
+        Floor::at_most(0, "such writes that failed or were sent twice", failed, all),
+        Floor::at_most(
+            most(LATE_SHARE, all),
+            "such writes that took longer than 2 s",
+            late,
+            all,
+        ),
+    ]
+}
+
+fn most(share: f64, of: usize) -> usize {
+    (of as f64 * share) as usize
+}
+
+fn count<T>(of: &[T], is_counted: impl Fn(&T) -> bool) -> usize {
+    of.iter().filter(|one| is_counted(one)).count()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Hand-made runs: one that shows enough, and one for each way to show too little.
+
+use serde_json::json;
+
+use super::*;
+use crate::{fault::Fault, history::Message};
+
+/// Ten writes a second for twenty seconds; all of NATS is away from 2 to 8 s, and an instance is killed at 12 s.
+struct Run {
+    aim: Aim,
+    observed: Observed,
+    faults: Vec<Injected>,
+}
+
+impl Run {
+    fn good() -> Self {
+        let aim = Aim {
+            seed: 1,
+            seconds: 20,
+            rate: 10,
+            faults: 2,
+            includes_nats: true,
+        };
+        let faults = vec![
+            injected(Fault::KillAllNats, 2_000, 8_000),
+            injected(Fault::KillInstance, 12_000, 13_000),
+        ];
+        let times = (0..200).map(|number| number * 100);
+        let observed = Observed {
+            attempts: times.clone().map(accepted).collect(),
+            messages: times.map(message).collect(),
+            ..Observed::default()
+        };
+        Self {
+            aim,
+            observed,
+            faults,
+        }
+    }
+
+    /// What it shows too little of.
+    fn broken(&self) -> Vec<&'static str> {
+        let floors = floors(&self.aim, &self.observed, &self.faults);
+        let broken = floors.iter().filter(|floor| !floor.holds);
+        broken.map(|floor| floor.what).collect()
+    }
+
+    /// Changes the attempts that begin between `from` and `until`.
+    fn change(&mut self, from: u64, until: u64, change: impl Fn(&mut Attempt)) {
+        let attempts = self.observed.attempts.iter_mut();
+        attempts
+            .filter(|attempt| (from..until).contains(&attempt.began_ms))
+            .for_each(change);
+    }
+}
+
+fn injected(fault: Fault, began_ms: u64, ended_ms: u64) -> Injected {
+    Injected {
+        fault,
+        began_ms,
+        ended_ms,
+        took_effect_ms: Some(began_ms),
+        seen: String::new(),
+    }
+}
+
+fn accepted(at_ms: u64) -> Attempt {
+    Attempt {
+        title: format!("attempt {at_ms}"),
+        expected: 201,
+        outcome: Outcome::Accepted {
+            ticket: "t".to_owned(),
+            version: 0,
+        },
+        status: 201,
+        tries: 1,
+        began_ms: at_ms,
+        ended_ms: at_ms + 5,
+    }
+}
+
+fn message(at_ms: u64) -> Message {
+    Message {
+        sequence: at_ms,
+        subject: String::new(),
+        message_id: None,
+        event_id: None,
+        payload: json!({}),
+        stored_ms: at_ms,
+    }
+}
+
+fn refuse(attempt: &mut Attempt) {
+    attempt.outcome = Outcome::Refused;
+    attempt.status = 401;
+}
+
+fn give_up(attempt: &mut Attempt) {
+    attempt.outcome = Outcome::Unknown;
+    attempt.status = 503;
+}
+
+#[test]
+fn a_run_with_writes_faults_and_messages_shows_enough() {
+    assert_eq!(Run::good().broken(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_run_in_which_nothing_is_accepted_shows_too_little() {
+    let mut wrong_key = Run::good();
+    wrong_key.change(0, 20_000, refuse);
+    wrong_key.observed.messages.clear();
+    let broken = wrong_key.broken();
+    assert!(broken.contains(&"accepted writes"), "{broken:?}");
+    assert!(
+        broken.contains(&"events published under load"),
+        "{broken:?}"
+    );
+
+    let mut wrong_port = Run::good();
+    wrong_port.change(0, 20_000, |attempt| {
+        attempt.outcome = Outcome::NotSent;
+        attempt.status = 0;
+    });
+    let broken = wrong_port.broken();
+    assert!(broken.contains(&"accepted writes"), "{broken:?}");
+    assert!(
+        broken.contains(&"writes without a clear answer"),
+        "{broken:?}"
+    );
+}
+
+#[test]
+fn a_run_without_any_write_shows_too_little() {
+    let mut idle = Run::good();
+    idle.observed = Observed::default();
+    assert_eq!(
+        idle.broken(),
+        [
+            "accepted writes",
+            "events published under load",
+            "writes while only NATS was at fault"
+        ]
+    );
+}
+
+#[test]
+fn a_run_whose_faults_have_no_effect_shows_too_little() {
+    let mut without_effect = Run::good();
+    without_effect.faults[1].took_effect_ms = None;
+    assert_eq!(without_effect.broken(), ["faults that took effect"]);
+
+    let mut without_faults = Run::good();
+    without_faults.aim.faults = 0;
+    without_faults.aim.includes_nats = false;
+    without_faults.faults.clear();
+    assert_eq!(without_faults.broken(), ["faults that took effect"]);
+}
+
+#[test]
+fn a_run_without_writes_while_only_nats_is_at_fault_shows_too_little() {
+    let floor = ["writes while only NATS was at fault"];
+    let mut no_writes = Run::good();
+    no_writes
+        .observed
+        .attempts
+        .retain(|attempt| !(1_000..8_000).contains(&attempt.began_ms));
+    assert_eq!(no_writes.broken(), floor);
+
+    // The aftermath of another fault covers all of it.
+    let mut another_fault = Run::good();
+    another_fault.faults[1] = injected(Fault::KillInstance, 0, 500);
+    assert_eq!(another_fault.broken(), floor);
+
+    // It was ordered, and did nothing.
+    let mut no_effect = Run::good();
+    no_effect.faults[0].took_effect_ms = None;
+    assert!(no_effect.broken().contains(&floor[0]));
+
+    let mut not_chosen = no_writes;
+    not_chosen.aim.includes_nats = false;
+    assert_eq!(not_chosen.broken(), [] as [&str; 0]);
+}
+
+#[test]
+fn writes_that_notice_that_nats_is_away_break_a_floor() {
+    let failed = ["such writes that failed or were sent twice"];
+    let mut one_failed = Run::good();
+    one_failed.change(5_000, 5_100, give_up);
+    assert_eq!(one_failed.broken(), failed);
+
+    let mut one_sent_twice = Run::good();
+    one_sent_twice.change(5_000, 5_100, |attempt| attempt.tries = 2);
+    assert_eq!(one_sent_twice.broken(), failed);
+
+    let mut slow = Run::good();
+    slow.change(5_000, 6_000, |attempt| attempt.ended_ms += 3_000);
+    assert_eq!(slow.broken(), ["such writes that took longer than 2 s"]);
+}
+
+#[test]
+fn more_than_one_write_of_twenty_without_a_clear_answer_is_too_many() {
+    let mut ten = Run::good();
+    ten.change(12_000, 13_000, give_up);
+    assert_eq!(ten.broken(), [] as [&str; 0]);
+
+    let mut eleven = Run::good();
+    eleven.change(12_000, 13_100, give_up);
+    assert_eq!(eleven.broken(), ["writes without a clear answer"]);
+}
+
+#[test]
+fn events_that_are_published_only_when_the_load_is_over_do_not_count() {
+    let mut afterwards = Run::good();
+    for message in &mut afterwards.observed.messages {
+        message.stored_ms += 20_000;
+    }
+    assert_eq!(afterwards.broken(), ["events published under load"]);
+}
+
+#[test]
+fn a_floor_says_what_was_seen_and_what_is_needed() {
+    let floor = Floor::at_least(100, "accepted writes", 0, 200);
+    assert_eq!(
+        floor.to_string(),
+        "accepted writes: 0 of 200, and at least 100 are needed"
+    );
+    let floor = Floor::at_most(10, "writes without a clear answer", 99, 200);
+    assert_eq!(
+        floor.to_string(),
+        "writes without a clear answer: 99 of 200, and at most 10 are allowed"
+    );
+}

@@ -1,0 +1,51 @@
+//! Links that are cut, black-holed, slowed down or torn.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use tokio::time::sleep;
+
+use super::Effect;
+use crate::{
+    clock::within,
+    fault::Fault,
+    proxy::{Link, LinkFault, Mode},
+    schedule::Planned,
+};
+
+const DELAY: Duration = Duration::from_millis(500);
+/// A standby's connections are silent for seconds.
+const IDLE_LIMIT: Duration = Duration::from_secs(6);
+
+/// All links of one instance, or of all.
+pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Result<Effect> {
+    let (mode, what) = match planned.fault {
+        Fault::CutNats | Fault::CutMongo => (Mode::Cut, "connections were cut"),
+        Fault::BlackHoleNats | Fault::BlackHoleMongo => (Mode::BlackHole, "chunks were held"),
+        Fault::SlowNats | Fault::SlowMongo => (Mode::Slow(DELAY), "chunks were delayed"),
+        _ => (Mode::Tear, "connections were torn"),
+    };
+    let fault = LinkFault::new(mode);
+    let chosen = planned.target % links.len();
+    let links = || {
+        let instances = links.iter().enumerate();
+        instances
+            .filter(move |(i, _)| !planned.is_of_one || *i == chosen)
+            .flat_map(|(_, links)| links)
+    };
+    let since = Instant::now();
+    links().for_each(|link| link.begin(&fault));
+    sleep(planned.lasts).await;
+    // An idle link has nothing to tear yet.
+    let struck = within(IDLE_LIMIT, "something goes over the links", || async {
+        let strikes = fault.strikes();
+        ensure!(strikes > 0, "nothing did");
+        Ok(strikes)
+    });
+    let struck = struck.await;
+    links().for_each(|link| link.end(&fault));
+    Ok(Effect {
+        since,
+        seen: format!("{} {what}", struck?),
+    })
+}

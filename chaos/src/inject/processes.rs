@@ -1,0 +1,76 @@
+//! Processes that are killed, asked to end, or paused. A process is under one fault at a time: its lock is held as long.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use tokio::time::sleep;
+
+use super::Effect;
+use crate::{process::Process, world::Shared};
+
+/// Kill -9 of each, and a new process of each when the time is over.
+pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Result<Effect> {
+    let mut killed = Vec::new();
+    let mut deaths = Vec::new();
+    for process in processes {
+        let mut process = process.lock().await;
+        let pid = process.pid();
+        deaths.push(process.kill().await.map(|()| pid));
+        killed.push(process);
+    }
+    let since = Instant::now();
+    sleep(lasts).await;
+    for process in &mut killed {
+        process.start()?;
+    }
+    let mut seen = Vec::new();
+    for (process, death) in killed.iter().zip(deaths) {
+        seen.push(followed(process, death?, "was killed"));
+    }
+    Ok(Effect {
+        since,
+        seen: seen.join("; "),
+    })
+}
+
+/// SIGTERM, and a new process when the time is over.
+pub(super) async fn terminate(process: &Shared, lasts: Duration) -> anyhow::Result<Effect> {
+    let mut process = process.lock().await;
+    let (since, pid) = (Instant::now(), process.pid());
+    let ended = process.terminate().await;
+    sleep(lasts).await;
+    process.start()?;
+    ended?;
+    Ok(Effect {
+        since,
+        seen: followed(&process, pid, "ended with exit code 0"),
+    })
+}
+
+/// SIGSTOP, and SIGCONT when the time is over.
+pub(super) async fn pause(process: &Shared, lasts: Duration) -> anyhow::Result<Effect> {
+    let process = process.lock().await;
+    let paused = process.pause().await;
+    let since = Instant::now();
+    if paused.is_ok() {
+        sleep(lasts).await;
+    }
+    let was_stopped = process.is_stopped();
+    process.resume().await?;
+    paused?;
+    ensure!(was_stopped, "{} went on too early", process.name);
+    Ok(Effect {
+        since,
+        seen: format!("{} was stopped", process.name),
+    })
+}
+
+fn followed(process: &Process, before: Option<u32>, how: &str) -> String {
+    let pid = |pid: Option<u32>| pid.unwrap_or_default();
+    format!(
+        "{}, process {}, {how}; {} follows",
+        process.name,
+        pid(before),
+        pid(process.pid())
+    )
+}

@@ -1,0 +1,84 @@
+//! The links between instances and servers, each through a proxy, and the addresses that the instances are given.
+
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{
+    proxy::{Callers, Link, serve},
+    world::{DATABASE, instance_name, local},
+};
+
+/// Each instance has proxies of its own.
+pub(crate) struct ToNats {
+    /// By instance, then by server.
+    pub(crate) links: Vec<Vec<Link>>,
+    /// By instance.
+    pub(crate) urls: Vec<String>,
+}
+
+impl ToNats {
+    pub(crate) async fn new(
+        instances: usize,
+        ports: &[u16],
+        proxies: &mut JoinSet<()>,
+    ) -> anyhow::Result<Self> {
+        let (mut links_of, mut urls_of) = (Vec::new(), Vec::new());
+        for _ in 0..instances {
+            let (mut links, mut urls) = (Vec::new(), Vec::new());
+            for port in ports {
+                let (link, listener) = (Link::new(), listen().await?);
+                urls.push(format!("nats://{}", listener.local_addr()?));
+                let callers = Callers::One(link.clone());
+                proxies.spawn(serve(listener, local(*port), callers));
+                links.push(link);
+            }
+            links_of.push(links);
+            urls_of.push(urls.join(","));
+        }
+        Ok(Self {
+            links: links_of,
+            urls: urls_of,
+        })
+    }
+}
+
+/// All share the proxies, whose addresses are the members': a replica set tells its clients where it is.
+pub(crate) struct ToMongo {
+    /// By instance, then by server.
+    pub(crate) links: Vec<Vec<Link>>,
+    pub(crate) members: Vec<String>,
+}
+
+impl ToMongo {
+    pub(crate) async fn new(
+        instances: usize,
+        ports: &[u16],
+        proxies: &mut JoinSet<()>,
+    ) -> anyhow::Result<Self> {
+        let mut links = vec![Vec::new(); instances];
+        let mut members = Vec::new();
+        for port in ports {
+            let listener = listen().await?;
+            members.push(listener.local_addr()?.to_string());
+            let mut named = Vec::new();
+            for (instance, links) in links.iter_mut().enumerate() {
+                let link = Link::new();
+                named.push((instance_name(instance), link.clone()));
+                links.push(link);
+            }
+            proxies.spawn(serve(listener, local(*port), Callers::Named(named)));
+        }
+        Ok(Self { links, members })
+    }
+
+    /// `name` tells the proxies whose connection it is.
+    pub(crate) fn uri(&self, name: &str) -> String {
+        let hosts = self.members.join(",");
+        format!(
+            "mongodb://{hosts}/{DATABASE}?replicaSet=chaos&appName={name}&serverSelectionTimeoutMS=3000"
+        )
+    }
+}
+
+async fn listen() -> anyhow::Result<TcpListener> {
+    Ok(TcpListener::bind(local(0)).await?)
+}

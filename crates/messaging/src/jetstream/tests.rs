@@ -1,0 +1,76 @@
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::*;
+
+async fn jetstream(prefix: &str) -> JetStream {
+    let options = NatsOptions {
+        nats_url: SecretString::from("nats://127.0.0.1:1"),
+        nats_stream: "SHOP".to_owned(),
+        nats_replicas: 3,
+        nats_duplicate_window: Duration::from_secs(7),
+        nats_subject_prefix: prefix.to_owned(),
+        nats_creds_file: None,
+        nats_tls_ca_file: None,
+        nats_tls_cert_file: None,
+        nats_tls_key_file: None,
+    };
+    JetStream::connect(&options, "shop", "order.>", Timing::default())
+        .await
+        .unwrap()
+}
+
+#[test]
+fn a_stream_that_is_not_there_is_told_from_one_that_cannot_be_asked() {
+    let answer = |err_code: u64| {
+        let answer = json!({ "code": 404, "err_code": err_code, "description": "" });
+        let kind = GetStreamErrorKind::JetStream(serde_json::from_value(answer).unwrap());
+        GetStreamError::new(kind)
+    };
+    assert!(is_no_stream(&answer(10059)));
+    // The cluster has no leader.
+    assert!(!is_no_stream(&answer(10008)));
+    assert!(!is_no_stream(&GetStreamError::new(
+        GetStreamErrorKind::Request
+    )));
+}
+
+#[test]
+fn no_message_of_a_subject_is_told_from_no_answer() {
+    let kind = LastRawMessageErrorKind::NoMessageFound;
+    let none = none_stored(LastRawMessageError::new(kind));
+    assert!(matches!(none, Ok(Last::Earlier(0))));
+    let unknown = none_stored(LastRawMessageError::new(LastRawMessageErrorKind::Other));
+    assert!(matches!(unknown, Err(Failure::Broker(_))));
+}
+
+#[tokio::test]
+async fn a_stream_is_made_as_it_is_configured() {
+    let stream = jetstream("test").await.stream;
+    assert_eq!(stream.name, "SHOP");
+    assert_eq!(stream.subjects, ["test.order.>"]);
+    assert_eq!(stream.num_replicas, 3);
+    assert_eq!(stream.duplicate_window, Duration::from_secs(7));
+    assert_eq!(jetstream("").await.stream.subjects, ["order.>"]);
+}
+
+#[tokio::test]
+async fn a_subject_of_the_stream_is_below_its_root_and_has_no_wildcard() {
+    let jetstream = jetstream("test").await;
+    assert!(jetstream.is_of_stream("test.order.created.1"));
+    for other in [
+        "order.created.1",
+        "test.ticket.created.1",
+        "test.order.",
+        "test.order",
+        "test.order.created.*",
+        "test.order.>",
+        "test.order.created 1",
+        "test.order..1",
+        "",
+    ] {
+        assert!(!jetstream.is_of_stream(other), "{other}");
+    }
+}

@@ -1,0 +1,99 @@
+use std::time::SystemTime;
+
+use axum::http::Request;
+use secrecy::SecretString;
+
+use super::*;
+use crate::{
+    auth::sign,
+    config::{HttpConfig, JwtConfig},
+};
+
+fn config() -> HttpConfig {
+    HttpConfig {
+        listen_addr: ([127, 0, 0, 1], 0).into(),
+        jwt: JwtConfig {
+            jwt_key: SecretString::from("a key of thirty-two bytes or more"),
+            jwt_public_key_file: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+        },
+        jwt_require_exp: true,
+        session_cookie: "session".to_owned(),
+        rate_limit: 0,
+        concurrency_limit: 1,
+        stop_delay: Duration::ZERO,
+        cors_origins: Vec::new(),
+    }
+}
+
+async fn key(
+    user: &str,
+    (method, path): (&str, &str),
+    body: &'static str,
+    key: Option<&str>,
+) -> Result<IdempotencyKey, Error> {
+    let config = config();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let token = sign(&config.jwt, user, None, now.unwrap().as_secs(), 60).unwrap();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .extension(WholeBody(Bytes::from_static(body.as_bytes())));
+    if let Some(key) = key {
+        request = request.header(IDEMPOTENCY_KEY, key);
+    }
+    let mut parts = request.body(()).unwrap().into_parts().0;
+    let auth = Arc::new(Authenticator::new(&config).unwrap());
+    IdempotencyKey::from_request_parts(&mut parts, &auth).await
+}
+
+async fn given_key(given: Option<&str>) -> Result<IdempotencyKey, Error> {
+    key("alice", ("POST", "/"), "{}", given).await
+}
+
+async fn claim(user: &str, request: (&str, &str), body: &'static str) -> Claim {
+    let key = key(user, request, body, Some("a-key")).await;
+    key.ok().unwrap().0.unwrap()
+}
+
+#[tokio::test]
+async fn a_key_is_1_to_255_visible_characters_in_quotes_or_without() {
+    let longest = "x".repeat(255);
+    for (given, meant) in [
+        ("a", "a"),
+        ("\"a\"", "a"),
+        (&longest, &longest),
+        (&format!("\"{longest}\""), &longest),
+    ] {
+        let claim = given_key(Some(given)).await.ok().unwrap().0.unwrap();
+        assert_eq!(claim.id.key, meant);
+    }
+    for refused in ["", "\"\"", "two words", "\u{e9}", &"x".repeat(256)] {
+        let found = given_key(Some(refused)).await;
+        assert!(matches!(found, Err(Error::Validation(_))), "{refused}");
+    }
+    let none = given_key(None).await.ok().unwrap();
+    assert!(none.0.is_none());
+}
+
+#[tokio::test]
+async fn a_key_is_of_one_user_and_of_one_request_to_the_byte() {
+    let first = claim("alice", ("PUT", "/a"), "{}").await;
+    let again = claim("alice", ("PUT", "/a"), "{}").await;
+    assert_eq!(
+        (&first.id, &first.fingerprint),
+        (&again.id, &again.fingerprint)
+    );
+    assert_ne!(claim("bob", ("PUT", "/a"), "{}").await.id, first.id);
+    for (request, body) in [
+        (("POST", "/a"), "{}"),
+        (("PUT", "/b"), "{}"),
+        (("PUT", "/a"), "{ }"),
+    ] {
+        let other = claim("alice", request, body).await;
+        assert_eq!(other.id, first.id);
+        assert_ne!(other.fingerprint, first.fingerprint, "{request:?} {body}");
+    }
+}

@@ -1,0 +1,84 @@
+//! Whom a request is counted for, where the rate of each caller is limited.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo, http::Request, routing::get};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use service::{auth::Authenticator, config::HttpConfig, http::with_rate_limit};
+use tower::ServiceExt;
+
+use crate::{
+    harness::{JWT_KEY, TestApp, jwt, now_seconds, token},
+    tokens::signed,
+};
+
+/// Routes that take one request a second of each caller, and two at once.
+fn limited() -> Router {
+    let config = HttpConfig {
+        listen_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        jwt: jwt(JWT_KEY),
+        jwt_require_exp: true,
+        session_cookie: "express:sess".to_owned(),
+        rate_limit: 1,
+        concurrency_limit: 1,
+        stop_delay: Duration::ZERO,
+        cors_origins: Vec::new(),
+    };
+    let auth = Arc::new(Authenticator::new(&config).unwrap());
+    let routes = Router::new().route("/", get(async || "fine"));
+    with_rate_limit(routes, config.rate_limit, auth)
+}
+
+/// The statuses of three requests from this address.
+async fn three(routes: &Router, from: &str) -> [u16; 3] {
+    let mut statuses = [0; 3];
+    for status in &mut statuses {
+        let mut request = Request::new(Body::empty());
+        let peer = SocketAddr::new(from.parse().unwrap(), 1);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        *status = routes
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16();
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn a_network_of_64_bits_is_one_caller_and_an_ipv4_address_is_one_on_any_socket() {
+    let routes = limited();
+    assert_eq!(three(&routes, "2001:db8:0:1::1").await, [200, 200, 429]);
+    assert_eq!(three(&routes, "2001:db8:0:1:ffff::2").await, [429; 3]);
+    assert_eq!(three(&routes, "2001:db8:0:2::1").await, [200, 200, 429]);
+    assert_eq!(three(&routes, "192.0.2.1").await, [200, 200, 429]);
+    assert_eq!(three(&routes, "::ffff:192.0.2.1").await, [429; 3]);
+    assert_eq!(three(&routes, "::ffff:192.0.2.2").await, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_valid_counts_for_its_address_whatever_user_it_names() {
+    let app = TestApp::start_with(|http| http.rate_limit = 1).await;
+    let list = async |token: &str| {
+        let list = app.request(Method::GET, "/api/tickets").bearer_auth(token);
+        list.send().await.unwrap().status()
+    };
+    let forged = |user: usize| {
+        let claims = json!({ "sub": format!("user-{user}"), "exp": now_seconds() + 600 });
+        signed(
+            jsonwebtoken::Algorithm::HS256,
+            "another key of more than 32 bytes",
+            claims,
+        )
+    };
+    let mut user = 0;
+    while list(&forged(user)).await != StatusCode::TOO_MANY_REQUESTS {
+        user += 1;
+        assert!(user < 100, "every forged user has a limit of its own");
+    }
+    assert_eq!(list(&token("alice")).await, StatusCode::OK);
+    app.finish().await;
+}

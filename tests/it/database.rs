@@ -1,0 +1,257 @@
+//! What the database is asked for: indexes, durable writes, and what is told of connections and transactions.
+
+use std::{cell::RefCell, time::Duration};
+
+use bson::{Document, doc};
+use db::{Abort, Db, Error, TransactionError};
+use futures_util::TryStreamExt;
+use messaging::Outbox;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use mongodb::{IndexModel, error::ErrorKind};
+
+use crate::{
+    harness::{Place, TestApp, eventually, nats_url},
+    idempotency::{at_the_next, fail},
+    operators::{event, plant},
+    servers::Mongo,
+};
+
+pub(crate) async fn prepared(place: &Place) -> Db {
+    let db = Db::connect(&place.mongo(), "test", place.timing.db)
+        .await
+        .unwrap();
+    let retention = place.event_retention;
+    Outbox::new(&db).prepare(retention).await.unwrap();
+    db.mark_prepared();
+    db
+}
+
+#[tokio::test]
+async fn a_version_of_a_key_is_recorded_once() {
+    let place = Place::new();
+    let db = prepared(&place).await;
+    plant(
+        &place,
+        [
+            event("a", 0, doc! {}),
+            event("a", 1, doc! {}),
+            event("b", 1, doc! {}),
+        ],
+    )
+    .await;
+    let second = db
+        .collection::<Document>("events")
+        .insert_one(event("a", 1, doc! {}))
+        .await;
+    assert!(
+        second
+            .unwrap_err()
+            .to_string()
+            .contains("E11000 duplicate key")
+    );
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn the_index_of_the_backlog_holds_only_what_is_unsent() {
+    let place = Place::new();
+    let db = prepared(&place).await;
+    let indexes: Vec<IndexModel> = db
+        .collection::<Document>("events")
+        .list_indexes()
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    let is_unsent =
+        |index: &&IndexModel| index.options.as_ref().unwrap().name.as_deref() == Some("unsent");
+    let unsent = indexes.iter().find(is_unsent).unwrap();
+    assert_eq!(unsent.keys, doc! { "key": 1, "version": 1, "_id": 1 });
+    let filter = unsent
+        .options
+        .as_ref()
+        .unwrap()
+        .partial_filter_expression
+        .clone();
+    assert_eq!(filter, Some(doc! { "sent": "NO" }));
+    place.remove().await;
+}
+
+/// Waits until such a command of a transaction is held at the server: as it came there.
+async fn held(place: &Place, command: &str) -> Document {
+    let admin = place.database().await.client().database("admin");
+    let look = [
+        doc! { "$currentOp": { "allUsers": true, "idleSessions": true } },
+        doc! { "$match": { format!("command.{command}"): { "$exists": true } } },
+    ];
+    let held = RefCell::new(None::<Document>);
+    eventually("a command is held", async || {
+        let mut found = admin.aggregate(look.clone()).await.unwrap();
+        *held.borrow_mut() = found.try_next().await.unwrap();
+        held.borrow().is_some()
+    })
+    .await;
+    let operation = held.take().unwrap();
+    operation.get_document("command").unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_transaction_is_durable_on_a_majority_whatever_the_connection_string_says() {
+    let mut mongo = Mongo::absent();
+    mongo.options = "&w=1&readConcernLevel=local".to_owned();
+    mongo.start().await;
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    let hold = doc! { "blockConnection": true, "blockTimeMS": 2000 };
+    at_the_next(&app.place, "commitTransaction", hold.clone()).await;
+    let (_, commit) = tokio::join!(app.create(), held(&app.place, "commitTransaction"));
+    let concern = commit.get_document("writeConcern");
+    assert_eq!(concern.unwrap().get_str("w").unwrap(), "majority");
+
+    at_the_next(&app.place, "insert", hold).await;
+    let (_, insert) = tokio::join!(app.create(), held(&app.place, "insert"));
+    let concern = insert.get_document("readConcern");
+    assert_eq!(concern.unwrap().get_str("level").unwrap(), "majority");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn collections_and_indexes_that_cannot_be_made_are_an_error() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let outbox = Outbox::new(&prepared(&place).await);
+    // "Bad value", which is neither "it is there" nor "it is there with other options".
+    for command in ["create", "createIndexes"] {
+        at_the_next(&place, command, doc! { "errorCode": 2 }).await;
+        let failed = outbox.prepare(Duration::from_secs(60)).await.unwrap_err();
+        assert!(
+            matches!(&*failed.kind, ErrorKind::Command(error) if error.code == 2),
+            "{failed}"
+        );
+    }
+    // The second kind of index is made on its own.
+    fail(
+        &place,
+        doc! { "skip": 1 },
+        "createIndexes",
+        doc! { "errorCode": 2 },
+    )
+    .await;
+    outbox.prepare(Duration::from_secs(60)).await.unwrap_err();
+    fail(&place, "off", "createIndexes", doc! {}).await;
+    outbox.prepare(Duration::from_secs(60)).await.unwrap();
+}
+
+/// Collects the metrics of this test's thread, which all of its tasks run on.
+fn metrics() -> (PrometheusHandle, metrics::LocalRecorderGuard<'static>) {
+    let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+    (
+        recorder.handle(),
+        metrics::set_default_local_recorder(recorder),
+    )
+}
+
+fn value(metrics: &PrometheusHandle, name: &str) -> f64 {
+    let text = metrics.render();
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn connections_are_counted_while_they_are_open_and_in_use_and_when_none_can_be_had() {
+    let mut mongo = Mongo::absent();
+    mongo.options = "&connectTimeoutMS=1000&heartbeatFrequencyMS=500".to_owned();
+    mongo.start().await;
+    let (metrics, _guard) = metrics();
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let db = prepared(&place).await;
+    let [open, in_use] = ["open", "in_use"].map(|state| {
+        let name = format!("mongodb_pool_connections{{state=\"{state}\"}}");
+        let metrics = metrics.clone();
+        move || value(&metrics, &name)
+    });
+    let failures = || value(&metrics, "mongodb_pool_checkout_failures_total");
+    assert!(open() >= 1.0);
+    eventually("none is in use", async || in_use() == 0.0).await;
+    let hold = doc! { "blockConnection": true, "blockTimeMS": 500 };
+    at_the_next(&place, "find", hold).await;
+    let events = db.collection::<Document>("events");
+    let looking = tokio::spawn(async move { events.find_one(doc! {}).await });
+    eventually("one is in use", async || in_use() == 1.0).await;
+    looking.await.unwrap().unwrap();
+    eventually("none is in use again", async || in_use() == 0.0).await;
+
+    let failed_before = failures();
+    mongo.signal("-STOP");
+    // More than are open: the others have to be made, and the server does not greet.
+    let pings = (0..8).map(|_| db.ping(Duration::from_secs(2)));
+    futures_util::future::join_all(pings).await;
+    eventually("one could not be had", async || failures() > failed_before).await;
+    mongo.kill();
+    eventually("none is open", async || open() == 0.0).await;
+}
+
+#[tokio::test]
+async fn transactions_are_counted_by_their_outcome_and_their_retries() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let (metrics, _guard) = metrics();
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let db = prepared(&place).await;
+    let insert = async || {
+        let events = db.collection::<Document>("events");
+        db.transaction(events, |session, events| {
+            Box::pin(async move {
+                let event = event("key", bson::DateTime::now().timestamp_millis(), doc! {});
+                events.insert_one(event).session(session).await?;
+                Ok::<_, Abort<&str>>(())
+            })
+        })
+        .await
+    };
+    let count = |outcome: &str| {
+        let name = format!("mongodb_transaction_duration_seconds_count{{outcome=\"{outcome}\"}}");
+        value(&metrics, &name)
+    };
+    let retries = || value(&metrics, "mongodb_transaction_retries_total");
+
+    insert().await.unwrap();
+    assert_eq!((count("committed"), retries()), (1.0, 0.0));
+
+    at_the_next(
+        &place,
+        "insert",
+        doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] },
+    )
+    .await;
+    insert().await.unwrap();
+    assert_eq!((count("committed"), retries()), (2.0, 1.0));
+
+    let refused = db
+        .transaction((), |_, ()| {
+            Box::pin(async { Err::<(), _>(Abort::Refused("no")) })
+        })
+        .await;
+    assert!(matches!(refused, Err(TransactionError::Refused("no"))));
+    assert_eq!(count("refused"), 1.0);
+
+    at_the_next(&place, "insert", doc! { "errorCode": 2 }).await;
+    let failed = insert().await.unwrap_err();
+    assert!(
+        matches!(failed, TransactionError::Failed(Error::Failed(_))),
+        "{failed:?}"
+    );
+    assert_eq!((count("failed"), count("unavailable")), (1.0, 0.0));
+
+    // It is committed, or not: the server can't say that a majority has it.
+    let unknown = doc! { "writeConcernError": { "code": 50, "errmsg": "timed out" } };
+    fail(&place, "alwaysOn", "commitTransaction", unknown).await;
+    let unknown = insert().await.unwrap_err();
+    assert!(
+        matches!(unknown, TransactionError::Failed(Error::Unavailable(_))),
+        "{unknown:?}"
+    );
+    assert_eq!((count("failed"), count("unavailable")), (1.0, 1.0));
+    assert_eq!((count("committed"), retries()), (2.0, 1.0));
+}

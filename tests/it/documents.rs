@@ -1,0 +1,231 @@
+//! README, SECURITY.md and docs/ say what is so: their tests, defaults and numbers are those of the code.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use service::{admin, app::Timing, auth, http::BODY_LIMIT_BYTES, telemetry};
+
+use crate::{harness::Place, process::command};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(root().join(page)).unwrap()
+}
+
+/// Every file below `folder` whose name ends so, but for what was built or fetched.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// `module::name` of every test of the workspace; the module is the file's, without its folders.
+fn tests() -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for file in files(root(), ".rs") {
+        let module = file.file_stem().unwrap().to_str().unwrap();
+        let source = fs::read_to_string(&file).unwrap();
+        let mut is_test = false;
+        for line in source.lines().map(str::trim) {
+            is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+            let name = line.trim_start_matches("async ").strip_prefix("fn ");
+            if let Some(name) = name.and_then(|it| it.split('(').next()) {
+                if is_test {
+                    tests.insert(format!("{module}::{name}"));
+                }
+                is_test = false;
+            }
+        }
+    }
+    tests
+}
+
+/// What stands in backticks and is written as the path of a function: only tests are.
+fn named_tests(page: &str) -> BTreeSet<String> {
+    let is_path = |text: &str| {
+        let is_name = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        text.contains("::") && text.split("::").all(is_name)
+    };
+    let in_backticks = page.split('`').skip(1).step_by(2);
+    let named = in_backticks.filter(|text| is_path(text) && *text != "module::name");
+    named.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_test_that_a_page_names_is_there() {
+    let tests = tests();
+    let mut pages = files(&root().join("docs"), ".md");
+    pages.extend(["README.md", "SECURITY.md"].map(|page| root().join(page)));
+    for page in pages {
+        let named = named_tests(&fs::read_to_string(&page).unwrap());
+        let missing: Vec<_> = named.difference(&tests).collect();
+        assert!(missing.is_empty(), "{page:?} names no tests: {missing:#?}");
+    }
+    assert!(!named_tests(&read("SECURITY.md")).is_empty());
+}
+
+/// Each variable's default, as README tells it.
+fn documented_defaults() -> BTreeMap<String, String> {
+    let readme = read("README.md");
+    let section = readme.split("\n## Configuration\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let of_row = cells.flat_map(|cells| {
+        let variables = cells[1]
+            .split(", ")
+            .map(|it| it.trim_matches('`').to_owned());
+        let default = cells[2].trim_matches('`').to_owned();
+        variables.map(move |variable| (variable, default.clone()))
+    });
+    of_row.collect()
+}
+
+/// Each variable's default, as `--help` tells it.
+fn defaults_of_help() -> BTreeMap<String, String> {
+    let mut help = command(&Place::new());
+    let names: Vec<_> = help.get_envs().map(|(name, _)| name.to_owned()).collect();
+    for name in names {
+        help.env_remove(name);
+    }
+    let help = help.args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let of_option = help.lines().filter_map(|line| {
+        let (text, variable) = line.split_once("[env: ")?;
+        let (variable, rest) = variable.split_once(']')?;
+        let default = rest.split_once("[default: ").map(|it| it.1);
+        let default = match default.and_then(|it| it.split_once(']')) {
+            Some((default, _)) => default,
+            None if text.contains("Required") => "required",
+            None => "none",
+        };
+        Some((
+            variable.trim_end_matches('=').to_owned(),
+            default.to_owned(),
+        ))
+    });
+    of_option.collect()
+}
+
+#[test]
+fn every_default_in_readme_is_that_of_help_and_every_variable_is_in_readme() {
+    assert_eq!(documented_defaults(), defaults_of_help());
+}
+
+/// Without line breaks, so that a sentence is found however it is wrapped.
+fn sentences(page: &str) -> String {
+    read(page).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code() {
+    let timing = Timing::default();
+    let http = timing.http;
+    let end = timing.drain + telemetry::FLUSH_LIMIT;
+    let stop_delay = &documented_defaults()["STOP_DELAY"];
+    let stop_delay = stop_delay.trim_end_matches('s');
+    let told = [
+        (
+            "SECURITY.md",
+            format!("head has {} s to arrive", http.head.as_secs()),
+        ),
+        (
+            "SECURITY.md",
+            format!("body {} s (408)", http.body.as_secs()),
+        ),
+        ("SECURITY.md", format!("{} KiB", BODY_LIMIT_BYTES / 1024)),
+        (
+            "SECURITY.md",
+            format!("asked for {} s", http.work.as_secs()),
+        ),
+        (
+            "SECURITY.md",
+            format!("answer for {} s", http.write.as_secs()),
+        ),
+        ("SECURITY.md", format!("{} s apart", auth::LEEWAY_SECONDS)),
+        (
+            "docs/operations.md",
+            format!(
+                "than {} s after its request",
+                timing.db.attempts_end.as_secs()
+            ),
+        ),
+        (
+            "docs/operations.md",
+            format!("`STOP_DELAY` ({stop_delay} s)"),
+        ),
+        (
+            "docs/operations.md",
+            format!("has {} s to be finished", timing.http_drain.as_secs()),
+        ),
+        (
+            "docs/operations.md",
+            format!("`STOP_DELAY` + {} s", end.as_secs()),
+        ),
+        (
+            "docs/operations.md",
+            format!("ours ({} s)", http.head.as_secs()),
+        ),
+        (
+            "docs/operations.md",
+            format!("every {} s", admin::READ_INTERVAL.as_secs()),
+        ),
+    ];
+    for (page, told) in told {
+        assert!(
+            sentences(page).contains(&told),
+            "{page} does not say: {told}"
+        );
+    }
+}
+
+#[test]
+fn the_alerts_that_operations_explains_are_those_of_the_rules() {
+    let page = read("docs/operations.md");
+    let explained = page.lines().filter_map(|line| {
+        let name = line.strip_prefix("| `Outbox")?;
+        Some(format!("Outbox{}", name.split('`').next()?))
+    });
+    let rules = read("deploy/alerts.yml");
+    let rules = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let rules: BTreeSet<String> = rules.map(str::to_owned).collect();
+    assert_eq!(explained.collect::<BTreeSet<_>>(), rules);
+}
+
+#[test]
+fn every_metric_that_operations_names_is_one_of_ours() {
+    let page = read("docs/operations.md");
+    let ours = read("src/metrics.rs");
+    let in_backticks = page.split('`').skip(1).step_by(2);
+    let names = in_backticks.filter_map(|text| {
+        let name = text.split('{').next()?;
+        let is_ours = ["outbox_", "http_server_", "mongodb_", "nats_"];
+        is_ours
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+            .then_some(name)
+    });
+    let names: BTreeSet<&str> = names.collect();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        assert!(ours.contains(&format!("\"{name}\"")), "{name}");
+    }
+}

@@ -1,0 +1,105 @@
+//! What the log never holds, at any level.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::{Client, header::COOKIE};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::{
+    harness::{JWT_KEY, Place, eventually, nats_url, now_seconds, token},
+    process::command,
+    servers::{Process, free_port},
+    tokens::signed,
+};
+
+/// The program with its log, which tells everything that is told at all, in a file.
+struct Logged {
+    process: Process,
+    address: String,
+    log: NamedTempFile,
+}
+
+impl Logged {
+    fn start(command: &mut Command) -> Self {
+        let log = NamedTempFile::new().unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let command = command.env("RUST_LOG", "trace").env("STOP_DELAY", "0s");
+        let command = command.env("LISTEN_ADDR", &address);
+        let process = Process::spawn(command.stderr(Stdio::from(log.reopen().unwrap())));
+        Self {
+            process,
+            address,
+            log,
+        }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// Sends tokens and cookies, good ones and bad ones; what must not be logged of them.
+    async fn ask(&self) -> Vec<String> {
+        let bad = json!({ "sub": "alice", "exp": now_seconds() - 600 });
+        let bad = signed(jsonwebtoken::Algorithm::HS256, JWT_KEY, bad);
+        let mut secrets = Vec::new();
+        for token in [token("alice"), bad] {
+            let cookie = STANDARD.encode(json!({ "jwt": token }).to_string());
+            let post = || {
+                let post = Client::new().post(format!("http://{}/api/tickets", self.address));
+                post.json(&json!({ "title": "concert", "price": 1 }))
+            };
+            post().bearer_auth(&token).send().await.unwrap();
+            let by_cookie = post().header(COOKIE, format!("express:sess={cookie}"));
+            by_cookie.send().await.unwrap();
+            // The head of a token is the same for all: its signature is what gives it away.
+            let signature = token.rsplit('.').next().unwrap().to_owned();
+            secrets.extend([signature, cookie]);
+        }
+        secrets
+    }
+}
+
+#[tokio::test]
+async fn tokens_cookies_keys_and_passwords_are_never_logged_not_even_by_the_lowest_level() {
+    let place = Place::new();
+    let mut with_nats_password = command(&place);
+    let nats = nats_url().replace("nats://", "nats://user:s3cret@");
+    with_nats_password.env("NATS_URL", nats);
+    let mut service = Logged::start(&mut with_nats_password);
+    let ready = format!("http://{}/health/ready", service.address);
+    eventually("it is ready", async || {
+        let ready = reqwest::get(&ready).await;
+        ready.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    let mut secrets = service.ask().await;
+    place.drained().await;
+    service.process.signal("-TERM");
+    assert!(service.process.child().wait().unwrap().success());
+
+    let mut with_mongo_password = command(&place);
+    let mongo = place
+        .mongo_uri
+        .replace("mongodb://", "mongodb://user:s3cret@");
+    with_mongo_password.env("MONGO_URI", &mongo);
+    let refused = Logged::start(&mut with_mongo_password);
+    eventually("MongoDB knows no such user", async || {
+        refused.text().contains("waiting for the database")
+    })
+    .await;
+    secrets.extend(refused.ask().await);
+    secrets.extend([JWT_KEY.to_owned(), "s3cret".to_owned(), mongo]);
+    for log in [service.text(), refused.text()] {
+        assert!(log.contains("TRACE"), "{log}");
+        for secret in &secrets {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+        }
+    }
+    place.remove().await;
+}

@@ -1,0 +1,157 @@
+//! What docs/operations.md tells operators about the data: erasure, limits of the stream, fields of other versions.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, stream::Config};
+use bson::{Document, doc, oid::ObjectId};
+use futures_util::TryStreamExt;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Place, TestApp, nats_url, text, token},
+    operators::{event, plant},
+    process::command,
+};
+
+async fn jetstream() -> jetstream::Context {
+    jetstream::new(async_nats::connect(nats_url()).await.unwrap())
+}
+
+/// Everything that the database and the stream hold, as text.
+async fn all_that_is_kept(place: &Place) -> String {
+    let database = place.database().await;
+    let mut kept = String::new();
+    for name in database.list_collection_names().await.unwrap() {
+        let documents = database.collection::<Document>(&name).find(doc! {}).await;
+        let documents: Vec<Document> = documents.unwrap().try_collect().await.unwrap();
+        kept += &format!("{name}: {documents:?}\n");
+    }
+    for message in place.messages().await {
+        let payload = String::from_utf8_lossy(&message.payload);
+        kept += &format!("{} {:?} {payload}\n", message.subject, message.headers);
+    }
+    kept
+}
+
+#[tokio::test]
+async fn a_person_is_erased_and_everybody_else_goes_on() {
+    let app = TestApp::start().await;
+    let hers = app
+        .request(reqwest::Method::POST, "/api/tickets")
+        .bearer_auth(token("alice"))
+        .header("idempotency-key", "a-key")
+        .json(&json!({ "title": "alice's concert", "price": 1 }));
+    let hers: Value = hers.send().await.unwrap().json().await.unwrap();
+    let hers = text(&hers["id"]);
+    let play = json!({ "title": "alice's play", "price": 2 });
+    assert_eq!(app.put("alice", &hers, play).await.status(), 200);
+    let his = app
+        .post("bob", json!({ "title": "concert", "price": 1 }))
+        .await;
+    let his = text(&his.json::<Value>().await.unwrap()["id"]);
+    app.place.drained().await;
+    assert!(all_that_is_kept(&app.place).await.contains("alice"));
+
+    let database = app.place.database().await;
+    for (collection, of_her) in [
+        ("tickets", doc! { "userId": "alice" }),
+        ("events", doc! { "key": &hers }),
+        ("answers", doc! { "_id.user": "alice" }),
+    ] {
+        let collection = database.collection::<Document>(collection);
+        assert!(collection.delete_many(of_her).await.unwrap().deleted_count > 0);
+    }
+    let stream = jetstream().await.get_stream(&app.place.name).await.unwrap();
+    let subjects = format!("{}.ticket.*.{hers}", app.place.name);
+    assert_eq!(stream.purge().filter(subjects).await.unwrap().purged, 2);
+
+    let kept = all_that_is_kept(&app.place).await;
+    assert!(!kept.contains("alice") && !kept.contains(&hers), "{kept}");
+    let mut replay = command(&app.place);
+    replay.args(["outbox", "replay", "--since", "1h", "--json"]);
+    let replayed = tokio::task::spawn_blocking(move || replay.output().unwrap());
+    let replayed: Value = serde_json::from_slice(&replayed.await.unwrap().stdout).unwrap();
+    assert_eq!(replayed, json!({ "checked": 1, "lost": [] }));
+    let play = json!({ "title": "play", "price": 2 });
+    assert_eq!(app.put("bob", &his, play).await.status(), 200);
+    app.place.drained().await;
+    assert_eq!(app.place.messages().await.len(), 2);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_ticket_whose_messages_were_purged_can_still_be_changed() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    for price in 1..=2 {
+        app.put("alice", &id, json!({ "title": "play", "price": price }))
+            .await;
+    }
+    app.place.drained().await;
+    let stream = jetstream().await.get_stream(&app.place.name).await.unwrap();
+    let subjects = format!("{}.ticket.*.{id}", app.place.name);
+    assert_eq!(stream.purge().filter(subjects).await.unwrap().purged, 3);
+    app.put("alice", &id, json!({ "title": "play", "price": 3 }))
+        .await;
+    app.place.drained().await;
+    let messages = app.place.messages().await;
+    assert_eq!(messages.len(), 1);
+    assert_eq!(
+        messages[0].headers.get("ce-keyversion").unwrap().as_str(),
+        "3"
+    );
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn limits_that_an_operator_gives_the_stream_stay() {
+    let first = TestApp::start().await;
+    first.create().await;
+    first.place.drained().await;
+    let jetstream = jetstream().await;
+    let stream = jetstream.get_stream(&first.place.name).await.unwrap();
+    let made = stream.cached_info().config.clone();
+    assert_eq!((made.max_age, made.max_bytes), (Duration::ZERO, -1));
+    let limits = Config {
+        max_age: Duration::from_secs(90 * 24 * 3600),
+        max_bytes: 1_000_000,
+        ..made
+    };
+    jetstream.update_stream(&limits).await.unwrap();
+
+    let second = TestApp::start_at(first.stop().await).await;
+    second.create().await;
+    second.place.drained().await;
+    assert_eq!(second.place.messages().await.len(), 2);
+    let stream = jetstream.get_stream(&second.place.name).await.unwrap();
+    let kept = &stream.cached_info().config;
+    assert_eq!(
+        (kept.max_age, kept.max_bytes),
+        (limits.max_age, limits.max_bytes)
+    );
+    second.finish().await;
+}
+
+#[tokio::test]
+async fn fields_of_a_later_version_are_kept_and_published() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    let tickets = app.place.database().await.collection::<Document>("tickets");
+    let by_id = doc! { "_id": ObjectId::parse_str(&id).unwrap() };
+    let seat = doc! { "$set": { "seat": "A 7" } };
+    tickets.update_one(by_id.clone(), seat).await.unwrap();
+    let changed = app.put("alice", &id, json!({ "title": "play", "price": 2 }));
+    assert_eq!(changed.await.status(), 200);
+    let stored = tickets.find_one(by_id).await.unwrap().unwrap();
+    assert_eq!(stored.get_str("seat").unwrap(), "A 7");
+    assert_eq!(stored.get_str("title").unwrap(), "play");
+
+    let mut later = event("later", 0, doc! { "seat": "A 7" });
+    later.insert("cause", "a field of the event's own");
+    plant(&app.place, [later]).await;
+    app.place.drained().await;
+    let messages = app.place.messages().await;
+    let message = messages.iter().find(|it| it.subject.ends_with(".later"));
+    assert_eq!(&message.unwrap().payload[..], br#"{"seat":"A 7"}"#);
+    app.finish().await;
+}

@@ -1,0 +1,174 @@
+//! Failures of the broker that pass: each is seen to happen, and none of them parks an event.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_nats::jetstream::stream::DiscardPolicy;
+use bson::{Document, doc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    harness::{Place, eventually, mongo_uri},
+    metrics::Metered,
+    operators::stream,
+    servers::Nats,
+};
+
+const FAILURES: &str = "outbox_publish_failures_total{reason=\"broker\"}";
+
+/// A service that publishes to a NATS server of the test's own.
+struct Failing {
+    place: Place,
+    service: Metered,
+}
+
+impl Failing {
+    async fn start(nats_url: &str) -> Self {
+        let place = Place::at(&mongo_uri(), nats_url);
+        let service = Metered::start(&place);
+        service.create().await;
+        place.drained().await;
+        Self { place, service }
+    }
+
+    /// Saves an event that can't be published for now, and waits until that was seen.
+    async fn fails_to_publish(&self) {
+        let before = self.service.value_of(FAILURES).await;
+        self.service.create().await;
+        eventually("an event cannot be published", async || {
+            self.service.value_of(FAILURES).await > before
+        })
+        .await;
+        self.parks_nothing().await;
+    }
+
+    async fn parks_nothing(&self) {
+        let events = self.place.database().await.collection::<Document>("events");
+        let parked = doc! { "parked": { "$exists": true } };
+        assert_eq!(events.count_documents(parked).await.unwrap(), 0);
+    }
+
+    /// What could not be published is, now that the cause is gone.
+    async fn recovers(&self) {
+        self.place.drained().await;
+        self.parks_nothing().await;
+    }
+
+    async fn finish(self) {
+        drop(self.service);
+        self.place.database().await.drop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_gone_parks_nothing() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let failing = Failing::start(&nats.url()).await;
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    // Nobody answers; then it is made anew.
+    jetstream.delete_stream(&failing.place.name).await.unwrap();
+    failing.fails_to_publish().await;
+    failing.recovers().await;
+    assert_eq!(failing.place.messages().await.len(), 1);
+    failing.finish().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_full_parks_nothing() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let failing = Failing::start(&nats.url()).await;
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let mut config = stream(&failing.place).await.cached_info().config.clone();
+    config.discard = DiscardPolicy::New;
+    config.max_messages = 1;
+    jetstream.update_stream(&config).await.unwrap();
+    failing.fails_to_publish().await;
+    config.max_messages = -1;
+    jetstream.update_stream(&config).await.unwrap();
+    failing.recovers().await;
+    assert_eq!(failing.place.messages().await.len(), 2);
+    failing.finish().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_does_not_come_in_time_parks_nothing() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let failing = Failing::start(&nats.url()).await;
+    nats.signal("-STOP");
+    failing.fails_to_publish().await;
+    nats.signal("-CONT");
+    failing.recovers().await;
+    assert_eq!(failing.place.messages().await.len(), 2);
+    failing.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_while_it_owes_an_acknowledgement_parks_nothing() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let failing = Failing::start(&nats.url()).await;
+    nats.signal("-STOP");
+    failing.fails_to_publish().await;
+    nats.kill();
+    nats.start().await;
+    failing.recovers().await;
+    assert_eq!(failing.place.messages().await.len(), 2);
+    failing.finish().await;
+}
+
+/// Passes connections on to NATS. Once `cuts` is set, it cuts the next one that publishes an event, before the event
+/// gets through.
+async fn cutting_proxy(to: String, cuts: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(&to).await.unwrap();
+            tokio::spawn(pass_on(client, server, Arc::clone(&cuts)));
+        }
+    });
+    url
+}
+
+async fn pass_on(client: TcpStream, server: TcpStream, cuts: Arc<AtomicBool>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let back = tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+        let publishes = buffer[..read].windows(7).any(|text| text == b"ticket.");
+        if publishes && cuts.swap(false, Ordering::Relaxed) {
+            break;
+        }
+        if to_server.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+    back.abort();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_in_mid_publish_parks_nothing() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let cuts = Arc::new(AtomicBool::new(false));
+    let address = nats.url().replace("nats://", "");
+    let failing = Failing::start(&cutting_proxy(address, Arc::clone(&cuts)).await).await;
+    cuts.store(true, Ordering::Relaxed);
+    failing.fails_to_publish().await;
+    assert!(!cuts.load(Ordering::Relaxed), "it was cut");
+    failing.recovers().await;
+    assert_eq!(failing.place.messages().await.len(), 2);
+    failing.finish().await;
+}

@@ -1,0 +1,77 @@
+//! The change stream tells of all that the sweep does not see.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc};
+use mongodb::{Database, options::WriteConcern};
+
+use crate::{
+    harness::{Place, TestApp, eventually, nats_url},
+    idempotency::at_the_next,
+    operators::event,
+    servers::Mongo,
+};
+
+/// When the change stream was opened that is open now.
+async fn opened(database: &Database) -> Option<DateTime> {
+    let pipeline = [
+        doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
+        doc! { "$match": { "ns": format!("{}.events", database.name()) } },
+        doc! { "$match": { "cursor.originatingCommand.pipeline.0.$changeStream": { "$exists": true } } },
+        doc! { "$sort": { "cursor.createdDate": -1 } },
+    ];
+    let admin = database.client().database("admin");
+    let mut found = admin.aggregate(pipeline).await.ok()?;
+    let cursor = if found.advance().await.ok()? {
+        found.deserialize_current().ok()?
+    } else {
+        return None;
+    };
+    cursor
+        .get_document("cursor")
+        .ok()?
+        .get_datetime("createdDate")
+        .ok()
+        .copied()
+}
+
+/// An event is committed on the primary alone while the stream is opened: neither does the sweep see it, which the opening rings for,
+/// nor is it newer than the stream. When a majority has it, it is published without waiting for the safety interval.
+#[tokio::test]
+async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
+    let (mut first, mut second) = (Mongo::absent(), Mongo::absent());
+    first.start().await;
+    second.join(&first).await;
+    let mut place = Place::at(&first.uri(), &nats_url());
+    place.timing.outbox.safety_interval = Duration::from_secs(3600);
+    // It can't be renewed while there is no majority.
+    place.timing.outbox.lease_term = Duration::from_secs(60);
+    let app = TestApp::start_at(place).await;
+    app.create().await;
+    app.place.drained().await;
+    let database = app.place.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+
+    second.signal("-STOP");
+    let events = database.collection::<Document>("events");
+    let insert = events.insert_one(event("late", 0, doc! {}));
+    insert.write_concern(WriteConcern::nodes(1)).await.unwrap();
+    let before = opened(&database).await;
+    at_the_next(&app.place, "getMore", doc! { "errorCode": 286 }).await;
+    eventually("the stream is opened anew", async || {
+        opened(&database).await > before
+    })
+    .await;
+    let profile = database.collection::<Document>("system.profile");
+    let since = opened(&database).await.unwrap();
+    let sweep =
+        doc! { "ns": format!("{}.events", app.place.name), "op": "query", "ts": { "$gt": since } };
+    eventually("a sweep has looked", async || {
+        profile.count_documents(sweep.clone()).await.unwrap() > 0
+    })
+    .await;
+    second.signal("-CONT");
+    app.place.drained().await;
+    assert_eq!(app.place.messages().await.len(), 2);
+    app.finish().await;
+}
