@@ -1,7 +1,7 @@
 # What a person or CI calls. `make` alone lists the targets.
 
-# Cargo knows it: CARGO_TARGET_DIR and cargo's own settings move it.
-target_dir = $(shell cargo metadata --locked --no-deps --format-version 1 | sed -nE 's/.*"target_directory":"([^"]+)".*/\1/p')
+# Cargo knows it: CARGO_TARGET_DIR and cargo's own settings move it. Asked in the recipe, so that make's own variables count.
+target_dir = $$(cargo metadata --locked --no-deps --format-version 1 | sed -nE 's/.*"target_directory":"([^"]+)".*/\1/p')
 servers = $(or $(SERVICES_DIR),.services)/bin
 
 .PHONY: help run test check bench fuzz mutants faults docs-page alerts openapi chaos chaos-short chaos-convict chaos-broken services down tools .env
