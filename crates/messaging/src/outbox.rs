@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Bson, DateTime, Document, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use db::{Db, error_code};
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -11,10 +11,7 @@ use mongodb::{
     options::{AggregateOptions, Hint, IndexOptions},
 };
 
-use crate::{
-    Event, PublishingInstance, Status, Waiting, publisher::lease, replay::Range, sabotage,
-    status::totals,
-};
+use crate::{Event, Status, Waiting, publisher::lease, replay::Range, sabotage, status::totals};
 
 const EVENTS: &str = "events";
 /// The index that the backlog is read from.
@@ -211,16 +208,8 @@ impl Outbox {
         let events = self.events::<Document>();
         let groups = events.aggregate(pipeline).with_options(options);
         let groups: Vec<Document> = groups.await?.try_collect().await?;
-        let figure = |name| groups.first().and_then(|group| group.get_i64(name).ok());
-        let seconds = |name| figure(name).map(|ms| ms as f64 / 1000.0);
         let publisher = lease::holder(&self.db).await?;
-        Ok(Status {
-            unsent: figure("unsent").unwrap_or_default(),
-            oldest_unsent_seconds: seconds("oldestMs"),
-            oldest_waiting_seconds: seconds("oldestWaitingMs"),
-            parked: figure("parked").unwrap_or_default(),
-            publisher: publisher.map(|(instance, fence)| PublishingInstance { instance, fence }),
-        })
+        Ok(Status::new(groups.first(), publisher))
     }
 
     /// Unsent events, or the parked ones among them, in the order in which they are published.
@@ -271,8 +260,7 @@ impl Outbox {
     /// Events of the range that are marked as sent: id, type, key and version.
     pub(crate) async fn sent(&self, range: &Range) -> mongodb::error::Result<Cursor<Document>> {
         let mut filter = doc! {
-            // An id begins with the second of its creation, and ids have an index.
-            "_id": { "$gte": first_id_of(range.since) },
+            "_id": { "$gte": range.first_id() },
             "createdAt": { "$gte": range.since, "$lt": range.until },
             "sent": "YES",
         };
@@ -303,13 +291,6 @@ impl Outbox {
         waiting.insert("parked", doc! { "$exists": false });
         self.events::<Document>().count_documents(waiting).await
     }
-}
-
-fn first_id_of(time: DateTime) -> ObjectId {
-    let seconds = u32::try_from(time.timestamp_millis() / 1000).unwrap_or_default();
-    let mut id = [0; 12];
-    id[..4].copy_from_slice(&seconds.to_be_bytes());
-    ObjectId::from_bytes(id)
 }
 
 fn index(keys: Document, options: IndexOptions) -> IndexModel {

@@ -25,6 +25,16 @@ pub struct Range {
     pub key: Option<String>,
 }
 
+impl Range {
+    /// Ids have an index, and begin with the second in which they were made.
+    pub(crate) fn first_id(&self) -> ObjectId {
+        let seconds = u32::try_from(self.since.timestamp_millis() / 1000).unwrap_or_default();
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&seconds.to_be_bytes());
+        ObjectId::from_bytes(id)
+    }
+}
+
 /// What was found.
 #[derive(Debug, Serialize)]
 pub struct Found {

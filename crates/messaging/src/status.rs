@@ -17,6 +17,21 @@ pub struct Status {
     pub publisher: Option<PublishingInstance>,
 }
 
+impl Status {
+    /// `totals` are of [`totals`]; none where nothing is unsent.
+    pub(crate) fn new(totals: Option<&Document>, publisher: Option<(String, i64)>) -> Self {
+        let figure = |name| totals.and_then(|totals| totals.get_i64(name).ok());
+        let seconds = |name| figure(name).map(|ms| ms as f64 / 1000.0);
+        Self {
+            unsent: figure("unsent").unwrap_or_default(),
+            oldest_unsent_seconds: seconds("oldestMs"),
+            oldest_waiting_seconds: seconds("oldestWaitingMs"),
+            parked: figure("parked").unwrap_or_default(),
+            publisher: publisher.map(|(instance, fence)| PublishingInstance { instance, fence }),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishingInstance {
