@@ -96,7 +96,7 @@ pub struct JwtConfig {
 /// What is logged, and how.
 #[derive(Debug, Clone, Args)]
 pub struct LogConfig {
-    /// What to log: a level, or directives such as `info,service=debug`.
+    /// What to log: a level, or directives such as `info,service=debug,messaging=debug`.
     #[arg(long, env, value_name = "RUST_LOG", default_value = "info", value_parser = log_filter)]
     pub rust_log: String,
     /// Lines for people (`text`) or for machines (`json`).
