@@ -3,6 +3,9 @@
 
 scratch=${CARGO_TARGET_DIR:-$root/target}/scratch
 tree=$scratch/tree
+# Whose tests have to fail.
+tested=db,messaging,tickets
+packages=(-p db -p messaging -p tickets)
 mkdir -p "$scratch" "${SERVICES_DIR:=$root/.services}"
 fetched=$(cd "$SERVICES_DIR" && pwd)
 SERVICES_DIR=$fetched "$root/scripts/services" bin >/dev/null

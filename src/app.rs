@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use db::{Db, MongoOptions, Unusable};
+use messaging::{EventOptions, JetStream, NatsOptions, Outbox, Publisher};
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinSet},
@@ -13,13 +15,11 @@ use utoipa::openapi::OpenApi;
 use crate::{
     admin,
     auth::Authenticator,
-    config::{HttpConfig, MongoConfig, NatsConfig, Unusable, unusable},
-    db::{self, Db},
+    config::{HttpConfig, SERVICE},
     http::{self, Health, Timeouts},
     idempotency,
-    outbox::{self, Broker, Publisher},
     state::AppState,
-    tickets as domain,
+    telemetry, tickets as domain,
 };
 
 pub use domain::{NOUN as KEY_ALIAS, SUBJECTS};
@@ -39,7 +39,7 @@ pub struct Timing {
     pub prepare_limit: Duration,
     pub http: Timeouts,
     pub db: db::Timing,
-    pub outbox: outbox::Timing,
+    pub outbox: messaging::Timing,
 }
 
 impl Default for Timing {
@@ -52,7 +52,7 @@ impl Default for Timing {
             prepare_limit: Duration::from_secs(600),
             http: Timeouts::default(),
             db: db::Timing::default(),
-            outbox: outbox::Timing::default(),
+            outbox: messaging::Timing::default(),
         }
     }
 }
@@ -69,7 +69,7 @@ pub struct Http {
 pub struct Servers {
     db: Db,
     /// `None` where this process does not publish.
-    broker: Option<Broker>,
+    jetstream: Option<JetStream>,
     event_retention: Duration,
     timing: Timing,
 }
@@ -80,21 +80,20 @@ impl Servers {
     /// # Errors
     /// When an option can't be used.
     pub async fn new(
-        mongo: &MongoConfig,
-        nats: Option<&NatsConfig>,
+        mongo: &MongoOptions,
+        events: &EventOptions,
+        nats: Option<&NatsOptions>,
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let db = Db::new(mongo, timing.db)
-            .await
-            .map_err(unusable("MONGO_URI"))?;
-        let broker = match nats {
-            Some(nats) => Some(Broker::connect(nats, SUBJECTS, timing.outbox).await?),
+        let db = Db::connect(mongo, SERVICE, timing.db).await?;
+        let jetstream = match nats {
+            Some(nats) => Some(JetStream::connect(nats, SERVICE, SUBJECTS, timing.outbox).await?),
             None => None,
         };
         Ok(Self {
             db,
-            broker,
-            event_retention: mongo.event_retention,
+            jetstream,
+            event_retention: events.event_retention,
             timing,
         })
     }
@@ -113,7 +112,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let Servers {
         db,
-        broker,
+        jetstream,
         event_retention,
         timing,
     } = servers;
@@ -125,7 +124,7 @@ pub async fn run(
         auth,
     }) = http
     {
-        let nats = broker.as_ref().map(|broker| broker.client().clone());
+        let nats = jetstream.as_ref().map(|nats| nats.client().clone());
         let state = AppState {
             db: db.clone(),
             auth: Arc::new(auth),
@@ -152,15 +151,16 @@ pub async fn run(
             () = served.cancelled() => return ("outbox", Ok(())),
             () = prepare(&prepared, event_retention, timing) => {}
         }
-        let Some(broker) = broker else {
+        let Some(jetstream) = jetstream else {
             served.cancelled().await;
             return ("outbox", Ok(()));
         };
         let publisher = Publisher {
-            db: prepared,
-            broker,
+            outbox: Outbox::new(&prepared),
+            jetstream,
             event_retention,
             timing: timing.outbox,
+            is_traced: telemetry::is_tracing(),
         };
         ("outbox", publisher.run(served).await)
     });
@@ -170,7 +170,7 @@ pub async fn run(
     };
     tokio::select! {
         ended = supervised => ended,
-        ended = admin::serve(listener, db.clone()) => ended,
+        ended = admin::serve(listener, Outbox::new(&db)) => ended,
     }
 }
 
@@ -227,7 +227,7 @@ async fn prepare(db: &Db, retention: Duration, timing: Timing) {
             preparing.check_replica_set().await?;
             domain::prepare(&preparing).await?;
             idempotency::prepare(&preparing).await?;
-            outbox::prepare(&preparing, retention).await
+            Outbox::new(&preparing).prepare(retention).await
         };
         match db.bounded(timing.prepare_limit, all).await {
             Ok(()) => break,
@@ -291,11 +291,10 @@ mod tests {
     /// A database that nobody asks for anything.
     async fn db() -> Db {
         let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
-        let config = MongoConfig {
-            mongo_uri,
-            event_retention: Duration::from_secs(1),
-        };
-        Db::new(&config, db::Timing::default()).await.unwrap()
+        let options = MongoOptions { mongo_uri };
+        Db::connect(&options, "test", db::Timing::default())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]

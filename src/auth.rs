@@ -13,15 +13,12 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use db::Unusable;
 use jsonwebtoken::{DecodingKey, Validation, decode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{
-    config::{HttpConfig, Unusable},
-    cross_site,
-    error::Error,
-};
+use crate::{config::HttpConfig, cross_site, error::Error};
 
 pub use keys::sign;
 

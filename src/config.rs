@@ -4,14 +4,16 @@
 
 mod parse;
 
-use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::{
     ArgAction, Args, ValueEnum,
     error::{ContextKind, ContextValue},
 };
-use secrecy::{ExposeSecret, SecretString};
+use db::MongoOptions;
+use messaging::{EventOptions, Maybe, NatsOptions};
+use secrecy::SecretString;
 
 use parse::*;
 pub use parse::{duration, listen_addr};
@@ -19,9 +21,6 @@ pub use parse::{duration, listen_addr};
 /// The package's name: the default database, the event source and, in capitals, the stream.
 pub const SERVICE: &str = env!("CARGO_PKG_NAME");
 
-/// Empty is as good as not set. (clap takes a field that is written `Option` or `Vec` for one that may be absent or
-/// repeated, and would not accept an empty variable.)
-pub type Maybe<T> = Option<T>;
 /// As browsers send them in `Origin`.
 pub type Origins = Vec<HeaderValue>;
 
@@ -31,9 +30,11 @@ pub struct Config {
     #[command(flatten)]
     pub http: HttpConfig,
     #[command(flatten)]
-    pub mongo: MongoConfig,
+    pub mongo: MongoOptions,
     #[command(flatten)]
-    pub nats: NatsConfig,
+    pub events: EventOptions,
+    #[command(flatten)]
+    pub nats: NatsOptions,
     #[command(flatten)]
     pub admin: AdminConfig,
 }
@@ -92,53 +93,10 @@ pub struct JwtConfig {
     pub jwt_audience: Maybe<String>,
 }
 
-/// The database.
-#[derive(Debug, Clone, Args)]
-pub struct MongoConfig {
-    /// Connection string of a replica set; its path names the database. Required.
-    #[arg(long, env, value_name = "MONGO_URI", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = mongo_uri)]
-    pub mongo_uri: SecretString,
-    /// How long an event is kept after it was published. One that is not published is kept for ever.
-    #[arg(long, env, value_name = "EVENT_RETENTION", default_value = "7d", value_parser = retention)]
-    pub event_retention: Duration,
-}
-
-/// The broker.
-#[derive(Debug, Clone, Args)]
-pub struct NatsConfig {
-    /// NATS servers, separated by commas. Required.
-    #[arg(long, env, value_name = "NATS_URL", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = nats_url)]
-    pub nats_url: SecretString,
-    /// JetStream stream that the events are published to; created at start where there is none.
-    #[arg(long, env, value_name = "NATS_STREAM", default_value_t = SERVICE.to_ascii_uppercase(), value_parser = stream_name)]
-    pub nats_stream: String,
-    /// Replicas of the stream when it is created: 1, 3 or 5.
-    #[arg(long, env, value_name = "NATS_REPLICAS", default_value = "1", value_parser = replicas)]
-    pub nats_replicas: usize,
-    /// De-duplication window of the stream when it is created.
-    #[arg(long, env, value_name = "NATS_DUPLICATE_WINDOW", default_value = "2m", value_parser = duplicate_window)]
-    pub nats_duplicate_window: Duration,
-    /// Put before every subject, with a dot between, so that environments can share one NATS.
-    #[arg(long, env, value_name = "NATS_SUBJECT_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
-    pub nats_subject_prefix: String,
-    /// Credentials file (JWT and seed), as `nsc` writes it.
-    #[arg(long, env, value_name = "NATS_CREDS_FILE", default_value = "", hide_default_value = true, value_parser = file)]
-    pub nats_creds_file: Maybe<PathBuf>,
-    /// PEM file of the authorities that NATS's certificate is checked with, besides the system's. Turns TLS on.
-    #[arg(long, env, value_name = "NATS_TLS_CA_FILE", default_value = "", hide_default_value = true, value_parser = file)]
-    pub nats_tls_ca_file: Maybe<PathBuf>,
-    /// PEM file of our certificate, where NATS asks for one; with `NATS_TLS_KEY_FILE`.
-    #[arg(long, env, value_name = "NATS_TLS_CERT_FILE", default_value = "", hide_default_value = true, value_parser = file)]
-    pub nats_tls_cert_file: Maybe<PathBuf>,
-    /// PEM file of that certificate's private key.
-    #[arg(long, env, value_name = "NATS_TLS_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
-    pub nats_tls_key_file: Maybe<PathBuf>,
-}
-
 /// What is logged, and how.
 #[derive(Debug, Clone, Args)]
 pub struct LogConfig {
-    /// What to log: a level, or directives such as `info,service=debug`.
+    /// What to log: a level, or directives such as `info,service=debug,messaging=debug`.
     #[arg(long, env, value_name = "RUST_LOG", default_value = "info", value_parser = log_filter)]
     pub rust_log: String,
     /// Lines for people (`text`) or for machines (`json`).
@@ -160,22 +118,6 @@ pub struct LogConfig {
 pub enum LogFormat {
     Text,
     Json,
-}
-
-/// A value that reads well, but whose options can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable} cannot be used: {reason}")]
-pub struct Unusable {
-    pub variable: &'static str,
-    pub reason: String,
-}
-
-/// Makes an [`Unusable`] of a reason: for `map_err`.
-pub(crate) fn unusable<E: Display>(variable: &'static str) -> impl Fn(E) -> Unusable {
-    move |reason| Unusable {
-        variable,
-        reason: reason.to_string(),
-    }
 }
 
 /// Reads `.env` into the environment, where there is one; what is set already wins.
@@ -214,23 +156,5 @@ pub fn bad_value(error: &clap::Error) -> Option<String> {
             Some(format!("{name} wants one of: {}", values.join(", ")))
         }
         _ => None,
-    }
-}
-
-impl MongoConfig {
-    /// The connection string, which may hold a password.
-    pub fn uri(&self) -> &str {
-        self.mongo_uri.expose_secret()
-    }
-}
-
-impl NatsConfig {
-    /// The servers, which may hold passwords.
-    pub fn urls(&self) -> Vec<String> {
-        self.nats_url
-            .expose_secret()
-            .split(',')
-            .map(str::to_owned)
-            .collect()
     }
 }

@@ -8,8 +8,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use db::TransactionError;
+use metrics::counter;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::metrics::HTTP_REFUSED;
 
 /// What went wrong, as the client may know it.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,29 @@ pub enum Error {
     /// 500: a defect, ours or the database's. The client learns nothing of it.
     #[error("something went wrong on our side")]
     Internal(#[source] anyhow::Error),
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::NotReady => Self::NotReady,
+            db::Error::Overloaded => {
+                counter!(HTTP_REFUSED).increment(1);
+                Self::Overloaded
+            }
+            db::Error::Unavailable(error) => Self::Unavailable(error.into()),
+            db::Error::Failed(error) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl<R: Into<Self>> From<TransactionError<R>> for Error {
+    fn from(error: TransactionError<R>) -> Self {
+        match error {
+            TransactionError::Refused(why) => why.into(),
+            TransactionError::Failed(error) => error.into(),
+        }
+    }
 }
 
 /// One thing wrong with a request.

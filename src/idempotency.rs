@@ -2,28 +2,26 @@
 //! The answer is stored in the write's own transaction, so that there is never one without the other.
 //! See draft-ietf-httpapi-idempotency-key-header.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use aws_lc_rs::digest::{Context as Digest, SHA256};
 use axum::{
-    extract::FromRequestParts,
-    http::{HeaderName, StatusCode, header, request::Parts},
+    body::Bytes,
+    extract::{FromRef, FromRequestParts},
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bson::{DateTime, doc, serialize_to_bson};
-use futures_util::{FutureExt, future::BoxFuture};
+use db::{Abort, Db, TransactionError, is_duplicate_key, is_write_conflict};
+use futures_util::future::BoxFuture;
 use mongodb::{
-    ClientSession, IndexModel,
-    error::{Error as MongoError, ErrorKind, Result as MongoResult, WriteFailure},
-    options::IndexOptions,
+    ClientSession, Collection, IndexModel, error::Result as MongoResult, options::IndexOptions,
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    auth::User,
-    db::{Db, error_code},
+    auth::{Authenticator, User},
     error::Error,
-    sabotage,
 };
 
 const ANSWERS: &str = "answers";
@@ -34,15 +32,12 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says of an answer that it was given before.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// The request's key, where it has one, with what it is the key of.
-pub struct IdempotencyKey {
-    key: Option<String>,
-    request: String,
-}
+/// The request's `Idempotency-Key`, where it has one, with what it is the key of.
+pub struct IdempotencyKey(Option<Claim>);
 
-/// One attempt of a request that may come again.
-#[derive(Debug, Clone)]
-pub struct Attempt {
+/// Whose key it is, and of which request.
+#[derive(Clone)]
+struct Claim {
     id: Id,
     fingerprint: String,
 }
@@ -51,17 +46,6 @@ pub struct Attempt {
 struct Id {
     user: String,
     key: String,
-}
-
-/// An answer as it is stored and given again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Answer {
-    pub status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub location: Option<String>,
-    pub etag: String,
-    /// JSON.
-    pub body: String,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -76,142 +60,161 @@ struct Stored {
     created_at: DateTime,
 }
 
-/// What came of a write.
-pub enum Outcome<T> {
-    Done(T),
-    /// It was done before; the answer of then.
-    Repeated(Answer),
-}
+/// The body as it came, kept beside the request for whoever compares requests.
+#[derive(Clone)]
+pub(crate) struct WholeBody(pub(crate) Bytes);
 
-impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+impl<S> FromRequestParts<S> for IdempotencyKey
+where
+    S: Send + Sync,
+    Arc<Authenticator>: FromRef<S>,
+{
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let request = format!("{} {}", parts.method, parts.uri.path());
-        let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else {
-            return Ok(Self { key: None, request });
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Some(key) = parts.headers.get(IDEMPOTENCY_KEY) else {
+            return Ok(Self(None));
         };
-        // The draft's form is a string in quotes; many clients send it bare.
-        let key = value.to_str().unwrap_or_default().trim();
-        let key = key
-            .strip_prefix('"')
-            .and_then(|key| key.strip_suffix('"'))
-            .unwrap_or(key);
-        let fits = (1..=LONGEST_KEY).contains(&key.len())
-            && key.bytes().all(|byte| byte.is_ascii_graphic());
-        match fits {
-            true => Ok(Self {
-                key: Some(key.to_owned()),
-                request,
-            }),
-            false => Err(Error::invalid(
-                "Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID",
-            )),
-        }
+        let key = key_of(key)?;
+        let user = User::from_request_parts(parts, state).await?.id;
+        let fingerprint = fingerprint(parts);
+        let id = Id { user, key };
+        Ok(Self(Some(Claim { id, fingerprint })))
     }
+}
+
+/// The draft's form is a string in quotes; many clients send it bare.
+fn key_of(value: &HeaderValue) -> Result<String, Error> {
+    let key = value.to_str().unwrap_or_default().trim();
+    let key = key
+        .strip_prefix('"')
+        .and_then(|key| key.strip_suffix('"'))
+        .unwrap_or(key);
+    let fits =
+        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if !fits {
+        return Err(Error::invalid(
+            "Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID",
+        ));
+    }
+    Ok(key.to_owned())
+}
+
+/// Tells one request from another: method, path and body, to the byte.
+fn fingerprint(parts: &Parts) -> String {
+    let mut digest = Digest::new(&SHA256);
+    digest.update(format!("{} {}\n", parts.method, parts.uri.path()).as_bytes());
+    if let Some(WholeBody(body)) = parts.extensions.get() {
+        digest.update(body);
+    }
+    let digest = digest.finish();
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl IdempotencyKey {
-    /// The attempt of `user`; `body` is the request's, as it came.
-    pub fn attempt(self, user: &User, body: &str) -> Option<Attempt> {
-        let id = Id {
-            user: user.id.clone(),
-            key: self.key?,
+    /// Runs `write` in a transaction that stores its answer too, or gives the answer that is stored already. Without a key it is
+    /// a transaction like any other. A refusal is not stored: `write` leaves nothing written then.
+    ///
+    /// # Errors
+    /// What `write` refuses; 409 while the same request is under way, 422 where the key is another request's; and those of
+    /// [`Db::transaction`].
+    pub async fn once<C, R, F>(self, db: &Db, context: C, write: F) -> Result<Answer, Error>
+    where
+        C: Send + Sync + 'static,
+        R: Into<Error> + Send + 'static,
+        F: for<'a> Fn(&'a mut ClientSession, &'a C) -> BoxFuture<'a, Result<Answer, Abort<R>>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let Some(claim) = self.0 else {
+            return Ok(db.transaction(context, write).await?);
         };
-        let digest = Sha256::new()
-            .chain_update(self.request)
-            .chain_update("\n")
-            .chain_update(body)
-            .finalize();
-        let fingerprint = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Attempt { id, fingerprint })
-    }
-}
-
-/// Runs `run` in a transaction, which stores its answer as well; or finds the answer that is stored already.
-/// Without an attempt it is a transaction like any other. What `run` refuses is not stored.
-///
-/// # Errors
-/// What `run` refuses; 409 while the same request is under way, 422 where the key is another request's; and those of
-/// [`Db::transaction`].
-pub async fn transaction<T, F>(
-    db: &Db,
-    attempt: Option<Attempt>,
-    answer: fn(&T) -> Answer,
-    run: F,
-) -> Result<Outcome<T>, Error>
-where
-    F: for<'a> Fn(&'a mut ClientSession) -> BoxFuture<'a, MongoResult<Result<T, Error>>>
-        + Send
-        + Sync
-        + 'static,
-    T: Send + Sync + 'static,
-{
-    let attempt = attempt.filter(|_| !sabotage::is("no-idempotency"));
-    let Some(attempt) = attempt else {
-        return db.transaction(run).await.map(Outcome::Done);
-    };
-    let answers = db.collection::<Stored>(ANSWERS);
-    let claim = Stored {
-        id: attempt.id.clone(),
-        fingerprint: attempt.fingerprint.clone(),
-        answer: None,
-        created_at: DateTime::now(),
-    };
-    let run = Arc::new(run);
-    let done = db.transaction(move |session| {
-        let (run, answers, claim) = (Arc::clone(&run), answers.clone(), claim.clone());
-        async move {
-            // Before anything else, so that the second of two at once is refused whatever it would meet.
-            match answers.insert_one(&claim).session(&mut *session).await {
-                Err(error) if is_taken(&error) => {
-                    session.abort_transaction().await?;
-                    return Ok(Err(Error::KeyInUse));
-                }
-                inserted => inserted?,
-            };
-            let id = doc! { "_id": serialize_to_bson(&claim.id)? };
-            let done = match run(session).await? {
-                Ok(done) => done,
-                Err(refused) => {
-                    answers.delete_one(id).session(session).await?;
-                    return Ok(Err(refused));
-                }
-            };
-            let answer = doc! { "$set": { "answer": serialize_to_bson(&answer(&done))? } };
-            answers.update_one(id, answer).session(session).await?;
-            Ok(Ok(done))
+        let answers = db.collection::<Stored>(ANSWERS);
+        let done = db.transaction(
+            (claim.clone(), answers, context, write),
+            |session, (claim, answers, context, write)| {
+                Box::pin(async move {
+                    claim.take(answers, session).await?;
+                    let done = write(session, context).await;
+                    let done = done.map_err(|abort| abort.map(Into::into));
+                    claim.conclude(answers, session, &done).await?;
+                    done
+                })
+            },
+        );
+        match done.await {
+            Err(TransactionError::Refused(Error::KeyInUse)) => {
+                let first = claim.first_answer(db).await?;
+                Ok(first.with(REPLAYED, "true"))
+            }
+            done => Ok(done?),
         }
-        .boxed()
-    });
-    match done.await {
-        Err(Error::KeyInUse) => first_answer(db, attempt).await.map(Outcome::Repeated),
-        done => done.map(Outcome::Done),
     }
 }
 
-/// The answer of the request that has the key, if it is the same request and has ended.
-async fn first_answer(db: &Db, attempt: Attempt) -> Result<Answer, Error> {
-    let answers = db.collection::<Stored>(ANSWERS);
-    let found = async move {
-        let id = doc! { "_id": serialize_to_bson(&attempt.id)? };
-        answers.find_one(id).await
-    };
-    match db.read(found).await? {
-        Some(first) if first.fingerprint != attempt.fingerprint => Err(Error::KeyReused),
-        first => first.and_then(|first| first.answer).ok_or(Error::KeyInUse),
+impl Claim {
+    /// Before anything else, so that the second of two at once is refused whatever it would meet.
+    async fn take(
+        &self,
+        answers: &Collection<Stored>,
+        session: &mut ClientSession,
+    ) -> Result<(), Abort<Error>> {
+        let claim = Stored {
+            id: self.id.clone(),
+            fingerprint: self.fingerprint.clone(),
+            answer: None,
+            created_at: DateTime::now(),
+        };
+        match answers.insert_one(&claim).session(&mut *session).await {
+            // Another transaction has written the same key, and has or has not committed.
+            Err(error) if is_write_conflict(&error) || is_duplicate_key(&error) => {
+                session.abort_transaction().await?;
+                Err(Abort::Refused(Error::KeyInUse))
+            }
+            inserted => Ok(inserted.map(drop)?),
+        }
     }
-}
 
-/// Whether another transaction has written the same key, and has or has not committed.
-fn is_taken(error: &MongoError) -> bool {
-    const WRITE_CONFLICT: i32 = 112;
-    const DUPLICATE_KEY: i32 = 11000;
-    let write = match &*error.kind {
-        ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
-        _ => None,
-    };
-    error_code(error) == Some(WRITE_CONFLICT) || write == Some(DUPLICATE_KEY)
+    /// Writes the answer to the claim; takes the claim back where the write was refused.
+    async fn conclude(
+        &self,
+        answers: &Collection<Stored>,
+        session: &mut ClientSession,
+        done: &Result<Answer, Abort<Error>>,
+    ) -> MongoResult<()> {
+        let id = doc! { "_id": serialize_to_bson(&self.id)? };
+        match done {
+            Ok(answer) => {
+                let answer = doc! { "$set": { "answer": serialize_to_bson(answer)? } };
+                answers
+                    .update_one(id, answer)
+                    .session(session)
+                    .await
+                    .map(drop)
+            }
+            Err(Abort::Refused(_)) => answers.delete_one(id).session(session).await.map(drop),
+            Err(Abort::Driver(_)) => Ok(()),
+        }
+    }
+
+    /// The answer of the request that has the key, if it is the same request and has ended.
+    async fn first_answer(self, db: &Db) -> Result<Answer, Error> {
+        let answers = db.collection::<Stored>(ANSWERS);
+        let id = self.id;
+        let found = async move {
+            let id = doc! { "_id": serialize_to_bson(&id)? };
+            answers.find_one(id).await
+        };
+        match db.read(found).await? {
+            Some(first) if first.fingerprint != self.fingerprint => Err(Error::KeyReused),
+            first => first.and_then(|first| first.answer).ok_or(Error::KeyInUse),
+        }
+    }
 }
 
 /// Makes the collection and the index that forgets answers.
@@ -227,27 +230,70 @@ pub async fn prepare(db: &Db) -> mongodb::error::Result<()> {
     db.ensure_collection(ANSWERS, [forgets]).await
 }
 
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
-        let headers = [
-            (header::CONTENT_TYPE, "application/json".to_owned()),
-            (header::ETAG, self.etag),
-        ];
-        let location = self.location.map(|location| [(header::LOCATION, location)]);
-        match location {
-            Some(location) => (status, headers, location, self.body).into_response(),
-            None => (status, headers, self.body).into_response(),
-        }
-    }
+/// An answer that can be stored and given again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// JSON; empty for none.
+    body: String,
 }
 
 impl Answer {
-    /// The answer, saying that it is not the first time.
-    pub fn replayed(self) -> Response {
-        ([(REPLAYED, "true")], self).into_response()
+    /// An answer with `body` as JSON.
+    ///
+    /// # Panics
+    /// When `body` is no JSON, which texts, numbers and structs of them always are.
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        Self {
+            body: serde_json::to_string(body).expect("texts and numbers are JSON"),
+            ..Self::empty(status)
+        }
+    }
+
+    /// An answer without a body, such as 204.
+    pub fn empty(status: StatusCode) -> Self {
+        Self {
+            status: status.as_u16(),
+            headers: BTreeMap::new(),
+            body: String::new(),
+        }
+    }
+
+    /// Whether it was given before, and nothing was done now.
+    pub fn is_replayed(&self) -> bool {
+        self.headers.contains_key(REPLAYED.as_str())
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: impl ToString) -> Self {
+        self.headers.insert(name.to_string(), value.to_string());
+        self
     }
 }
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let has_body = !self.body.is_empty();
+        let mut response = self.body.into_response();
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_TYPE);
+        if has_body {
+            headers.insert(header::CONTENT_TYPE, JSON);
+        }
+        for (name, value) in self.headers {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 #[cfg(test)]
 mod tests;

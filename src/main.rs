@@ -1,8 +1,6 @@
 //! The command line: reads it, hands over to the library, and turns the outcome into an exit code
 //! (0 done, 1 failed, 2 bad command line or configuration).
 
-mod outbox_command;
-
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
@@ -10,11 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use db::{MongoOptions, Unusable};
+use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
 use service::{
     app::{self, Http, Servers, Timing},
     auth::{self, Authenticator},
-    config::{self, AdminConfig, Config, JwtConfig, LogConfig, MongoConfig, NatsConfig, Unusable},
+    config::{self, AdminConfig, Config, JwtConfig, LogConfig, SERVICE},
     metrics, telemetry,
 };
 use tokio::{
@@ -23,8 +23,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::outbox_command::OutboxCommand;
 
 #[derive(Parser)]
 #[command(
@@ -70,9 +68,11 @@ struct Serve {
 #[derive(Args)]
 struct Publish {
     #[command(flatten)]
-    mongo: MongoConfig,
+    mongo: MongoOptions,
     #[command(flatten)]
-    nats: NatsConfig,
+    events: EventOptions,
+    #[command(flatten)]
+    nats: NatsOptions,
     #[command(flatten)]
     admin: AdminConfig,
     #[command(flatten)]
@@ -109,7 +109,8 @@ fn main() -> ExitCode {
     if args.len() == 1 {
         args.push("serve".into());
     }
-    let cli = match Cli::try_parse_from(args) {
+    let read = named(Cli::command()).try_get_matches_from(args);
+    let cli = match read.and_then(|read| Cli::from_arg_matches(&read)) {
         Ok(cli) => cli,
         Err(error) => match config::bad_value(&error) {
             Some(line) => {
@@ -128,6 +129,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Sets what hangs on the service's name, in every subcommand.
+fn named(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_id().as_str() {
+        "nats_stream" => arg
+            .required(false)
+            .default_value(SERVICE.to_ascii_uppercase()),
+        "key" => arg.visible_alias(app::KEY_ALIAS),
+        _ => arg,
+    });
+    command.mut_subcommands(named)
+}
+
 #[tokio::main]
 async fn execute(command: Command) -> anyhow::Result<()> {
     // The one provider in the tree; TLS panics without it.
@@ -144,7 +157,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             // A bad key is told before anything is connected.
             let auth = Authenticator::new(&config.http)?;
             let nats = (!no_publisher).then_some(&config.nats);
-            let servers = Servers::new(&config.mongo, nats, Timing::default()).await?;
+            let servers =
+                Servers::new(&config.mongo, &config.events, nats, Timing::default()).await?;
             let address = config.http.listen_addr;
             let listener = listen(address, "LISTEN_ADDR").await?;
             let admin = listen(config.admin.admin_addr, "ADMIN_ADDR").await?;
@@ -159,19 +173,22 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Publish(Publish {
             mongo,
+            events,
             nats,
             admin,
             log,
         }) => {
             let telemetry = telemetry::init(&log)?;
             metrics::install()?;
-            let servers = Servers::new(&mongo, Some(&nats), Timing::default()).await?;
+            let servers = Servers::new(&mongo, &events, Some(&nats), Timing::default()).await?;
             let admin = listen(admin.admin_addr, "ADMIN_ADDR").await?;
             let ended = app::run(None, Some(admin), servers, stop_on_signal()?).await;
             telemetry.end().await;
             ended
         }
-        Command::Outbox(command) => outbox_command::execute(command).await,
+        Command::Outbox(command) => {
+            messaging::commands::execute(command, SERVICE, app::SUBJECTS).await
+        }
         Command::Openapi => {
             println!("{}", app::openapi().to_pretty_json()?);
             Ok(())

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use db::Db;
 
-use crate::{auth::Authenticator, db::Db, http::Health};
+use crate::{auth::Authenticator, http::Health};
 
 #[derive(Clone, FromRef)]
 pub struct AppState {

@@ -27,9 +27,13 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::config::{LogConfig, LogFormat, SERVICE, Unusable, unusable};
+use db::{Unusable, unusable};
 use sampler::AsLinked;
 
+use crate::config::{LogConfig, LogFormat, SERVICE};
+
+/// Whose spans are traced: the crates of this workspace.
+const TRACED: [&str; 2] = [env!("CARGO_CRATE_NAME"), "messaging"];
 static TRACING: AtomicBool = AtomicBool::new(false);
 /// What is not sent by then is given up when the process ends.
 pub const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -78,7 +82,7 @@ where
         .with_tracer(tracer)
         .with_location(false)
         .with_threads(false)
-        .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), Level::INFO))
+        .with_filter(Targets::new().with_targets(TRACED.map(|of| (of, Level::INFO))))
 }
 
 fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
@@ -120,14 +124,6 @@ pub(crate) fn is_tracing() -> bool {
 pub(crate) fn continue_trace(span: &Span, traceparent: &str) {
     // Refused only where spans are not traced.
     drop(span.set_parent(remote(traceparent)));
-}
-
-/// Links `span` to that of `traceparent`: one led to the other, at another time.
-pub(crate) fn link(span: &Span, traceparent: &str) {
-    let context = remote(traceparent).span().span_context().clone();
-    if context.is_valid() {
-        span.add_link(context);
-    }
 }
 
 /// The `traceparent` of `span`, where it is traced.

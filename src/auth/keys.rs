@@ -4,11 +4,12 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     VerificationAlgorithm,
 };
+use db::Unusable;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use crate::config::{JwtConfig, Unusable};
+use crate::config::JwtConfig;
 
 /// What tokens are checked with, and how: a key is of one kind, which says the algorithm.
 ///

@@ -3,9 +3,10 @@
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use axum::http::{HeaderValue, Uri};
+use messaging::Maybe;
 use secrecy::SecretString;
 
-use super::{Maybe, Origins};
+use super::Origins;
 
 fn parsed<T: FromStr>(value: &str, wants: &str, accepts: impl Fn(&T) -> bool) -> Result<T, String> {
     value
@@ -55,45 +56,6 @@ pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
     text(value, wants, |key| key.is_empty() || key.len() >= 32).map(SecretString::from)
 }
 
-pub(super) fn mongo_uri(value: &str) -> Result<SecretString, String> {
-    let wants = "a connection string such as mongodb://127.0.0.1:27017/name?replicaSet=rs0";
-    text(value, wants, |uri| {
-        mongodb::options::ConnectionString::parse(uri).is_ok()
-    })
-    .map(SecretString::from)
-}
-
-pub(super) fn nats_url(value: &str) -> Result<SecretString, String> {
-    let wants = "addresses such as nats://127.0.0.1:4222, separated by commas";
-    let valid = |url: &str| !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok();
-    text(value, wants, |urls| urls.split(',').all(valid)).map(SecretString::from)
-}
-
-pub(super) fn stream_name(value: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    text(value, "a name of letters, digits, - and _", |name| {
-        !name.is_empty() && name.chars().all(allowed)
-    })
-}
-
-pub(super) fn replicas(value: &str) -> Result<usize, String> {
-    parsed(value, "1, 3 or 5", |replicas| matches!(replicas, 1 | 3 | 5))
-}
-
-pub(super) fn subject_prefix(value: &str) -> Result<String, String> {
-    let token = |token: &str| {
-        !token.is_empty()
-            && token
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-    };
-    text(
-        value,
-        "nothing, or words of letters, digits, - and _ with dots between them",
-        |prefix| prefix.is_empty() || prefix.split('.').all(token),
-    )
-}
-
 pub(super) fn log_filter(value: &str) -> Result<String, String> {
     text(
         value,
@@ -116,23 +78,6 @@ pub(super) fn delay(value: &str) -> Result<Duration, String> {
         .ok()
         .filter(fits)
         .ok_or_else(|| "a time of at most 9s, such as 1s; 0s for none".to_owned())
-}
-
-pub(super) fn retention(value: &str) -> Result<Duration, String> {
-    // What a TTL index takes: whole seconds in 31 bits.
-    let fits = |d: &Duration| (1..=i32::MAX as u64).contains(&d.as_secs());
-    duration(value)
-        .ok()
-        .filter(fits)
-        .ok_or_else(|| "a time between 1s and 68y, such as 7d".to_owned())
-}
-
-pub(super) fn duplicate_window(value: &str) -> Result<Duration, String> {
-    let fits = |d: &Duration| *d >= Duration::from_millis(100);
-    duration(value)
-        .ok()
-        .filter(fits)
-        .ok_or_else(|| "a time of 100ms or more, such as 2m".to_owned())
 }
 
 /// A file that is there; what is in it is read by whoever uses it.

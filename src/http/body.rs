@@ -16,8 +16,8 @@ use validator::{Validate, ValidationErrors};
 
 use crate::error::{Error, Invalid};
 
-/// A body that `T` accepts, with its text; or 400, 413 or 415.
-pub struct Valid<T>(pub T, pub Box<RawValue>);
+/// A body that `T` accepts; or 400, 413 or 415.
+pub struct Valid<T>(pub T);
 
 impl<S, T> FromRequest<S> for Valid<T>
 where
@@ -37,7 +37,7 @@ where
         let body: T = serde_json::from_str(raw.get())
             .map_err(|error| Error::invalid(format!("the body is not as expected: {error}")))?;
         body.validate().map_err(invalid)?;
-        Ok(Self(body, raw))
+        Ok(Self(body))
     }
 }
 

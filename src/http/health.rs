@@ -12,16 +12,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use db::Db;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    db::Db,
-    error::{NotBegun, Problem},
-};
+use crate::error::{NotBegun, Problem};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.

@@ -16,7 +16,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument;
 
 use super::Timeouts;
-use crate::{error::Error, metrics::HTTP_REFUSED};
+use crate::{error::Error, idempotency::WholeBody, metrics::HTTP_REFUSED};
 
 #[derive(Clone)]
 struct Workload {
@@ -62,9 +62,12 @@ async fn bound(State(workload): State<Workload>, request: Request, next: Next) -
 
 /// Slow clients wait here, and keep nobody else from being served.
 async fn with_whole_body(request: Request) -> Result<Request, Error> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     match Bytes::from_request(Request::new(body), &()).await {
-        Ok(body) => Ok(Request::from_parts(parts, Body::from(body))),
+        Ok(body) => {
+            parts.extensions.insert(WholeBody(body.clone()));
+            Ok(Request::from_parts(parts, Body::from(body)))
+        }
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             Err(Error::PayloadTooLarge)
         }

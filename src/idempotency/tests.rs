@@ -1,22 +1,61 @@
+use std::time::SystemTime;
+
 use axum::http::Request;
+use secrecy::SecretString;
 
 use super::*;
+use crate::{
+    auth::sign,
+    config::{HttpConfig, JwtConfig},
+};
 
-async fn key(method: &str, path: &str, key: Option<&str>) -> Result<IdempotencyKey, Error> {
-    let mut request = Request::builder().method(method).uri(path);
+fn config() -> HttpConfig {
+    HttpConfig {
+        listen_addr: ([127, 0, 0, 1], 0).into(),
+        jwt: JwtConfig {
+            jwt_key: SecretString::from("a key of thirty-two bytes or more"),
+            jwt_public_key_file: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+        },
+        jwt_require_exp: true,
+        session_cookie: "session".to_owned(),
+        rate_limit: 0,
+        concurrency_limit: 1,
+        stop_delay: Duration::ZERO,
+        cors_origins: Vec::new(),
+    }
+}
+
+async fn key(
+    user: &str,
+    (method, path): (&str, &str),
+    body: &'static str,
+    key: Option<&str>,
+) -> Result<IdempotencyKey, Error> {
+    let config = config();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let token = sign(&config.jwt, user, None, now.unwrap().as_secs(), 60).unwrap();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .extension(WholeBody(Bytes::from_static(body.as_bytes())));
     if let Some(key) = key {
         request = request.header(IDEMPOTENCY_KEY, key);
     }
     let mut parts = request.body(()).unwrap().into_parts().0;
-    IdempotencyKey::from_request_parts(&mut parts, &()).await
+    let auth = Arc::new(Authenticator::new(&config).unwrap());
+    IdempotencyKey::from_request_parts(&mut parts, &auth).await
 }
 
-async fn attempt(user: &str, request: (&str, &str), body: &str) -> Attempt {
-    let user = User {
-        id: user.to_owned(),
-    };
-    let key = key(request.0, request.1, Some("a-key")).await.unwrap();
-    key.attempt(&user, body).unwrap()
+async fn given_key(given: Option<&str>) -> Result<IdempotencyKey, Error> {
+    key("alice", ("POST", "/"), "{}", given).await
+}
+
+async fn claim(user: &str, request: (&str, &str), body: &'static str) -> Claim {
+    let key = key(user, request, body, Some("a-key")).await;
+    key.ok().unwrap().0.unwrap()
 }
 
 #[tokio::test]
@@ -28,35 +67,32 @@ async fn a_key_is_1_to_255_visible_characters_in_quotes_or_without() {
         (&longest, &longest),
         (&format!("\"{longest}\""), &longest),
     ] {
-        let found = key("POST", "/", Some(given)).await.ok().unwrap().key;
-        assert_eq!(found.as_deref(), Some(meant));
+        let claim = given_key(Some(given)).await.ok().unwrap().0.unwrap();
+        assert_eq!(claim.id.key, meant);
     }
     for refused in ["", "\"\"", "two words", "\u{e9}", &"x".repeat(256)] {
-        let found = key("POST", "/", Some(refused)).await;
+        let found = given_key(Some(refused)).await;
         assert!(matches!(found, Err(Error::Validation(_))), "{refused}");
     }
-    let none = key("POST", "/", None).await.ok().unwrap();
-    let alice = User {
-        id: "alice".to_owned(),
-    };
-    assert!(none.attempt(&alice, "{}").is_none());
+    let none = given_key(None).await.ok().unwrap();
+    assert!(none.0.is_none());
 }
 
 #[tokio::test]
 async fn a_key_is_of_one_user_and_of_one_request_to_the_byte() {
-    let first = attempt("alice", ("PUT", "/a"), "{}").await;
-    let again = attempt("alice", ("PUT", "/a"), "{}").await;
+    let first = claim("alice", ("PUT", "/a"), "{}").await;
+    let again = claim("alice", ("PUT", "/a"), "{}").await;
     assert_eq!(
         (&first.id, &first.fingerprint),
         (&again.id, &again.fingerprint)
     );
-    assert_ne!(attempt("bob", ("PUT", "/a"), "{}").await.id, first.id);
+    assert_ne!(claim("bob", ("PUT", "/a"), "{}").await.id, first.id);
     for (request, body) in [
         (("POST", "/a"), "{}"),
         (("PUT", "/b"), "{}"),
         (("PUT", "/a"), "{ }"),
     ] {
-        let other = attempt("alice", request, body).await;
+        let other = claim("alice", request, body).await;
         assert_eq!(other.id, first.id);
         assert_ne!(other.fingerprint, first.fingerprint, "{request:?} {body}");
     }

@@ -1,19 +1,20 @@
 //! What the rest of the world hears of a ticket.
 
 use bson::{oid::ObjectId, serialize_to_raw_document_buf};
+use messaging::Event;
 
 use super::model::Ticket;
-use crate::outbox::Event;
 
-/// The event of what the ticket has become; its first version is its creation.
+/// The event of what the ticket has become; its first version is its creation. `id` is made outside the transaction.
 pub(super) fn saved(
     ticket: &Ticket,
     id: ObjectId,
-    traceparent: Option<String>,
+    traceparent: Option<&str>,
 ) -> bson::error::Result<Event> {
-    let r#type = match ticket.version {
-        0 => "ticket.created",
-        _ => "ticket.updated",
+    let r#type = if ticket.version == 0 {
+        "ticket.created"
+    } else {
+        "ticket.updated"
     };
     Ok(Event::new(
         (id, ticket.updated_at),
@@ -21,6 +22,6 @@ pub(super) fn saved(
         ticket.id.to_hex(),
         ticket.version,
         serialize_to_raw_document_buf(&ticket.view())?,
-        traceparent,
+        traceparent.map(str::to_owned),
     ))
 }

@@ -1,6 +1,7 @@
 //! A ticket as it comes in, as it is stored, and as it goes out.
 
 use bson::{DateTime, oid::ObjectId};
+use db::Abort;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
@@ -31,9 +32,15 @@ pub struct NewTicket {
 }
 
 impl NewTicket {
-    /// Title and price; `None` before it was validated.
-    pub(super) fn into_parts(self) -> Option<(String, Price)> {
-        self.title.zip(self.price)
+    /// Title and price.
+    ///
+    /// # Panics
+    /// Before it was validated.
+    fn parts(&self) -> (&str, Price) {
+        let title = self.title.as_deref();
+        title
+            .zip(self.price)
+            .expect("a validated ticket has a title and a price")
     }
 }
 
@@ -92,7 +99,65 @@ pub(super) struct TicketView<'a> {
     version: i64,
 }
 
+/// Why a ticket is not changed.
+#[derive(Debug)]
+pub(super) enum TicketRefusal {
+    NotFound,
+    NotTheOwner,
+    Reserved,
+    AnotherVersion,
+}
+
+impl From<TicketRefusal> for Abort<TicketRefusal> {
+    fn from(why: TicketRefusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
 impl Ticket {
+    /// A new ticket of `user_id`.
+    pub(super) fn new(new: &NewTicket, user_id: String) -> Self {
+        let (title, price) = new.parts();
+        let now = DateTime::now();
+        Self {
+            id: ObjectId::new(),
+            title: title.to_owned(),
+            price_cents: price.cents(),
+            user_id,
+            order_id: None,
+            version: 0,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Strangers learn nothing: the owner is asked for first.
+    pub(super) fn may_be_changed_by(&self, user_id: &str) -> Result<(), TicketRefusal> {
+        if self.user_id != user_id {
+            return Err(TicketRefusal::NotTheOwner);
+        }
+        if self.order_id.is_some() {
+            return Err(TicketRefusal::Reserved);
+        }
+        Ok(())
+    }
+
+    /// The ticket as it is to be; `None` where nothing changes: a version that says nothing new would make consumers wait for an
+    /// event that never comes.
+    pub(super) fn changed(&self, new: &NewTicket, now: DateTime) -> Option<Self> {
+        let (title, price) = new.parts();
+        if self.title == title && self.price_cents == price.cents() {
+            return None;
+        }
+        Some(Self {
+            title: title.to_owned(),
+            price_cents: price.cents(),
+            version: self.version + 1,
+            updated_at: now,
+            ..self.clone()
+        })
+    }
+
     pub(super) fn view(&self) -> TicketView<'_> {
         TicketView {
             id: self.id.to_hex(),

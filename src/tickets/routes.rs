@@ -13,22 +13,27 @@ use axum_extra::{
     TypedHeader,
     headers::{ETag, Header, HeaderMapExt, IfMatch, IfNoneMatch},
 };
-use bson::oid::ObjectId;
+use bson::{DateTime, oid::ObjectId};
+use db::{Abort, Db};
+use messaging::Outbox;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    model::{NewTicket, Ticket, TicketView},
+    events,
+    model::{NewTicket, Ticket, TicketRefusal, TicketView},
     pages::{Page, PageQuery},
-    store::{self, NOT_THE_OWNER, RESERVED},
+    store,
 };
 use crate::{
     auth::User,
-    db::Db,
     error::{Error, Problem},
     http::{TraceParent, Valid, invalid_query},
-    idempotency::{Answer, IdempotencyKey, Outcome},
+    idempotency::{Answer, IdempotencyKey},
     state::AppState,
 };
+
+const NOT_THE_OWNER: &str = "only the owner may change it";
+const RESERVED: &str = "the ticket is reserved by an order";
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -57,18 +62,27 @@ pub fn routes() -> OpenApiRouter<AppState> {
 async fn create_ticket(
     State(db): State<Db>,
     user: User,
-    TraceParent(traceparent): TraceParent,
+    TraceParent(trace): TraceParent,
     key: IdempotencyKey,
-    Valid(new, text): Valid<NewTicket>,
-) -> Result<Response, Error> {
-    let attempt = key.attempt(&user, text.get());
-    match store::create(&db, new, user.id, traceparent, attempt).await? {
-        Outcome::Done(ticket) => {
-            tracing::info!(ticket.id = %ticket.id, "ticket created");
-            Ok(created(&ticket).into_response())
-        }
-        Outcome::Repeated(answer) => Ok(answer.replayed()),
+    Valid(new): Valid<NewTicket>,
+) -> Result<Answer, Error> {
+    let ticket = Ticket::new(&new, user.id);
+    let event = events::saved(&ticket, ObjectId::new(), trace.as_deref());
+    let event = event.map_err(|error| Error::Internal(error.into()))?;
+    let id = ticket.id;
+    let context = (db.clone(), ticket, event);
+    let answer = key.once(&db, context, |session, (db, ticket, event)| {
+        Box::pin(async move {
+            store::insert(db, session, ticket).await?;
+            Outbox::new(db).record(session, event).await?;
+            Ok::<_, Abort<TicketRefusal>>(created(ticket))
+        })
+    });
+    let answer = answer.await?;
+    if !answer.is_replayed() {
+        tracing::info!(ticket.id = %id, "ticket created");
     }
+    Ok(answer)
 }
 
 /// List the available tickets
@@ -126,6 +140,7 @@ async fn get_ticket(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let ticket = store::find(&db, ticket_id(id)?).await?;
+    let ticket = ticket.ok_or(Error::NotFound)?;
     let etag = etag(&ticket);
     let if_none_match = precondition::<IfNoneMatch>(&headers)?;
     if if_none_match.is_some_and(|known| !known.precondition_passes(&etag)) {
@@ -161,47 +176,90 @@ async fn update_ticket(
     State(db): State<Db>,
     user: User,
     id: Result<Path<String>, PathRejection>,
-    TraceParent(traceparent): TraceParent,
+    TraceParent(trace): TraceParent,
     headers: HeaderMap,
     key: IdempotencyKey,
-    Valid(new, text): Valid<NewTicket>,
-) -> Result<Response, Error> {
+    Valid(new): Valid<NewTicket>,
+) -> Result<Answer, Error> {
     // After the body: an invalid body is 400 on any id.
     let id = ticket_id(id)?;
-    let if_match = precondition::<IfMatch>(&headers)?;
-    let attempt = key.attempt(&user, text.get());
-    let update = store::Update {
+    let update = Update {
+        db: db.clone(),
         id,
         new,
         user_id: user.id,
-        if_match,
-        traceparent,
-        attempt,
+        if_match: precondition::<IfMatch>(&headers)?,
+        trace,
+        event_id: ObjectId::new(),
+        now: DateTime::now(),
     };
-    match store::update(&db, update).await? {
-        Outcome::Done(ticket) => {
-            tracing::info!(ticket.id = %ticket.id, ticket.version = ticket.version, "ticket updated");
-            Ok(updated(&ticket).into_response())
+    let answer = key.once(&db, update, |session, update| {
+        Box::pin(async move {
+            let db = &update.db;
+            let ticket = store::find_in(db, session, update.id).await?;
+            let ticket = ticket.ok_or(TicketRefusal::NotFound)?;
+            ticket.may_be_changed_by(&update.user_id)?;
+            update.check_version(&ticket)?;
+            let Some(ticket) = ticket.changed(&update.new, update.now) else {
+                return Ok(updated(&ticket));
+            };
+            store::update(db, session, &ticket).await?;
+            let event = events::saved(&ticket, update.event_id, update.trace.as_deref())?;
+            Outbox::new(db).record(session, &event).await?;
+            Ok::<_, Abort<TicketRefusal>>(updated(&ticket))
+        })
+    });
+    let answer = answer.await?;
+    if !answer.is_replayed() {
+        tracing::info!(ticket.id = %id, "ticket updated");
+    }
+    Ok(answer)
+}
+
+/// What an update wants, and of which ticket. Id and time are those of each attempt.
+struct Update {
+    db: Db,
+    id: ObjectId,
+    new: NewTicket,
+    user_id: String,
+    if_match: Option<IfMatch>,
+    trace: Option<String>,
+    event_id: ObjectId,
+    now: DateTime,
+}
+
+impl Update {
+    fn check_version(&self, ticket: &Ticket) -> Result<(), TicketRefusal> {
+        let wanted = self.if_match.as_ref();
+        if wanted.is_some_and(|wanted| !wanted.precondition_passes(&etag(ticket))) {
+            return Err(TicketRefusal::AnotherVersion);
         }
-        Outcome::Repeated(answer) => Ok(answer.replayed()),
+        Ok(())
     }
 }
 
-pub(super) fn created(ticket: &Ticket) -> Answer {
-    Answer {
-        status: 201,
-        location: Some(format!("/api/tickets/{}", ticket.id)),
-        ..updated(ticket)
+impl From<TicketRefusal> for Error {
+    fn from(why: TicketRefusal) -> Self {
+        match why {
+            TicketRefusal::NotFound => Self::NotFound,
+            TicketRefusal::NotTheOwner => Self::Forbidden(NOT_THE_OWNER),
+            TicketRefusal::Reserved => Self::Conflict(RESERVED),
+            TicketRefusal::AnotherVersion => Self::PreconditionFailed,
+        }
     }
 }
 
-pub(super) fn updated(ticket: &Ticket) -> Answer {
-    Answer {
-        status: 200,
-        location: None,
-        etag: format!("\"{}\"", ticket.version),
-        body: serde_json::to_string(&ticket.view()).expect("texts and numbers are JSON"),
-    }
+fn created(ticket: &Ticket) -> Answer {
+    answer(StatusCode::CREATED, ticket)
+        .with(header::LOCATION, format!("/api/tickets/{}", ticket.id))
+}
+
+fn updated(ticket: &Ticket) -> Answer {
+    answer(StatusCode::OK, ticket)
+}
+
+fn answer(status: StatusCode, ticket: &Ticket) -> Answer {
+    Answer::json(status, &ticket.view()).with(header::ETAG, format!("\"{}\"", ticket.version))
 }
 
 /// An id that can't be one is the id of nothing.
@@ -223,7 +281,7 @@ fn precondition<T: Header>(headers: &HeaderMap) -> Result<Option<T>, Error> {
 }
 
 /// A version is a strong validator: nothing of a ticket changes without it.
-pub(super) fn etag(ticket: &Ticket) -> ETag {
+fn etag(ticket: &Ticket) -> ETag {
     let quoted = format!("\"{}\"", ticket.version);
     quoted.parse().expect("digits in quotes are an entity tag")
 }

@@ -3,10 +3,11 @@
 use std::{cell::RefCell, time::Duration};
 
 use bson::{Document, doc};
-use futures_util::{FutureExt, TryStreamExt};
+use db::{Abort, Db, Error, TransactionError};
+use futures_util::TryStreamExt;
+use messaging::Outbox;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use mongodb::{IndexModel, error::ErrorKind};
-use service::{db::Db, error::Error, outbox};
 
 use crate::{
     harness::{Place, TestApp, eventually, nats_url},
@@ -16,8 +17,11 @@ use crate::{
 };
 
 pub(crate) async fn prepared(place: &Place) -> Db {
-    let db = Db::new(&place.mongo(), place.timing.db).await.unwrap();
-    outbox::prepare(&db, place.event_retention).await.unwrap();
+    let db = Db::connect(&place.mongo(), "test", place.timing.db)
+        .await
+        .unwrap();
+    let retention = place.event_retention;
+    Outbox::new(&db).prepare(retention).await.unwrap();
     db.mark_prepared();
     db
 }
@@ -116,13 +120,11 @@ async fn collections_and_indexes_that_cannot_be_made_are_an_error() {
     let mut mongo = Mongo::absent();
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
-    let db = prepared(&place).await;
+    let outbox = Outbox::new(&prepared(&place).await);
     // "Bad value", which is neither "it is there" nor "it is there with other options".
     for command in ["create", "createIndexes"] {
         at_the_next(&place, command, doc! { "errorCode": 2 }).await;
-        let failed = outbox::prepare(&db, Duration::from_secs(60))
-            .await
-            .unwrap_err();
+        let failed = outbox.prepare(Duration::from_secs(60)).await.unwrap_err();
         assert!(
             matches!(&*failed.kind, ErrorKind::Command(error) if error.code == 2),
             "{failed}"
@@ -136,11 +138,9 @@ async fn collections_and_indexes_that_cannot_be_made_are_an_error() {
         doc! { "errorCode": 2 },
     )
     .await;
-    outbox::prepare(&db, Duration::from_secs(60))
-        .await
-        .unwrap_err();
+    outbox.prepare(Duration::from_secs(60)).await.unwrap_err();
     fail(&place, "off", "createIndexes", doc! {}).await;
-    outbox::prepare(&db, Duration::from_secs(60)).await.unwrap();
+    outbox.prepare(Duration::from_secs(60)).await.unwrap();
 }
 
 /// Collects the metrics of this test's thread, which all of its tasks run on.
@@ -201,17 +201,12 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
     let db = prepared(&place).await;
     let insert = async || {
         let events = db.collection::<Document>("events");
-        db.transaction(move |session| {
-            let events = events.clone();
-            async move {
+        db.transaction(events, |session, events| {
+            Box::pin(async move {
                 let event = event("key", bson::DateTime::now().timestamp_millis(), doc! {});
-                events
-                    .insert_one(event)
-                    .session(session)
-                    .await
-                    .map(|_| Ok(()))
-            }
-            .boxed()
+                events.insert_one(event).session(session).await?;
+                Ok::<_, Abort<&str>>(())
+            })
         })
         .await
     };
@@ -234,19 +229,29 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
     assert_eq!((count("committed"), retries()), (2.0, 1.0));
 
     let refused = db
-        .transaction(|_| async { Ok(Err::<(), _>(Error::NotFound)) }.boxed())
+        .transaction((), |_, ()| {
+            Box::pin(async { Err::<(), _>(Abort::Refused("no")) })
+        })
         .await;
-    assert!(matches!(refused, Err(Error::NotFound)));
+    assert!(matches!(refused, Err(TransactionError::Refused("no"))));
     assert_eq!(count("refused"), 1.0);
 
     at_the_next(&place, "insert", doc! { "errorCode": 2 }).await;
-    assert!(matches!(insert().await, Err(Error::Internal(_))));
+    let failed = insert().await.unwrap_err();
+    assert!(
+        matches!(failed, TransactionError::Failed(Error::Failed(_))),
+        "{failed:?}"
+    );
     assert_eq!((count("failed"), count("unavailable")), (1.0, 0.0));
 
     // It is committed, or not: the server can't say that a majority has it.
     let unknown = doc! { "writeConcernError": { "code": 50, "errmsg": "timed out" } };
     fail(&place, "alwaysOn", "commitTransaction", unknown).await;
-    assert!(matches!(insert().await, Err(Error::Unavailable(_))));
+    let unknown = insert().await.unwrap_err();
+    assert!(
+        matches!(unknown, TransactionError::Failed(Error::Unavailable(_))),
+        "{unknown:?}"
+    );
     assert_eq!((count("failed"), count("unavailable")), (1.0, 1.0));
     assert_eq!((count("committed"), retries()), (2.0, 1.0));
 }

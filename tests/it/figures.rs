@@ -2,12 +2,10 @@
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
-use service::{
-    db::{Db, Timing},
-    outbox::operator,
-};
+use messaging::Outbox;
 
 use crate::{
+    database::prepared,
     harness::{Place, nats_url},
     metrics::Metered,
     operators::{event, plant},
@@ -59,10 +57,7 @@ fn told_by_operations() -> i64 {
 async fn the_figures_cost_the_backlog_and_never_the_history_and_read_as_much_as_operations_tells() {
     let place = Place::new();
     let database = place.database().await;
-    let db = Db::new(&place.mongo(), Timing::default()).await.unwrap();
-    service::outbox::prepare(&db, place.event_retention)
-        .await
-        .unwrap();
+    let outbox = Outbox::new(&prepared(&place).await);
     let sent = (0..3_000).map(|number| {
         let mut event = event(&format!("key-{number}"), 0, doc! {});
         event.insert("sent", "YES");
@@ -75,7 +70,7 @@ async fn the_figures_cost_the_backlog_and_never_the_history_and_read_as_much_as_
     )
     .await;
     database.run_command(doc! { "profile": 2 }).await.unwrap();
-    let status = operator::sampled_status(&db).await.unwrap();
+    let status = outbox.sampled_status().await.unwrap();
     database.run_command(doc! { "profile": 0 }).await.unwrap();
     assert_eq!(status.unsent, 5);
     let profile = database.collection::<Document>("system.profile");

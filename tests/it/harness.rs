@@ -11,7 +11,9 @@ use std::{
 
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use bson::{Document, doc, oid::ObjectId};
+use db::MongoOptions;
 use futures_util::TryStreamExt;
+use messaging::{EventOptions, NatsOptions};
 use mongodb::{Client, Database};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
@@ -19,7 +21,7 @@ use serde_json::{Value, json};
 use service::{
     app::{self, Http, Servers, Timing},
     auth::{self, Authenticator},
-    config::{HttpConfig, JwtConfig, MongoConfig, NatsConfig},
+    config::{HttpConfig, JwtConfig},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -167,15 +169,13 @@ impl Place {
         drop(jetstream::new(client).delete_stream(&self.name).await);
     }
 
-    pub(crate) fn mongo(&self) -> MongoConfig {
-        MongoConfig {
-            mongo_uri: SecretString::from(self.mongo_uri.clone()),
-            event_retention: self.event_retention,
-        }
+    pub(crate) fn mongo(&self) -> MongoOptions {
+        let mongo_uri = SecretString::from(self.mongo_uri.clone());
+        MongoOptions { mongo_uri }
     }
 
-    pub(crate) fn nats(&self) -> NatsConfig {
-        NatsConfig {
+    pub(crate) fn nats(&self) -> NatsOptions {
+        NatsOptions {
             nats_url: SecretString::from(self.nats_url.clone()),
             nats_stream: self.name.clone(),
             nats_replicas: 1,
@@ -245,9 +245,11 @@ impl TestApp {
             cors_origins: Vec::new(),
         };
         adjust(&mut http);
+        let event_retention = place.event_retention;
+        let events = EventOptions { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let stopped = stop.clone();
-        let servers = Servers::new(&mongo, Some(&nats), place.timing)
+        let servers = Servers::new(&mongo, &events, Some(&nats), place.timing)
             .await
             .unwrap();
         let auth = Authenticator::new(&http).unwrap();

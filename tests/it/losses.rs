@@ -4,12 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_nats::{HeaderMap, jetstream};
 use bson::{DateTime, Document, doc, oid::ObjectId};
-use service::{
-    db::Db,
-    outbox::{
-        Broker,
-        replay::{self, Range},
-    },
+use messaging::{
+    JetStream, Outbox,
+    replay::{self, Range},
 };
 
 use crate::{
@@ -19,20 +16,21 @@ use crate::{
 };
 
 /// A stream without a service, and the database beside it.
-async fn beside_a_stream(place: &Place) -> (Db, Broker, jetstream::Context) {
+async fn beside_a_stream(place: &Place) -> (Outbox, JetStream, jetstream::Context) {
     let client = async_nats::connect(&place.nats_url).await.unwrap();
-    let jetstream = jetstream::new(client);
+    let context = jetstream::new(client);
     let config = jetstream::stream::Config {
         name: place.name.clone(),
         subjects: vec![format!("{}.>", place.name)],
         ..Default::default()
     };
-    jetstream.create_stream(config).await.unwrap();
-    let broker = Broker::connect(&place.nats(), "ticket.>", place.timing.outbox)
+    context.create_stream(config).await.unwrap();
+    let (options, timing) = (place.nats(), place.timing.outbox);
+    let ours = JetStream::connect(&options, "test", "ticket.>", timing)
         .await
         .unwrap();
-    broker.connected().await;
-    (prepared(place).await, broker, jetstream)
+    ours.connected().await;
+    (Outbox::new(&prepared(place).await), ours, context)
 }
 
 /// An event that was sent `seconds` from now, which may be past.
@@ -74,7 +72,7 @@ async fn publish(place: &Place, jetstream: &jetstream::Context, id: &str) {
 #[tokio::test]
 async fn the_stream_is_read_from_an_hour_before_the_range_to_its_end() {
     let place = Place::new();
-    let (db, broker, jetstream) = beside_a_stream(&place).await;
+    let (outbox, ours, jetstream) = beside_a_stream(&place).await;
     plant(&place, [sent("a", 3660)]).await;
     let mut seconds = Vec::new();
     let mut sequence = 0;
@@ -94,7 +92,7 @@ async fn the_stream_is_read_from_an_hour_before_the_range_to_its_end() {
         let range = Range { since, ..range(0) };
         let read = AtomicU64::new(0);
         let lowest = AtomicU64::new(u64::MAX);
-        let found = replay::find_lost(&db, &broker, &range, |read_now, last| {
+        let found = replay::find_lost(&outbox, &ours, &range, |read_now, last| {
             lowest.fetch_min(read_now, Ordering::Relaxed);
             read.fetch_add(1, Ordering::Relaxed);
             assert_eq!(last, 15);
@@ -108,7 +106,7 @@ async fn the_stream_is_read_from_an_hour_before_the_range_to_its_end() {
     // All of it is older.
     let since = DateTime::from_millis((seconds[2].0 + 30 + 3600) * 1000);
     let range = Range { since, ..range(0) };
-    let found = replay::find_lost(&db, &broker, &range, |sequence, _| {
+    let found = replay::find_lost(&outbox, &ours, &range, |sequence, _| {
         panic!("read {sequence}")
     });
     assert_eq!(found.await.unwrap().lost.len(), 1);
@@ -118,7 +116,7 @@ async fn the_stream_is_read_from_an_hour_before_the_range_to_its_end() {
 #[tokio::test]
 async fn a_message_that_seems_an_hour_older_than_its_event_is_found() {
     let place = Place::new();
-    let (db, broker, jetstream) = beside_a_stream(&place).await;
+    let (outbox, ours, jetstream) = beside_a_stream(&place).await;
     let event = sent("a", 3500);
     publish(
         &place,
@@ -127,7 +125,7 @@ async fn a_message_that_seems_an_hour_older_than_its_event_is_found() {
     )
     .await;
     plant(&place, [event]).await;
-    let found = replay::find_lost(&db, &broker, &range(-3400), |_, _| {})
+    let found = replay::find_lost(&outbox, &ours, &range(-3400), |_, _| {})
         .await
         .unwrap();
     assert_eq!((found.checked, found.lost.len()), (1, 0));
@@ -137,7 +135,7 @@ async fn a_message_that_seems_an_hour_older_than_its_event_is_found() {
 #[tokio::test]
 async fn the_end_of_a_stream_may_be_deleted() {
     let place = Place::new();
-    let (db, broker, jetstream) = beside_a_stream(&place).await;
+    let (outbox, ours, jetstream) = beside_a_stream(&place).await;
     let [kept, deleted] = ["a", "b"].map(|key| sent(key, 0));
     for event in [&kept, &deleted] {
         publish(
@@ -149,19 +147,19 @@ async fn the_end_of_a_stream_may_be_deleted() {
     }
     stream(&place).await.delete_message(2).await.unwrap();
     plant(&place, [kept, deleted]).await;
-    let found = replay::find_lost(&db, &broker, &range(60), |_, _| {})
+    let found = replay::find_lost(&outbox, &ours, &range(60), |_, _| {})
         .await
         .unwrap();
     assert_eq!((found.checked, found.lost.len()), (2, 1));
     assert_eq!(found.lost[0].key, "b");
-    assert_eq!(replay::waiting(&db, &found.lost).await.unwrap(), 0);
+    assert_eq!(replay::waiting(&outbox, &found.lost).await.unwrap(), 0);
     place.remove().await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_not_called_lost() {
     let place = Place::new();
-    let (db, broker, jetstream) = beside_a_stream(&place).await;
+    let (outbox, ours, jetstream) = beside_a_stream(&place).await;
     plant(&place, [sent("a", 0)]).await;
     for number in 0..200 {
         publish(&place, &jetstream, &format!("message-{number}")).await;
@@ -169,7 +167,7 @@ async fn what_cannot_be_read_is_not_called_lost() {
     // The stream goes while it is read.
     let range = range(60);
     let (nats_url, name) = (place.nats_url.clone(), place.name.clone());
-    let found = replay::find_lost(&db, &broker, &range, move |sequence, _| {
+    let found = replay::find_lost(&outbox, &ours, &range, move |sequence, _| {
         if sequence == 1 {
             let (nats_url, name) = (nats_url.clone(), name.clone());
             let deleting = std::thread::spawn(move || {
@@ -191,18 +189,19 @@ async fn what_cannot_be_read_is_not_called_lost() {
 #[tokio::test]
 async fn a_replay_waits_for_what_was_given_back_and_is_not_parked() {
     let place = Place::new();
-    let (db, broker, _) = beside_a_stream(&place).await;
+    let (outbox, ours, _) = beside_a_stream(&place).await;
     plant(&place, ["a", "b", "c", "d"].map(|key| sent(key, 0))).await;
-    let lost = replay::find_lost(&db, &broker, &range(60), |_, _| {})
+    let lost = replay::find_lost(&outbox, &ours, &range(60), |_, _| {})
         .await
         .unwrap()
         .lost;
     let keys: Vec<_> = lost.iter().map(|lost| lost.key.as_str()).collect();
     assert_eq!(keys, ["a", "b", "c", "d"]);
-    assert_eq!(replay::waiting(&db, &lost).await.unwrap(), 0);
-    replay::give_back(&db, &lost).await.unwrap();
-    assert_eq!(replay::waiting(&db, &lost).await.unwrap(), 4);
-    let events = db.collection::<Document>("events");
+    assert_eq!(replay::waiting(&outbox, &lost).await.unwrap(), 0);
+    replay::give_back(&outbox, &lost).await.unwrap();
+    assert_eq!(replay::waiting(&outbox, &lost).await.unwrap(), 4);
+    let database = place.database().await;
+    let events = database.collection::<Document>("events");
     let parked = doc! { "$set": { "parked": { "reason": "too large" } } };
     events
         .update_one(doc! { "key": "a" }, parked)
@@ -213,19 +212,19 @@ async fn a_replay_waits_for_what_was_given_back_and_is_not_parked() {
         .update_one(doc! { "key": "b" }, published)
         .await
         .unwrap();
-    assert_eq!(replay::waiting(&db, &lost).await.unwrap(), 2);
+    assert_eq!(replay::waiting(&outbox, &lost).await.unwrap(), 2);
     place.remove().await;
 }
 
 #[tokio::test]
 async fn a_replay_costs_its_range_and_not_the_history() {
     let place = Place::new();
-    let (db, broker, _) = beside_a_stream(&place).await;
+    let (outbox, ours, _) = beside_a_stream(&place).await;
     let database = place.database().await;
     let old = (0..500).map(|number| sent(&format!("old-{number}"), -86_400));
     plant(&place, old.chain([sent("new", 0)])).await;
     database.run_command(doc! { "profile": 2 }).await.unwrap();
-    let found = replay::find_lost(&db, &broker, &range(60), |_, _| {})
+    let found = replay::find_lost(&outbox, &ours, &range(60), |_, _| {})
         .await
         .unwrap();
     database.run_command(doc! { "profile": 0 }).await.unwrap();

@@ -1,10 +1,7 @@
 //! What operators are told of the backlog, and what they change.
 
 use bson::{DateTime, Document, doc};
-use service::{
-    db::Db,
-    outbox::operator::{self, Retry, Waiting},
-};
+use messaging::{Outbox, Retry, Waiting};
 
 use crate::{
     database::prepared,
@@ -22,13 +19,13 @@ fn unsent(key: &str, version: i64, seconds: i64) -> Document {
     event
 }
 
-async fn backlog(place: &Place) -> Db {
+async fn backlog(place: &Place) -> Outbox {
     let mut parked = unsent("a", 0, 7200);
     let why = doc! { "reason": "too large", "at": DateTime::from_millis(0), "attempts": 3_i64 };
     parked.insert("parked", why);
     let mut sent = unsent("c", 0, 10_800);
     sent.insert("sent", "YES");
-    let db = prepared(place).await;
+    let outbox = Outbox::new(&prepared(place).await);
     let events = [
         unsent("b", 1, 600),
         sent,
@@ -37,17 +34,14 @@ async fn backlog(place: &Place) -> Db {
         parked,
     ];
     plant(place, events).await;
-    db
+    outbox
 }
 
 #[tokio::test]
 async fn status_tells_how_many_wait_how_long_and_who_publishes() {
     let place = Place::new();
-    let db = backlog(&place).await;
-    for status in [
-        operator::status(&db).await,
-        operator::sampled_status(&db).await,
-    ] {
+    let outbox = backlog(&place).await;
+    for status in [outbox.status().await, outbox.sampled_status().await] {
         let status = status.unwrap();
         assert_eq!((status.unsent, status.parked), (4, 1));
         let oldest = status.oldest_unsent_seconds.unwrap();
@@ -63,9 +57,9 @@ async fn status_tells_how_many_wait_how_long_and_who_publishes() {
 #[tokio::test]
 async fn what_waits_is_listed_in_the_order_in_which_it_is_published() {
     let place = Place::new();
-    let db = backlog(&place).await;
+    let outbox = backlog(&place).await;
     let listed = async |only_parked, limit| {
-        let listed = operator::list(&db, only_parked, limit).await.unwrap();
+        let listed = outbox.list(only_parked, limit).await.unwrap();
         let name =
             |event: &Waiting| format!("{}{}", event.key.as_ref().unwrap(), event.version.unwrap());
         listed.iter().map(name).collect::<Vec<_>>()
@@ -73,7 +67,7 @@ async fn what_waits_is_listed_in_the_order_in_which_it_is_published() {
     assert_eq!(listed(false, 10).await, ["a0", "a1", "b0", "b1"]);
     assert_eq!(listed(false, 3).await, ["a0", "a1", "b0"]);
     assert_eq!(listed(true, 10).await, ["a0"]);
-    let first = operator::list(&db, false, 1).await.unwrap().remove(0);
+    let first = outbox.list(false, 1).await.unwrap().remove(0);
     assert_eq!(first.r#type.as_deref(), Some("ticket.updated"));
     let created = DateTime::parse_rfc3339_str(first.created_at.unwrap()).unwrap();
     let age_ms = DateTime::now().timestamp_millis() - created.timestamp_millis();
@@ -88,16 +82,13 @@ async fn what_waits_is_listed_in_the_order_in_which_it_is_published() {
 #[tokio::test]
 async fn only_what_is_parked_is_tried_again() {
     let place = Place::new();
-    let db = backlog(&place).await;
+    let outbox = backlog(&place).await;
     for event in place.events().await {
         let id = event.get_object_id("_id").unwrap();
         let is_parked = u64::from(event.contains_key("parked"));
-        assert_eq!(
-            operator::retry(&db, Retry::One(id)).await.unwrap(),
-            is_parked
-        );
+        assert_eq!(outbox.retry(Retry::One(id)).await.unwrap(), is_parked);
     }
-    assert_eq!(operator::retry(&db, Retry::AllParked).await.unwrap(), 0);
+    assert_eq!(outbox.retry(Retry::AllParked).await.unwrap(), 0);
     let retried = &place.events().await[0];
     assert!(!retried.contains_key("parked"));
     assert_eq!(retried.get_i64("attempts").unwrap(), 3);
@@ -109,9 +100,9 @@ async fn figures_that_take_seconds_are_told_all_the_same() {
     let mut mongo = Mongo::absent();
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
-    let db = backlog(&place).await;
+    let outbox = backlog(&place).await;
     // Longer than half of what it may take.
     let slow = doc! { "blockConnection": true, "blockTimeMS": 3000 };
     at_the_next(&place, "aggregate", slow).await;
-    assert_eq!(operator::sampled_status(&db).await.unwrap().unsent, 4);
+    assert_eq!(outbox.sampled_status().await.unwrap().unsent, 4);
 }

@@ -1,11 +1,10 @@
 //! Reads what is unsent, key by key: a turn is the next events of one key, in the order of their versions.
 
-use bson::{Bson, RawDocumentBuf, doc};
+use bson::{Bson, RawDocumentBuf};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, Cursor, options::Hint};
 use tokio::sync::mpsc;
 
-use super::event::{Event, UNSENT_INDEX};
+use crate::{Event, Outbox};
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
@@ -30,11 +29,11 @@ pub(super) struct Turn {
 /// # Errors
 /// The driver's.
 pub(super) async fn walk(
-    events: Collection<RawDocumentBuf>,
+    outbox: Outbox,
     turns: mpsc::Sender<Turn>,
 ) -> mongodb::error::Result<bool> {
     let mut left_some = false;
-    let mut cursor = unsent_behind(&events, None).await?;
+    let mut cursor = outbox.backlog(None, BATCH_SIZE).await?;
     let mut turn = Turn::default();
     while let Some(document) = cursor.try_next().await? {
         let key = document.get_str("key").unwrap_or_default();
@@ -49,7 +48,7 @@ pub(super) async fn walk(
             }
         } else if turn.is_full() {
             left_some |= !turn.is_blocked;
-            cursor = unsent_behind(&events, Some(key)).await?;
+            cursor = outbox.backlog(Some(key), BATCH_SIZE_BEHIND).await?;
             continue;
         }
         turn.add(&document);
@@ -85,33 +84,15 @@ fn is_parked(document: &RawDocumentBuf) -> bool {
     matches!(document.get("parked"), Ok(Some(_)))
 }
 
-async fn unsent_behind(
-    events: &Collection<RawDocumentBuf>,
-    key: Option<&str>,
-) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
-    let mut filter = doc! { "sent": "NO" };
-    let mut batch_size = BATCH_SIZE;
-    if let Some(key) = key {
-        batch_size = BATCH_SIZE_BEHIND;
-        filter.insert("key", doc! { "$gt": key });
-    }
-    events
-        .find(filter)
-        .sort(doc! { "key": 1, "version": 1, "_id": 1 })
-        .hint(Hint::Name(UNSENT_INDEX.to_owned()))
-        .batch_size(batch_size)
-        .await
-}
-
 #[cfg(test)]
 mod tests {
-    use bson::{DateTime, Document, oid::ObjectId};
+    use bson::{DateTime, Document, doc, oid::ObjectId};
 
     use super::*;
 
     fn event(version: i64) -> Document {
         doc! {
-            "_id": ObjectId::new(), "type": "ticket.updated", "subject": "ticket.updated.a", "key": "a",
+            "_id": ObjectId::new(), "type": "order.updated", "subject": "order.updated.a", "key": "a",
             "version": version, "data": {}, "sent": "NO", "createdAt": DateTime::now(),
         }
     }

@@ -1,4 +1,9 @@
-//! JetStream: connecting, the stream, and publishing one event so that it is stored exactly once.
+//! JetStream: the stream, and publishing one event so that it is stored exactly once.
+
+mod connection;
+mod failure;
+mod headers;
+mod sequences;
 
 use async_nats::{
     Client, Subject,
@@ -10,24 +15,22 @@ use async_nats::{
         stream::{Config as StreamConfig, LastRawMessageError, LastRawMessageErrorKind, Stream},
     },
 };
+use db::Unusable;
 use tokio::sync::watch;
 
-use super::{
-    connection,
-    event::Event,
-    failure::{Failure, is_wrong_sequence},
-    last_sequences::LastSequences,
-    message::{ID_HEADER, VERSION_HEADER, headers},
-    timing::Timing,
-};
-use crate::{
-    config::{NatsConfig, Unusable},
-    sabotage,
-};
+use failure::is_wrong_sequence;
+use headers::{ID_HEADER, VERSION_HEADER, headers};
+use sequences::LastSequences;
 
-/// A connection to the stream.
+use crate::{Event, NatsOptions, Timing, sabotage};
+
+pub(crate) use failure::Failure;
+
+/// A connection to a service's stream.
 #[derive(Clone)]
-pub struct Broker {
+pub struct JetStream {
+    /// Whose events they are.
+    service: String,
     client: Client,
     jetstream: Context,
     stream: StreamConfig,
@@ -44,33 +47,35 @@ enum Last {
     Earlier(u64),
 }
 
-impl Broker {
-    /// Connects in the background: a server that is away is tried again for ever.
+impl JetStream {
+    /// Connects in the background: a server that is away is tried again for ever. `service` publishes to `subjects`.
     ///
     /// # Errors
     /// When the options can't be used.
     pub async fn connect(
-        config: &NatsConfig,
+        options: &NatsOptions,
+        service: &str,
         subjects: &str,
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let (client, connected) = connection::connect(config, timing).await?;
+        let (client, connected) = connection::connect(options, service, timing).await?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(timing.ack_timeout)
             .ack_timeout(timing.ack_timeout)
             .build(client.clone());
-        let prefix = match config.nats_subject_prefix.as_str() {
+        let prefix = match options.nats_subject_prefix.as_str() {
             "" => String::new(),
             prefix => format!("{prefix}."),
         };
         let stream = StreamConfig {
-            name: config.nats_stream.clone(),
+            name: options.nats_stream.clone(),
             subjects: vec![format!("{prefix}{subjects}")],
-            num_replicas: config.nats_replicas,
-            duplicate_window: config.nats_duplicate_window,
+            num_replicas: options.nats_replicas,
+            duplicate_window: options.nats_duplicate_window,
             ..StreamConfig::default()
         };
         Ok(Self {
+            service: service.to_owned(),
             client,
             jetstream,
             stream,
@@ -84,7 +89,7 @@ impl Broker {
         &self.client
     }
 
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         *self.connected.borrow()
     }
 
@@ -100,7 +105,7 @@ impl Broker {
     }
 
     /// Makes the stream where there is none, and checks that one that is there takes our subjects.
-    pub(super) async fn ensure_stream(&self) -> anyhow::Result<()> {
+    pub(crate) async fn ensure_stream(&self) -> anyhow::Result<()> {
         let found = self
             .jetstream
             .get_or_create_stream(self.stream.clone())
@@ -119,7 +124,7 @@ impl Broker {
     }
 
     /// The stream as it is, or `None` where there is none.
-    pub(super) async fn stream(&self) -> anyhow::Result<Option<Stream>> {
+    pub(crate) async fn stream(&self) -> anyhow::Result<Option<Stream>> {
         match self.jetstream.get_stream(&self.stream.name).await {
             Ok(stream) => Ok(Some(stream)),
             Err(error) if is_no_stream(&error) => Ok(None),
@@ -131,7 +136,7 @@ impl Broker {
     ///
     /// The message id removes a copy within the stream's window. Outside it, the expected sequence of the
     /// subject's last message does: the stream refuses a message that is not the next, whenever it arrives.
-    pub(super) async fn publish(&self, event: &Event) -> Result<(), Failure> {
+    pub(crate) async fn publish(&self, event: &Event) -> Result<(), Failure> {
         const ATTEMPTS: usize = 2;
         let subject = format!("{}{}", self.prefix, event.subject);
         if !self.is_of_stream(&subject) {
@@ -198,15 +203,17 @@ impl Broker {
         let payload = serde_json::to_vec(&event.data)
             .map_err(|error| PublishError::with_source(PublishErrorKind::Other, error))?;
         let message = PublishMessage::build()
-            .headers(headers(event))
+            .headers(headers(event, &self.service))
             .payload(payload.into());
-        let message = match sabotage::is("no-message-id") {
-            true => message,
-            false => message.message_id(event.id.to_hex()),
+        let message = if sabotage::is("no-message-id") {
+            message
+        } else {
+            message.message_id(event.id.to_hex())
         };
-        let message = match sabotage::is("no-expected-sequence") {
-            true => message,
-            false => message.expected_last_subject_sequence(expected),
+        let message = if sabotage::is("no-expected-sequence") {
+            message
+        } else {
+            message.expected_last_subject_sequence(expected)
         };
         self.jetstream
             .send_publish(subject.to_owned(), message)
@@ -226,14 +233,16 @@ impl Broker {
             Ok(message) => {
                 let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
                 let version = header(VERSION_HEADER).and_then(|version| version.parse().ok());
-                let is_stored = match event.replay {
+                let is_stored = if event.replay {
                     // Later versions say nothing of one that was lost.
-                    true => header(ID_HEADER) == Some(event.id.to_hex().as_str()),
-                    false => version.is_some_and(|version: i64| version >= event.version),
+                    header(ID_HEADER) == Some(event.id.to_hex().as_str())
+                } else {
+                    version.is_some_and(|version: i64| version >= event.version)
                 };
-                match is_stored {
-                    true => Ok(Last::Stored),
-                    false => Ok(Last::Earlier(message.sequence)),
+                if is_stored {
+                    Ok(Last::Stored)
+                } else {
+                    Ok(Last::Earlier(message.sequence))
                 }
             }
         }

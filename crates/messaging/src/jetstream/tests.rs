@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::*;
 
-async fn broker(prefix: &str) -> Broker {
-    let config = NatsConfig {
+async fn jetstream(prefix: &str) -> JetStream {
+    let options = NatsOptions {
         nats_url: SecretString::from("nats://127.0.0.1:1"),
         nats_stream: "SHOP".to_owned(),
         nats_replicas: 3,
@@ -17,7 +17,7 @@ async fn broker(prefix: &str) -> Broker {
         nats_tls_cert_file: None,
         nats_tls_key_file: None,
     };
-    Broker::connect(&config, "ticket.>", Timing::default())
+    JetStream::connect(&options, "shop", "order.>", Timing::default())
         .await
         .unwrap()
 }
@@ -48,29 +48,29 @@ fn no_message_of_a_subject_is_told_from_no_answer() {
 
 #[tokio::test]
 async fn a_stream_is_made_as_it_is_configured() {
-    let stream = broker("test").await.stream;
+    let stream = jetstream("test").await.stream;
     assert_eq!(stream.name, "SHOP");
-    assert_eq!(stream.subjects, ["test.ticket.>"]);
+    assert_eq!(stream.subjects, ["test.order.>"]);
     assert_eq!(stream.num_replicas, 3);
     assert_eq!(stream.duplicate_window, Duration::from_secs(7));
-    assert_eq!(broker("").await.stream.subjects, ["ticket.>"]);
+    assert_eq!(jetstream("").await.stream.subjects, ["order.>"]);
 }
 
 #[tokio::test]
 async fn a_subject_of_the_stream_is_below_its_root_and_has_no_wildcard() {
-    let broker = broker("test").await;
-    assert!(broker.is_of_stream("test.ticket.created.1"));
+    let jetstream = jetstream("test").await;
+    assert!(jetstream.is_of_stream("test.order.created.1"));
     for other in [
-        "ticket.created.1",
-        "test.order.created.1",
-        "test.ticket.",
-        "test.ticket",
-        "test.ticket.created.*",
-        "test.ticket.>",
-        "test.ticket.created 1",
-        "test.ticket..1",
+        "order.created.1",
+        "test.ticket.created.1",
+        "test.order.",
+        "test.order",
+        "test.order.created.*",
+        "test.order.>",
+        "test.order.created 1",
+        "test.order..1",
         "",
     ] {
-        assert!(!broker.is_of_stream(other), "{other}");
+        assert!(!jetstream.is_of_stream(other), "{other}");
     }
 }

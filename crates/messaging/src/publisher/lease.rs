@@ -7,12 +7,12 @@ use std::{
 };
 
 use bson::{Document, doc, oid::ObjectId};
+use db::Db;
 use metrics::counter;
 use mongodb::{error::Result as MongoResult, options::ReturnDocument};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::timing::Timing;
-use crate::{db::Db, metrics::LEASE_CHANGES};
+use crate::{Timing, metrics::LEASE_CHANGES};
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
@@ -170,7 +170,7 @@ fn instance() -> String {
 }
 
 /// Who publishes at this moment, and the fence of its lease.
-pub(super) async fn holder(db: &Db) -> MongoResult<Option<(String, i64)>> {
+pub(crate) async fn holder(db: &Db) -> MongoResult<Option<(String, i64)>> {
     let valid = doc! { "_id": PUBLISHER, "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
     let lease = db.collection::<Document>(LEASES).find_one(valid).await?;
     Ok(lease.and_then(|lease| {

@@ -7,7 +7,7 @@ use async_nats::jetstream::{
 
 /// Why an event was not published.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nothing can be published for now.
     Broker(anyhow::Error),
     /// This event was not; others may be.

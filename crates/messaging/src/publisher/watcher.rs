@@ -2,40 +2,21 @@
 
 use std::sync::Arc;
 
-use bson::{RawDocumentBuf, doc};
 use tokio::sync::Notify;
 
-use super::{event::EVENTS, timing::Timing};
-use crate::db::Db;
+use crate::{Outbox, Timing};
 
 /// Rings `bell` after every commit that saved events; rings of the same moment are one. It never returns: a
 /// stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
 /// The stream has this task for good, and is dropped with a `next_if_any()` that was: it is unusable then.
-pub(super) async fn ring(db: Db, timing: Timing, bell: Arc<Notify>) {
-    // New events, and those that an operator gives another try; not the publisher's own marks.
-    let rings = [
-        doc! { "operationType": "insert" },
-        doc! { "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
-        doc! { "operationType": "update", "updateDescription.removedFields": "parked" },
-    ];
-    let pipeline = [
-        doc! { "$match": { "$or": rings.to_vec() } },
-        doc! { "$project": { "_id": 1 } },
-    ];
+pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Notify>) {
     loop {
-        let events = db.collection::<RawDocumentBuf>(EVENTS);
-        let (watched, pipeline) = (db.clone(), pipeline.clone());
-        let opening = async move {
-            // The sweep that the opening rings for sees what a majority has. So the stream begins there, and tells of the rest.
-            let since = watched.majority_time().await?;
-            let watch = events.watch().pipeline(pipeline);
-            watch.start_at_operation_time(since).await
-        };
-        match db.bounded(timing.watch_silence_limit, opening).await {
+        let watched = outbox.clone();
+        let opening = async move { watched.watch().await };
+        match outbox.db.bounded(timing.watch_silence_limit, opening).await {
             Err(error) => tracing::warn!(%error, "cannot watch the events"),
-            Ok(stream) => {
-                let mut stream = stream.with_type::<RawDocumentBuf>();
+            Ok(mut stream) => {
                 bell.notify_one();
                 loop {
                     let next =

@@ -1,8 +1,4 @@
-//! The connection to MongoDB, and the one way to write: a transaction that no vanished client can cut short.
-
-mod failure;
-mod measure;
-mod timing;
+//! The connection, collections with their indexes, and calls that end in time.
 
 use std::{
     future::Future,
@@ -11,78 +7,69 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bson::{Timestamp, doc};
-use futures_util::future::BoxFuture;
-use metrics::counter;
 use mongodb::{
-    Client, ClientSession, Collection, Database, IndexModel,
+    Client, Collection, Database, IndexModel,
     error::{Error as MongoError, ErrorKind, Result as MongoResult},
     options::{ClientOptions, ReadConcern, WriteConcern},
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{
-    config::{MongoConfig, SERVICE},
-    error::Error,
-    metrics::{HTTP_REFUSED, TRANSACTION_RETRIES},
-};
-
-pub use failure::error_code;
-use failure::is_unavailable;
-pub use timing::Timing;
+use crate::{Error, MongoOptions, Timing, Unusable, error_code, metrics, options::unusable};
 
 /// The driver's 10 connections make a queue of a busy service's transactions.
 const MAX_POOL_SIZE: u32 = 64;
-/// Operations that wait for the database at most, those among them that nobody waits for any more; above what
-/// `CONCURRENCY_LIMIT` may be.
-const MOST_UNDER_WAY: usize = 1_024;
+/// The driver's 2 make a queue of a busy service's start.
+const MAX_CONNECTING: u32 = 8;
+/// The most operations that wait for the database, those among them that nobody waits for any more. More than a service works
+/// on at once.
+pub(crate) const MOST_UNDER_WAY: usize = 1_024;
 
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
-    client: Client,
+    pub(crate) client: Client,
     database: Database,
-    timing: Timing,
-    tasks: TaskTracker,
+    pub(crate) timing: Timing,
+    pub(crate) tasks: TaskTracker,
     /// Whether collections and indexes are there: a transaction must not meet a database without them.
     prepared: Arc<AtomicBool>,
 }
 
 impl Db {
-    /// Makes the client. Nothing is connected yet: a database that is away is found out by the operations.
+    /// Makes the client. Nothing is connected yet: the operations find out whether the database is away. `service` is the
+    /// program's name at the server, and the database's where the connection string names none.
     ///
     /// # Errors
     /// When the connection string asks for something that can't be had.
-    pub async fn new(config: &MongoConfig, timing: Timing) -> mongodb::error::Result<Self> {
-        let mut options = loop {
-            match ClientOptions::parse(config.uri()).await {
-                // Of `mongodb+srv://`, whose servers are looked up here.
-                Err(error) if matches!(*error.kind, ErrorKind::DnsResolve { .. }) => {
-                    tracing::warn!(%error, again_in = ?timing.look_up_again, "waiting for the database's name");
-                    tokio::time::sleep(timing.look_up_again).await;
-                }
-                parsed => break parsed?,
-            }
-        };
-        options.app_name.get_or_insert_with(|| SERVICE.to_owned());
+    pub async fn connect(
+        options: &MongoOptions,
+        service: &str,
+        timing: Timing,
+    ) -> Result<Self, Unusable> {
+        let unusable = unusable("MONGO_URI");
+        let mut options = resolve(options.uri(), timing.look_up_again)
+            .await
+            .map_err(&unusable)?;
+        options.app_name.get_or_insert_with(|| service.to_owned());
         options
             .server_selection_timeout
             .get_or_insert(timing.server_selection);
         options.connect_timeout.get_or_insert(timing.connect);
         options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
-        options.max_connecting.get_or_insert(8);
-        options.cmap_event_handler = Some(measure::pool());
+        options.max_connecting.get_or_insert(MAX_CONNECTING);
+        options.cmap_event_handler = Some(metrics::pool());
         // Transactions take these from the client, not from the collection.
         options.write_concern = Some(WriteConcern::majority());
         options.read_concern = Some(ReadConcern::majority());
         let name = options
             .default_database
             .clone()
-            .unwrap_or_else(|| SERVICE.to_owned());
-        let client = Client::with_options(options)?;
+            .unwrap_or_else(|| service.to_owned());
+        let client = Client::with_options(options).map_err(&unusable)?;
         let database = client.database(&name);
         Ok(Self {
             client,
@@ -97,14 +84,13 @@ impl Db {
     /// When the server is not of a replica set: it has no transactions. And the driver's.
     pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
         let hello = self.database.run_command(doc! { "hello": 1 }).await?;
-        match hello.contains_key("setName") {
-            true => Ok(()),
-            // A `String`: the driver shows no other custom error.
-            false => Err(MongoError::custom(
-                "MongoDB has to run as a replica set: there are no transactions without one"
-                    .to_owned(),
-            )),
+        if hello.contains_key("setName") {
+            return Ok(());
         }
+        // A `String`: the driver shows no other custom error.
+        Err(MongoError::custom(
+            "MongoDB has to run as a replica set: there are no transactions without one".to_owned(),
+        ))
     }
 
     /// A collection of the service's database; reads and writes are acknowledged by a majority.
@@ -117,7 +103,8 @@ impl Db {
         &self.database
     }
 
-    /// Makes a collection and its indexes where they are not there yet; any number of instances may at once.
+    /// Makes a collection and its indexes, of which there may be none, where they are not there yet. Any number of instances
+    /// may do so at once.
     ///
     /// # Errors
     /// The driver's.
@@ -130,6 +117,11 @@ impl Db {
         match self.database.create_collection(name).await {
             Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
             _ => {}
+        }
+        let mut indexes = indexes.into_iter().peekable();
+        // The server refuses to make no index.
+        if indexes.peek().is_none() {
+            return Ok(());
         }
         self.collection::<()>(name)
             .create_indexes(indexes)
@@ -191,7 +183,7 @@ impl Db {
     /// Runs a request's read, for [`Timing::read_limit`] at most.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when it was not tried, [`Error::Unavailable`] and [`Error::Internal`] when it failed.
+    /// [`Error::Overloaded`] when it was not tried, [`Error::Unavailable`] and [`Error::Failed`] when it failed.
     pub async fn read<T, F>(&self, call: F) -> Result<T, Error>
     where
         F: Future<Output = MongoResult<T>> + Send + 'static,
@@ -202,57 +194,11 @@ impl Db {
     }
 
     /// A database that is cut off holds on to what was begun, longer than the requests wait for it.
-    fn refuse_more_than_can_be_done(&self) -> Result<(), Error> {
+    pub(crate) fn refuse_more_than_can_be_done(&self) -> Result<(), Error> {
         if self.tasks.len() < MOST_UNDER_WAY {
             return Ok(());
         }
-        counter!(HTTP_REFUSED).increment(1);
         Err(Error::Overloaded)
-    }
-
-    /// Runs `run` in one transaction and commits it. It may be run more than once, so ids and times are made outside
-    /// it, and it must return the driver's errors as they are: their labels drive the retries. What it refuses is
-    /// committed too, so that a majority stands behind what it has read: it takes back or aborts what it wrote before.
-    /// The task lives on when the caller is dropped, as a handler is when its client hangs up.
-    ///
-    /// # Errors
-    /// What `run` refuses; [`Error::NotReady`] or [`Error::Overloaded`] when it was not tried,
-    /// [`Error::Unavailable`] when it is not known whether it was committed, [`Error::Internal`] when the database
-    /// refused it.
-    pub async fn transaction<T, F>(&self, mut run: F) -> Result<T, Error>
-    where
-        F: for<'a> FnMut(&'a mut ClientSession) -> BoxFuture<'a, MongoResult<Result<T, Error>>>
-            + Send
-            + 'static,
-        T: Send + 'static,
-    {
-        if !self.is_prepared() {
-            return Err(Error::NotReady);
-        }
-        self.refuse_more_than_can_be_done()?;
-        let client = self.client.clone();
-        let attempts_end = Instant::now() + self.timing.attempts_end;
-        let began = Instant::now();
-        let task = self.tasks.spawn(async move {
-            let mut session = client.start_session().await?;
-            let mut is_first = true;
-            let attempt = async move |session: &mut ClientSession| {
-                if !std::mem::take(&mut is_first) {
-                    counter!(TRANSACTION_RETRIES).increment(1);
-                }
-                if Instant::now() >= attempts_end {
-                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-                }
-                run(session).await
-            };
-            let result = session.start_transaction().and_run2(attempt).await;
-            measure::transaction(began, &result);
-            result
-        });
-        match task.await {
-            Ok(result) => result?,
-            Err(panicked) => Err(Error::Internal(panicked.into())),
-        }
     }
 
     /// Waits for the transactions that are under way; none may be begun any more.
@@ -262,5 +208,15 @@ impl Db {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Reads the connection string. The servers of a `mongodb+srv://` are looked up until they are found.
+async fn resolve(uri: &str, look_up_again: Duration) -> MongoResult<ClientOptions> {
+    loop {
+        match ClientOptions::parse(uri).await {
+            Err(error) if matches!(*error.kind, ErrorKind::DnsResolve { .. }) => {
+                tracing::warn!(%error, again_in = ?look_up_again, "waiting for the database's name");
+                tokio::time::sleep(look_up_again).await;
+            }
+            parsed => return parsed,
+        }
+    }
+}

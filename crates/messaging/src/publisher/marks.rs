@@ -2,12 +2,11 @@
 
 use std::{collections::HashSet, future::pending, time::Instant};
 
-use bson::{RawDocumentBuf, doc, oid::ObjectId};
+use bson::oid::ObjectId;
 use metrics::histogram;
-use mongodb::{Collection, error::Result as MongoResult};
+use mongodb::error::Result as MongoResult;
 
-use super::{event::EVENTS, timing::Timing};
-use crate::{db::Db, metrics::MARK_SIZE};
+use crate::{Outbox, Timing, metrics::MARK_SIZE};
 
 /// A mark costs a majority write, however many events it is of.
 pub(super) const LARGEST_MARK: usize = 1_000;
@@ -15,7 +14,7 @@ pub(super) const LARGEST_MARK: usize = 1_000;
 /// Events that are published and wait to be marked. When they are lost, the next sweep publishes them again,
 /// and the stream takes none of them twice.
 pub(super) struct Unmarked {
-    db: Db,
+    outbox: Outbox,
     timing: Timing,
     ids: HashSet<ObjectId>,
     /// When the first of them came.
@@ -24,9 +23,9 @@ pub(super) struct Unmarked {
 }
 
 impl Unmarked {
-    pub(super) fn new(db: &Db, timing: Timing) -> Self {
+    pub(super) fn new(outbox: &Outbox, timing: Timing) -> Self {
         Self {
-            db: db.clone(),
+            outbox: outbox.clone(),
             timing,
             ids: HashSet::new(),
             since: Instant::now(),
@@ -56,10 +55,10 @@ impl Unmarked {
 
     /// Returns when a mark is due.
     pub(super) async fn due(&self) {
-        match self.ids.is_empty() {
-            true => pending().await,
-            false => tokio::time::sleep_until((self.since + self.timing.mark_delay).into()).await,
+        if self.ids.is_empty() {
+            pending::<()>().await;
         }
+        tokio::time::sleep_until((self.since + self.timing.mark_delay).into()).await;
     }
 
     /// Marks them all. Those that could not be marked are forgotten here.
@@ -71,25 +70,19 @@ impl Unmarked {
             return Ok(());
         }
         let ids = self.ids.drain().collect();
-        let marking = mark(self.db.collection(EVENTS), ids);
-        let marked = self.db.bounded(self.timing.mark_limit, marking).await;
+        let marking = mark(self.outbox.clone(), ids);
+        let marked = self
+            .outbox
+            .db
+            .bounded(self.timing.mark_limit, marking)
+            .await;
         self.last_mark_failed = marked.is_err();
         marked
     }
 }
 
-/// Says of published events that they are.
-pub(super) async fn mark(
-    events: Collection<RawDocumentBuf>,
-    ids: Vec<ObjectId>,
-) -> MongoResult<()> {
+/// Marks published events as sent.
+pub(super) async fn mark(outbox: Outbox, ids: Vec<ObjectId>) -> MongoResult<()> {
     histogram!(MARK_SIZE).record(ids.len() as f64);
-    let update = doc! {
-        "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
-        "$unset": { "replay": "", "attempts": "" },
-    };
-    events
-        .update_many(doc! { "_id": { "$in": ids } }, update)
-        .await
-        .map(drop)
+    outbox.mark(ids).await
 }

@@ -1,15 +1,15 @@
 //! Publishes again what the broker acknowledged and then lost. Replay only finds the lost events and gives them
 //! back to the publisher, so that they go the one way that every event goes.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use bson::{DateTime, Document, doc, oid::ObjectId};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use bson::{DateTime, oid::ObjectId};
+use db::{Abort, TransactionError};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::{broker::Broker, event::EVENTS};
-use crate::{db::Db, error::Error};
+use crate::{JetStream, Outbox};
 
 /// A message may seem older than its event, by the clocks of two machines.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3600);
@@ -23,6 +23,16 @@ pub struct Range {
     pub since: DateTime,
     pub until: DateTime,
     pub key: Option<String>,
+}
+
+impl Range {
+    /// Ids have an index, and begin with the second in which they were made.
+    pub(crate) fn first_id(&self) -> ObjectId {
+        let seconds = u32::try_from(self.since.timestamp_millis() / 1000).unwrap_or_default();
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&seconds.to_be_bytes());
+        ObjectId::from_bytes(id)
+    }
 }
 
 /// What was found.
@@ -51,12 +61,12 @@ pub struct Lost {
 /// # Errors
 /// When database or stream can't be read.
 pub async fn find_lost(
-    db: &Db,
-    broker: &Broker,
+    outbox: &Outbox,
+    jetstream: &JetStream,
     range: &Range,
     progress: impl Fn(u64, u64),
 ) -> anyhow::Result<Found> {
-    let mut candidates = sent(db, range).await?;
+    let mut candidates = sent(outbox, range).await?;
     let checked = candidates.len();
     if candidates.is_empty() {
         return Ok(Found {
@@ -64,7 +74,7 @@ pub async fn find_lost(
             lost: Vec::new(),
         });
     }
-    if let Some(stream) = broker.stream().await? {
+    if let Some(stream) = jetstream.stream().await? {
         let state = &stream.cached_info().state;
         let since = range.since.timestamp_millis() - CLOCKS_DIFFER_BY.as_millis() as i64;
         let first = first_since(&stream, state.first_sequence, state.last_sequence, since).await;
@@ -87,26 +97,20 @@ pub async fn find_lost(
 /// not after the later ones, so that it keeps their order.
 ///
 /// # Errors
-/// [`Error::Unavailable`] when the database can't be reached.
-pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), Error> {
+/// [`db::Error::Unavailable`] when the database can't be reached.
+pub async fn give_back(outbox: &Outbox, lost: &[Lost]) -> Result<(), db::Error> {
     for batch in lost.chunks(BATCH) {
         let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
-        let events = db.collection::<Document>(EVENTS);
-        db.transaction(move |session| {
-            let events = events.clone();
-            let filter = doc! { "_id": { "$in": &ids }, "sent": "YES" };
-            let update =
-                doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": "" } };
-            async move {
-                events
-                    .update_many(filter, update)
-                    .session(session)
-                    .await
-                    .map(Ok)
-            }
-            .boxed()
-        })
-        .await?;
+        let context = (outbox.clone(), ids);
+        let given_back = outbox.db.transaction(context, |session, (outbox, ids)| {
+            Box::pin(async move {
+                outbox.give_back(session, ids).await?;
+                Ok::<(), Abort<Infallible>>(())
+            })
+        });
+        given_back.await.map_err(|error| match error {
+            TransactionError::Failed(error) => error,
+        })?;
     }
     Ok(())
 }
@@ -115,41 +119,18 @@ pub async fn give_back(db: &Db, lost: &[Lost]) -> Result<(), Error> {
 ///
 /// # Errors
 /// The driver's.
-pub async fn waiting(db: &Db, lost: &[Lost]) -> mongodb::error::Result<u64> {
+pub async fn waiting(outbox: &Outbox, lost: &[Lost]) -> mongodb::error::Result<u64> {
     let mut waiting = 0;
     for batch in lost.chunks(BATCH) {
         let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
-        let filter = doc! { "_id": { "$in": ids }, "sent": "NO", "parked": { "$exists": false } };
-        waiting += db
-            .collection::<Document>(EVENTS)
-            .count_documents(filter)
-            .await?;
+        waiting += outbox.count_waiting(&ids).await?;
     }
     Ok(waiting)
 }
 
 /// By their ids, the events of the range that are marked as sent.
-async fn sent(db: &Db, range: &Range) -> anyhow::Result<HashMap<String, Lost>> {
-    // An id begins with the second of its creation, and ids have an index.
-    let second = |time: DateTime| {
-        let seconds = u32::try_from(time.timestamp_millis() / 1000).unwrap_or_default();
-        let mut id = [0; 12];
-        id[..4].copy_from_slice(&seconds.to_be_bytes());
-        ObjectId::from_bytes(id)
-    };
-    let mut filter = doc! {
-        "_id": { "$gte": second(range.since) },
-        "createdAt": { "$gte": range.since, "$lt": range.until },
-        "sent": "YES",
-    };
-    if let Some(key) = &range.key {
-        filter.insert("key", key);
-    }
-    let mut found = db
-        .collection::<Document>(EVENTS)
-        .find(filter)
-        .projection(doc! { "type": 1, "key": 1, "version": 1 })
-        .await?;
+async fn sent(outbox: &Outbox, range: &Range) -> anyhow::Result<HashMap<String, Lost>> {
+    let mut found = outbox.sent(range).await?;
     let mut sent = HashMap::new();
     while let Some(event) = found.try_next().await? {
         let id = event.get_object_id("_id")?;

@@ -6,25 +6,23 @@ use std::{
 };
 
 use async_nats::{Client, ConnectOptions, ServerAddr};
+use db::{Unusable, unusable};
 use metrics::gauge;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::sync::watch;
 
-use super::timing::Timing;
-use crate::{
-    config::{NatsConfig, SERVICE, Unusable, unusable},
-    metrics::NATS_CONNECTED,
-};
+use crate::{NatsOptions, Timing, metrics::NATS_CONNECTED};
 
 /// Connects in the background: a server that is away is tried again for ever. The second says whether it is connected.
 pub(super) async fn connect(
-    config: &NatsConfig,
+    nats: &NatsOptions,
+    service: &str,
     timing: Timing,
 ) -> Result<(Client, watch::Receiver<bool>), Unusable> {
     let (is_connected, connected) = watch::channel(false);
     let mut options = ConnectOptions::new();
     let mut servers = Vec::new();
-    for url in config.urls() {
+    for url in nats.urls() {
         let address: ServerAddr = url.parse().map_err(unusable("NATS_URL"))?;
         options = match (address.username(), address.password()) {
             (Some(user), Some(password)) => {
@@ -33,14 +31,14 @@ pub(super) async fn connect(
             (Some(token), None) => options.token(token.to_owned()),
             _ => options,
         };
-        let address = without_credentials(&url).parse::<ServerAddr>();
+        let address = without_credentials(url).parse::<ServerAddr>();
         servers.push(address.map_err(unusable("NATS_URL"))?);
     }
-    options = with_tls(options, config).await?;
+    options = with_tls(options, nats).await?;
     gauge!(NATS_CONNECTED).set(0.0);
     let is_told = AtomicBool::new(false);
     let client = options
-        .name(SERVICE)
+        .name(service)
         .retry_on_initial_connect()
         .ping_interval(timing.nats_ping)
         .reconnect_delay_callback(move |attempts| {
@@ -85,19 +83,19 @@ fn reconnect_delay(attempts: usize, longest: Duration) -> Duration {
 /// The files are read at the start: the client would try a bad one again and again.
 async fn with_tls(
     mut options: ConnectOptions,
-    config: &NatsConfig,
+    nats: &NatsOptions,
 ) -> Result<ConnectOptions, Unusable> {
-    if let Some(credentials) = &config.nats_creds_file {
+    if let Some(credentials) = &nats.nats_creds_file {
         let added = options.credentials_file(credentials).await;
         options = added.map_err(unusable("NATS_CREDS_FILE"))?;
     }
-    if let Some(authorities) = &config.nats_tls_ca_file {
+    if let Some(authorities) = &nats.nats_tls_ca_file {
         CertificateDer::from_pem_file(authorities).map_err(unusable("NATS_TLS_CA_FILE"))?;
         options = options
             .add_root_certificates(authorities.clone())
             .require_tls(true);
     }
-    match (&config.nats_tls_cert_file, &config.nats_tls_key_file) {
+    match (&nats.nats_tls_cert_file, &nats.nats_tls_key_file) {
         (None, None) => Ok(options),
         (Some(certificate), Some(key)) => {
             CertificateDer::from_pem_file(certificate).map_err(unusable("NATS_TLS_CERT_FILE"))?;

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use async_nats::{HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::event::Event;
-use crate::config::SERVICE;
+use crate::Event;
 
 pub(super) const ID_HEADER: &str = "ce-id";
 pub(super) const VERSION_HEADER: &str = "ce-keyversion";
@@ -14,7 +13,7 @@ pub(super) const VERSION_HEADER: &str = "ce-keyversion";
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// CloudEvents 1.0 in binary mode, and the request's trace.
-pub(super) fn headers(event: &Event) -> HeaderMap {
+pub(super) fn headers(event: &Event, service: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut insert = |name: &'static str, value: &str| {
         let value = Cow::from(utf8_percent_encode(value, ESCAPED));
@@ -22,7 +21,7 @@ pub(super) fn headers(event: &Event) -> HeaderMap {
     };
     insert("ce-specversion", "1.0");
     insert(ID_HEADER, &event.id.to_hex());
-    insert("ce-source", &format!("/{SERVICE}"));
+    insert("ce-source", &format!("/{service}"));
     insert("ce-type", &event.r#type);
     insert("ce-subject", &event.key);
     insert(

@@ -1,6 +1,12 @@
 //! Decides when to publish: while this instance has the lease, on every ring of the doorbell, after every
 //! failure with growing delays, and every 30 s whatever happens.
 
+mod backlog;
+pub(crate) mod lease;
+mod marks;
+mod pass;
+mod watcher;
+
 use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
@@ -13,26 +19,24 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{
-    broker::Broker,
-    doorbell,
-    event::{self, EVENTS},
-    lease::Lease,
-    sweep::{Swept, sweep},
-    timing::Timing,
-    unmarked::Unmarked,
-};
+use lease::Lease;
+use marks::Unmarked;
+use pass::{Swept, sweep};
+
 use crate::{
-    db::Db,
+    JetStream, Outbox, Timing,
     metrics::{IS_PUBLISHER, SWEEP_SIZE},
 };
 
 /// Publishes the events that are unsent.
+#[derive(Clone)]
 pub struct Publisher {
-    pub db: Db,
-    pub broker: Broker,
+    pub outbox: Outbox,
+    pub jetstream: JetStream,
     pub event_retention: Duration,
     pub timing: Timing,
+    /// Whether there is a collector: what is for traces alone is not made in vain.
+    pub is_traced: bool,
 }
 
 impl Publisher {
@@ -46,14 +50,15 @@ impl Publisher {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = self.broker.connected() => {}
+                () = self.jetstream.connected() => {}
             }
-            let Some((lease, mut renewal)) = Lease::acquire(&self.db, self.timing, &stop).await
+            let Some((lease, mut renewal)) =
+                Lease::acquire(&self.outbox.db, self.timing, &stop).await
             else {
                 return Ok(());
             };
             let bell = Arc::new(Notify::new());
-            let ring = doorbell::ring(self.db.clone(), self.timing, Arc::clone(&bell));
+            let ring = watcher::ring(self.outbox.clone(), self.timing, Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
             gauge!(IS_PUBLISHER).set(1.0);
             tokio::select! {
@@ -72,7 +77,7 @@ impl Publisher {
         let timing = self.timing;
         let mut delays = delays(timing);
         let mut stream_is_there = false;
-        let mut unmarked = Unmarked::new(&self.db, timing);
+        let mut unmarked = Unmarked::new(&self.outbox, timing);
         let mut next = Instant::now();
         loop {
             sleep_until(next).await;
@@ -81,7 +86,7 @@ impl Publisher {
                 biased;
                 () = stop.cancelled() => break,
                 () = lease.lost() => break,
-                () = self.broker.connected() => {}
+                () = self.jetstream.connected() => {}
                 () = sleep(timing.unconnected_limit) => break,
             }
             let swept = self.sweep_once(lease, stop, &mut stream_is_there, &mut unmarked);
@@ -118,7 +123,7 @@ impl Publisher {
                 }
             }
         }
-        if stop.is_cancelled() && lease.is_valid() && self.broker.is_connected() {
+        if stop.is_cancelled() && lease.is_valid() && self.jetstream.is_connected() {
             // What the last requests saved; the rest of a long backlog is for another instance.
             let enough = CancellationToken::new();
             let time = async {
@@ -152,7 +157,7 @@ impl Publisher {
         unmarked: &mut Unmarked,
     ) -> Outcome {
         if !*stream_is_there {
-            if let Err(error) = self.broker.ensure_stream().await {
+            if let Err(error) = self.jetstream.ensure_stream().await {
                 tracing::warn!(error = format!("{error:#}"), "the stream cannot be used");
                 return Outcome::Failed;
             }
@@ -191,16 +196,7 @@ impl Publisher {
         if unmarked.is_due() {
             unmarked.mark().await?;
         }
-        let events = self.db.collection(EVENTS);
-        let mut swept = sweep(
-            &events,
-            &self.broker,
-            lease,
-            unmarked.ids(),
-            self.timing.sweep_stalled_after,
-            stop,
-        )
-        .await?;
+        let mut swept = sweep(self, lease, unmarked.ids(), stop).await?;
         unmarked.add(std::mem::take(&mut swept.unmarked));
         if swept.left_some {
             // The next sweep begins at once, and finds nothing twice.
@@ -211,9 +207,10 @@ impl Publisher {
 
     /// A collection that was dropped comes back with its indexes.
     async fn prepare_again(&self) {
-        let (db, retention) = (self.db.clone(), self.event_retention);
-        let preparing = async move { event::prepare(&db, retention).await };
+        let (outbox, retention) = (self.outbox.clone(), self.event_retention);
+        let preparing = async move { outbox.prepare(retention).await };
         if let Err(error) = self
+            .outbox
             .db
             .bounded(self.timing.sweep_stalled_after, preparing)
             .await

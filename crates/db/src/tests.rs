@@ -1,22 +1,30 @@
+use std::{io, time::Duration};
+
+use mongodb::error::Result as MongoResult;
 use secrecy::SecretString;
 
-use super::*;
+use crate::{Abort, Db, Error, MongoOptions, Timing, TransactionError, connection::MOST_UNDER_WAY};
 
 /// A database that is away.
 async fn away() -> Db {
-    let config = MongoConfig {
-        mongo_uri: SecretString::from("mongodb://127.0.0.1:1/test"),
-        event_retention: Duration::from_secs(1),
-    };
-    Db::new(&config, Timing::default()).await.unwrap()
+    let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/test");
+    let options = MongoOptions { mongo_uri };
+    Db::connect(&options, "test", Timing::default())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn no_transaction_begins_before_collections_and_indexes_are_there() {
     let db = away().await;
     assert!(!db.is_prepared());
-    let refused = db.transaction(|_| Box::pin(async { Ok(Ok(())) })).await;
-    assert!(matches!(refused, Err(Error::NotReady)));
+    let refused = db
+        .transaction((), |_, ()| Box::pin(async { Ok::<_, Abort<()>>(()) }))
+        .await;
+    assert!(matches!(
+        refused,
+        Err(TransactionError::Failed(Error::NotReady))
+    ));
     db.mark_prepared();
     assert!(db.clone().is_prepared());
 }

@@ -1,27 +1,28 @@
 //! One sweep: publishes the backlog, many keys at once and each in order, and marks what was acknowledged
 //! while the rest is being published.
 
-use std::{collections::HashSet, io, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, sync::Arc};
 
-use bson::{Bson, DateTime, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{Bson, DateTime, oid::ObjectId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::{counter, histogram};
-use mongodb::{Collection, error::Result as MongoResult};
+use mongodb::error::Result as MongoResult;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
+    Publisher,
     backlog::{Turn, walk},
-    broker::Broker,
-    event::Event,
-    failure::Failure,
     lease::Lease,
-    unmarked::{LARGEST_MARK, mark},
+    marks::{LARGEST_MARK, mark},
 };
 use crate::{
+    Event,
+    jetstream::Failure,
     metrics::{COMMIT_TO_ACK, PUBLISH_FAILURES, PUBLISHED},
-    sabotage, telemetry,
+    sabotage, trace,
 };
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
@@ -56,29 +57,27 @@ struct TurnResult {
 /// Publishes what is unsent, once for each key, but for `unmarked`, which was published before. On `stop` it
 /// finishes what is in flight, and no more.
 pub(super) async fn sweep(
-    events: &Collection<RawDocumentBuf>,
-    broker: &Broker,
+    publisher: &Publisher,
     lease: &Lease,
     unmarked: &HashSet<ObjectId>,
-    stalled_after: Duration,
     stop: &CancellationToken,
 ) -> MongoResult<Swept> {
     let mut swept = Swept::default();
     // A task, so that it reads ahead while the broker answers, and no future of the driver is dropped.
     let (sender, mut backlog) = mpsc::channel(TURNS_AHEAD);
-    let mut walk = tokio::spawn(walk(events.clone(), sender));
+    let mut walk = tokio::spawn(walk(publisher.outbox.clone(), sender));
     let mut left_some = None;
     let mut turns = FuturesUnordered::new();
     let mut marks = FuturesUnordered::new();
     let mut reading = true;
-    let broker = Arc::new(broker.clone());
+    let publisher = Arc::new(publisher.clone());
     loop {
         reading &= !swept.broker_failed && !stop.is_cancelled() && lease.is_valid();
         while swept.unmarked.len() >= LARGEST_MARK && marks.len() < MARKS_IN_FLIGHT {
             let batch = swept
                 .unmarked
                 .split_off(swept.unmarked.len() - LARGEST_MARK);
-            marks.push(tokio::spawn(mark(events.clone(), batch)));
+            marks.push(tokio::spawn(mark(publisher.outbox.clone(), batch)));
         }
         if !reading && turns.is_empty() && marks.is_empty() {
             swept.left_some |= left_some.unwrap_or(true);
@@ -91,7 +90,7 @@ pub(super) async fn sweep(
                 swept.published += done.len();
                 swept.unmarked.extend(done);
                 if let Some((id, reason)) = parked {
-                    marks.push(tokio::spawn(park(events.clone(), id, reason)));
+                    marks.push(tokio::spawn(publisher.outbox.clone().park(id, reason)));
                 }
                 match failure {
                     Some(Failure::Broker(error)) => {
@@ -111,20 +110,20 @@ pub(super) async fn sweep(
             turn = backlog.recv(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn {
                 Some(mut turn) => {
                     turn.events.retain(|event| !unmarked.contains(&event.id));
-                    turns.push(publish(Arc::clone(&broker), lease.clone(), turn));
+                    turns.push(publish(Arc::clone(&publisher), lease.clone(), turn));
                 }
                 None => {
                     reading = false;
                     left_some = Some((&mut walk).await.map_err(io::Error::other)??);
                 }
             },
-            () = tokio::time::sleep(stalled_after) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            () = tokio::time::sleep(publisher.timing.sweep_stalled_after) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
     }
 }
 
 /// Publishes the events of one key, each after the acknowledgement of the one before.
-async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
+async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn) -> TurnResult {
     let mut result = TurnResult {
         acked: Vec::with_capacity(turn.events.len()),
         parked: None,
@@ -136,8 +135,9 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
             result.cut_short = true;
             return result;
         }
-        let span = span(event);
-        let published = broker.publish(event).instrument(span.clone()).await;
+        let span = publisher.span(event);
+        let published = publisher.jetstream.publish(event);
+        let published = published.instrument(span.clone()).await;
         if published.is_err() {
             span.record("otel.status_code", "ERROR");
         }
@@ -170,49 +170,29 @@ async fn publish(broker: Arc<Broker>, lease: Lease, turn: Turn) -> TurnResult {
     result
 }
 
-/// Linked to the request's, which ended long ago perhaps; none where that one is not sampled.
-fn span(event: &Event) -> Span {
-    // The lowest bit of the flags at the end.
-    let sampled = |traceparent: &&String| {
-        let last = traceparent
-            .chars()
-            .last()
-            .and_then(|flag| flag.to_digit(16));
-        last.is_some_and(|flag| flag & 1 == 1)
-    };
-    let traceparent = event.traceparent.as_ref().filter(sampled);
-    let Some(traceparent) = traceparent.filter(|_| telemetry::is_tracing()) else {
-        return Span::none();
-    };
-    let span = tracing::info_span!(
-        "publish",
-        otel.name = format!("publish {}", event.r#type),
-        otel.kind = "producer",
-        otel.status_code = Empty,
-        messaging.system = "nats",
-        messaging.operation.type = "send",
-        event.id = %event.id,
-    );
-    telemetry::link(&span, traceparent);
-    span
+impl Publisher {
+    /// Linked to the request's, which ended long ago perhaps; none where that one is not sampled.
+    fn span(&self, event: &Event) -> Span {
+        let request = event.traceparent.as_deref().filter(|_| self.is_traced);
+        let Some(request) = request.and_then(trace::sampled) else {
+            return Span::none();
+        };
+        let span = tracing::info_span!(
+            "publish",
+            otel.name = format!("publish {}", event.r#type),
+            otel.kind = "producer",
+            otel.status_code = Empty,
+            messaging.system = "nats",
+            messaging.operation.type = "send",
+            event.id = %event.id,
+        );
+        span.add_link(request);
+        span
+    }
 }
 
 /// Seconds since the event was made, a few milliseconds before its commit.
 fn age(event: &Event) -> f64 {
     let ms = DateTime::now().timestamp_millis() - event.created_at.timestamp_millis();
     ms.max(0) as f64 / 1000.0
-}
-
-/// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
-async fn park(events: Collection<RawDocumentBuf>, id: Bson, reason: String) -> MongoResult<()> {
-    tracing::error!(event.id = %id, reason, "an event can't be published; it is parked");
-    let attempts = doc! { "$add": [{ "$ifNull": ["$attempts", 0_i64] }, 1_i64] };
-    let parked = doc! { "reason": { "$literal": reason }, "at": "$$NOW", "attempts": attempts };
-    events
-        .update_one(
-            doc! { "_id": id, "sent": "NO" },
-            vec![doc! { "$set": { "parked": parked } }],
-        )
-        .await
-        .map(drop)
 }

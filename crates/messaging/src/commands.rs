@@ -1,4 +1,4 @@
-//! `tickets outbox …`: reads the arguments, asks the library, prints tables or JSON.
+//! What operators ask of the outbox: the subcommands of `outbox`. They read the arguments, ask [`Outbox`], and print tables or JSON.
 
 use std::{
     io::{Write, stderr},
@@ -8,22 +8,19 @@ use std::{
 use anyhow::{Context, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand};
+use db::{Db, MongoOptions};
 use serde::Serialize;
-use service::{
-    app,
-    config::{self, MongoConfig, NatsConfig},
-    db::{self, Db},
-    outbox::{
-        self, Broker,
-        operator::{self, Retry, Status, Waiting},
-        replay::{self, Found, Lost, Range},
-    },
+
+use crate::{
+    JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
+    options::duration,
+    replay::{self, Found, Lost, Range},
 };
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand)]
-pub(crate) enum OutboxCommand {
+pub enum OutboxCommand {
     /// How many events are unsent and parked, how old the oldest is, and which instance publishes.
     Status(Show),
     /// Unsent events, in the order in which they are published.
@@ -52,13 +49,13 @@ pub(crate) enum OutboxCommand {
         #[arg(long, value_name = "time", value_parser = time)]
         until: Option<DateTime>,
         /// Only events of this id.
-        #[arg(long, visible_alias = app::KEY_ALIAS, value_name = "ID")]
+        #[arg(long, value_name = "ID")]
         key: Option<String>,
         /// Only say what is lost.
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        nats: Box<NatsConfig>,
+        nats: Box<NatsOptions>,
         #[command(flatten)]
         show: Show,
     },
@@ -66,7 +63,7 @@ pub(crate) enum OutboxCommand {
 
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Which {
+pub struct Which {
     /// The id of a parked event.
     id: Option<ObjectId>,
     /// Every parked event.
@@ -75,19 +72,18 @@ pub(crate) struct Which {
 }
 
 #[derive(Args)]
-pub(crate) struct Show {
+pub struct Show {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    mongo: MongoConfig,
+    mongo: MongoOptions,
 }
 
 impl Show {
-    async fn db(&self) -> anyhow::Result<Db> {
-        Db::new(&self.mongo, db::Timing::default())
-            .await
-            .context("MONGO_URI cannot be used")
+    async fn outbox(&self, service: &str) -> anyhow::Result<Outbox> {
+        let db = Db::connect(&self.mongo, service, db::Timing::default()).await?;
+        Ok(Outbox::new(&db))
     }
 
     fn print<T: Serialize>(&self, value: &T, as_text: impl FnOnce(&T)) -> anyhow::Result<()> {
@@ -100,10 +96,14 @@ impl Show {
     }
 }
 
-pub(crate) async fn execute(command: OutboxCommand) -> anyhow::Result<()> {
+/// Does what an operator asks of the outbox of `service`, which publishes to `subjects`.
+///
+/// # Errors
+/// When an option can't be used, or a server can't be reached.
+pub async fn execute(command: OutboxCommand, service: &str, subjects: &str) -> anyhow::Result<()> {
     match command {
         OutboxCommand::Status(show) => {
-            let status = operator::status(&show.db().await?).await?;
+            let status = show.outbox(service).await?.status().await?;
             show.print(&status, print_status)
         }
         OutboxCommand::List {
@@ -111,7 +111,7 @@ pub(crate) async fn execute(command: OutboxCommand) -> anyhow::Result<()> {
             limit,
             show,
         } => {
-            let waiting = operator::list(&show.db().await?, parked, limit).await?;
+            let waiting = show.outbox(service).await?.list(parked, limit).await?;
             show.print(&waiting, |waiting| print_waiting(waiting))
         }
         OutboxCommand::Retry {
@@ -119,7 +119,7 @@ pub(crate) async fn execute(command: OutboxCommand) -> anyhow::Result<()> {
             show,
         } => {
             let which = id.map_or(Retry::AllParked, Retry::One);
-            let retried = operator::retry(&show.db().await?, which).await?;
+            let retried = show.outbox(service).await?.retry(which).await?;
             ensure!(
                 retried > 0 || id.is_none(),
                 "no event with this id is parked; `outbox list --parked` shows those that are"
@@ -138,7 +138,9 @@ pub(crate) async fn execute(command: OutboxCommand) -> anyhow::Result<()> {
         } => {
             let until = until.unwrap_or_else(DateTime::now);
             let range = Range { since, until, key };
-            replay(&range, dry_run, &nats, &show).await
+            let jetstream = JetStream::connect(&nats, service, subjects, Timing::default()).await?;
+            let outbox = show.outbox(service).await?;
+            replay(&range, dry_run, &jetstream, &outbox, &show).await
         }
     }
 }
@@ -146,16 +148,13 @@ pub(crate) async fn execute(command: OutboxCommand) -> anyhow::Result<()> {
 async fn replay(
     range: &Range,
     dry_run: bool,
-    nats: &NatsConfig,
+    jetstream: &JetStream,
+    outbox: &Outbox,
     show: &Show,
 ) -> anyhow::Result<()> {
-    let db = show.db().await?;
-    let broker = Broker::connect(nats, app::SUBJECTS, outbox::Timing::default())
-        .await
-        .context("NATS_URL cannot be used")?;
-    let connected = tokio::time::timeout(Duration::from_secs(5), broker.connected());
+    let connected = tokio::time::timeout(Duration::from_secs(5), jetstream.connected());
     connected.await.context("NATS does not answer")?;
-    let found = replay::find_lost(&db, &broker, range, |sequence, last| {
+    let found = replay::find_lost(outbox, jetstream, range, |sequence, last| {
         if sequence % 10_000 == 0 || sequence == last {
             progress(format_args!("read {sequence} of {last} messages"));
         }
@@ -165,20 +164,20 @@ async fn replay(
         return show.print(&found, print_found);
     }
     // The events are there, so their collection is.
-    db.mark_prepared();
-    replay::give_back(&db, &found.lost).await?;
+    outbox.db.mark_prepared();
+    replay::give_back(outbox, &found.lost).await?;
     tokio::select! {
-        published = published_again(&db, &found.lost) => published?,
+        published = published_again(outbox, &found.lost) => published?,
         _ = tokio::signal::ctrl_c() => eprintln!("\nthe publisher goes on with what is left"),
     }
     show.print(&found, print_found)
 }
 
-async fn published_again(db: &Db, lost: &[Lost]) -> anyhow::Result<()> {
+async fn published_again(outbox: &Outbox, lost: &[Lost]) -> anyhow::Result<()> {
     loop {
-        let waiting = replay::waiting(db, lost).await?;
+        let waiting = replay::waiting(outbox, lost).await?;
         let published = lost.len() as u64 - waiting;
-        let nobody = match operator::status(db).await?.publisher {
+        let nobody = match outbox.status().await?.publisher {
             Some(_) => "",
             None => "; no instance publishes at this moment",
         };
@@ -268,7 +267,7 @@ fn time(value: &str) -> Result<DateTime, String> {
             .checked_sub(ago)
             .map(DateTime::from_system_time)
     };
-    config::duration(value)
+    duration(value, "", |ago| !ago.is_zero())
         .ok()
         .and_then(ago)
         .or_else(|| DateTime::parse_rfc3339_str(value).ok())

@@ -1,0 +1,184 @@
+//! What a failure means: that the database is away for now, or that something is wrong.
+
+use mongodb::error::{
+    Error as MongoError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+    WriteFailure,
+};
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was not asked: collections and indexes are not made yet.
+    #[error("collections and indexes are not made yet")]
+    NotReady,
+    /// It was not asked: too many operations wait for it already.
+    #[error("too many operations wait for MongoDB")]
+    Overloaded,
+    /// It could not be reached, or was changing its primary. Whether a write was saved may be unknown.
+    #[error("MongoDB is unavailable")]
+    Unavailable(#[source] MongoError),
+    /// It refused, or a defect of ours came to light: it will be the same next time.
+    #[error("MongoDB failed")]
+    Failed(#[source] MongoError),
+}
+
+impl From<MongoError> for Error {
+    fn from(error: MongoError) -> Self {
+        if is_unavailable(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Failed(error)
+        }
+    }
+}
+
+/// How a closure inside a transaction ends early. `?` makes it of the driver's error.
+#[derive(Debug)]
+pub enum Abort<R> {
+    /// The driver's error, unchanged: its labels decide whether the closure runs again.
+    Driver(MongoError),
+    /// The domain says no. The transaction is committed, so that a majority stands behind what the closure has read: it takes
+    /// back what it wrote before, or aborts the transaction.
+    Refused(R),
+}
+
+impl<R> Abort<R> {
+    /// The same with another refusal.
+    pub fn map<S>(self, refusal: impl FnOnce(R) -> S) -> Abort<S> {
+        match self {
+            Self::Driver(error) => Abort::Driver(error),
+            Self::Refused(why) => Abort::Refused(refusal(why)),
+        }
+    }
+}
+
+impl<R> From<MongoError> for Abort<R> {
+    fn from(error: MongoError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl<R> From<bson::error::Error> for Abort<R> {
+    fn from(error: bson::error::Error) -> Self {
+        Self::Driver(error.into())
+    }
+}
+
+/// Why a transaction was not done.
+#[derive(Debug)]
+pub enum TransactionError<R> {
+    /// The closure refused.
+    Refused(R),
+    Failed(Error),
+}
+
+impl<R> From<MongoError> for TransactionError<R> {
+    fn from(error: MongoError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<R> From<Error> for TransactionError<R> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The server's codes for what passes by itself.
+const PASSING: [i32; 16] = [
+    6,     // HostUnreachable
+    7,     // HostNotFound
+    50,    // MaxTimeMSExpired
+    64,    // WriteConcernFailed
+    89,    // NetworkTimeout
+    91,    // ShutdownInProgress
+    112,   // WriteConflict
+    134,   // ReadConcernMajorityNotAvailableYet
+    189,   // PrimarySteppedDown
+    262,   // ExceededTimeLimit
+    9001,  // SocketException
+    10107, // NotWritablePrimary
+    11600, // InterruptedAtShutdown
+    11602, // InterruptedDueToReplStateChange
+    13435, // NotPrimaryNoSecondaryOk
+    13436, // NotPrimaryOrSecondary
+];
+
+/// Whether the database could not be reached, was changing its primary, or left an outcome unknown.
+pub(crate) fn is_unavailable(error: &MongoError) -> bool {
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+        || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+        || error_code(error).is_some_and(|code| PASSING.contains(&code))
+        || matches!(
+            *error.kind,
+            ErrorKind::Io(_)
+                | ErrorKind::ServerSelection { .. }
+                | ErrorKind::ConnectionPoolCleared { .. }
+                | ErrorKind::DnsResolve { .. }
+                | ErrorKind::Transaction { .. }
+        )
+}
+
+/// The server's number for the error of a command, where it gave one.
+pub fn error_code(error: &MongoError) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// Whether a unique index refused a write.
+pub fn is_duplicate_key(error: &MongoError) -> bool {
+    const DUPLICATE_KEY: i32 = 11000;
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
+}
+
+/// Whether another transaction, which is not over, has written the same document.
+pub fn is_write_conflict(error: &MongoError) -> bool {
+    const WRITE_CONFLICT: i32 = 112;
+    error_code(error) == Some(WRITE_CONFLICT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use bson::doc;
+    use mongodb::error::CommandError;
+
+    use super::*;
+
+    fn answered(code: i32) -> MongoError {
+        let answer = doc! { "code": code, "codeName": "name", "errmsg": "message" };
+        let answer: CommandError = bson::deserialize_from_document(answer).unwrap();
+        ErrorKind::Command(answer).into()
+    }
+
+    #[test]
+    fn a_server_that_is_away_or_no_primary_is_unavailable() {
+        assert!(is_unavailable(
+            &io::Error::from(io::ErrorKind::TimedOut).into()
+        ));
+        // Not the primary, in two ways; interrupted by a shutdown.
+        for code in [10107, 13436, 11600] {
+            assert!(is_unavailable(&answered(code)), "{code}");
+            assert!(matches!(answered(code).into(), Error::Unavailable(_)));
+        }
+    }
+
+    #[test]
+    fn what_will_not_pass_is_a_failure() {
+        // Unauthorized, duplicate key, bad value.
+        for code in [13, 11000, 2] {
+            assert!(!is_unavailable(&answered(code)), "{code}");
+            assert!(matches!(answered(code).into(), Error::Failed(_)));
+        }
+        assert!(!is_unavailable(&MongoError::custom("a bug")));
+    }
+
+    #[test]
+    fn the_servers_number_is_told_where_it_gave_one() {
+        assert_eq!(error_code(&answered(112)), Some(112));
+        assert_eq!(error_code(&MongoError::custom("a bug")), None);
+    }
+}

@@ -1,0 +1,19 @@
+//! MongoDB for one service: the connection, and the one way to write, a transaction that no vanished client cuts short.
+//! It knows neither HTTP nor NATS.
+//!
+//! Read [`Db`] first, then [`Db::transaction`]; [`Error`] says what a failure means.
+
+mod connection;
+mod error;
+mod metrics;
+mod options;
+#[cfg(test)]
+mod tests;
+mod timing;
+mod transaction;
+
+pub use connection::Db;
+pub use error::{Abort, Error, TransactionError, error_code, is_duplicate_key, is_write_conflict};
+pub use metrics::describe;
+pub use options::{MongoOptions, Unusable, unusable};
+pub use timing::Timing;

@@ -1,0 +1,65 @@
+//! The event as it is recorded.
+
+use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
+use serde::{Deserialize, Serialize};
+
+/// A fact that the rest of the world has to hear of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Also the message's `Nats-Msg-Id`: the same in every attempt.
+    #[serde(rename = "_id")]
+    pub id: ObjectId,
+    /// In the past tense, such as `order.created`.
+    pub r#type: String,
+    pub subject: String,
+    /// What the event is about; events of one key are published in the order of their versions.
+    pub key: String,
+    /// Grows by one with each event of the key, from 0.
+    pub version: i64,
+    /// The payload, never taken apart: it goes from the database to the message as it is.
+    pub data: RawDocumentBuf,
+    pub sent: Sent,
+    pub created_at: DateTime,
+    /// Of the request that the event comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Whether an operator gave it back because the broker had lost it: see [`crate::replay`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay: bool,
+}
+
+/// Whether the broker acknowledged the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sent {
+    #[serde(rename = "NO")]
+    No,
+    #[serde(rename = "YES")]
+    Yes,
+}
+
+impl Event {
+    /// A new event, to be recorded; its subject is `<type>.<key>`. Id and time are made outside a transaction,
+    /// which may be tried more than once.
+    pub fn new(
+        (id, created_at): (ObjectId, DateTime),
+        r#type: &str,
+        key: String,
+        version: i64,
+        data: RawDocumentBuf,
+        traceparent: Option<String>,
+    ) -> Self {
+        Self {
+            id,
+            r#type: r#type.to_owned(),
+            subject: format!("{type}.{key}"),
+            key,
+            version,
+            data,
+            sent: Sent::No,
+            created_at,
+            traceparent,
+            replay: false,
+        }
+    }
+}

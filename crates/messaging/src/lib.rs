@@ -1,0 +1,27 @@
+//! The transactional outbox between MongoDB and NATS JetStream: events are recorded in the transaction of what they announce, and
+//! published from the collection afterwards. It knows nothing of what is announced, and no HTTP.
+//!
+//! [`Event`] is what is recorded, [`Outbox`] has every query on the collection, [`Publisher`] publishes what is unsent to
+//! [`JetStream`]; [`replay`] and [`commands`] are what people ask of it.
+
+pub mod commands;
+mod event;
+mod jetstream;
+mod metrics;
+mod options;
+mod outbox;
+mod publisher;
+pub mod replay;
+mod sabotage;
+mod status;
+mod timing;
+mod trace;
+
+pub use event::{Event, Sent};
+pub use jetstream::JetStream;
+pub use metrics::{describe, read_figures};
+pub use options::{EventOptions, Maybe, NatsOptions};
+pub use outbox::{Outbox, Retry};
+pub use publisher::Publisher;
+pub use status::{Parked, PublishingInstance, Status, Waiting};
+pub use timing::Timing;

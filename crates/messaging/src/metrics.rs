@@ -1,0 +1,96 @@
+//! Every metric of this crate: its name and what it means.
+
+use std::time::SystemTime;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+
+use crate::Outbox;
+
+pub(crate) const NATS_CONNECTED: &str = "nats_connected";
+const UNSENT: &str = "outbox_unsent_events";
+const OLDEST_UNSENT: &str = "outbox_oldest_unsent_age_seconds";
+const PARKED: &str = "outbox_parked_events";
+const HAS_PUBLISHER: &str = "outbox_has_publisher";
+const STATUS_READ: &str = "outbox_status_read_timestamp_seconds";
+pub(crate) const IS_PUBLISHER: &str = "outbox_is_publisher";
+pub(crate) const LEASE_CHANGES: &str = "outbox_lease_changes_total";
+pub(crate) const PUBLISHED: &str = "outbox_published_total";
+pub(crate) const PUBLISH_FAILURES: &str = "outbox_publish_failures_total";
+pub(crate) const COMMIT_TO_ACK: &str = "outbox_commit_to_ack_seconds";
+pub(crate) const SWEEP_SIZE: &str = "outbox_sweep_size_events";
+pub(crate) const MARK_SIZE: &str = "outbox_mark_size_events";
+/// What the database tells: not known yet, which is not none.
+const FIGURES: [&str; 4] = [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER];
+
+/// Says what each metric means, and begins those whose labels are known: one that first appears with its first event hides that
+/// event from `rate()`.
+pub fn describe() {
+    describe_gauge!(NATS_CONNECTED, "1 while there is a connection to NATS.");
+    describe_gauge!(
+        UNSENT,
+        "Events that are not published yet, parked ones among them; counted to 100000."
+    );
+    describe_gauge!(
+        OLDEST_UNSENT,
+        "Age of the oldest event among those that waits to be published, and not behind a parked one; 0 where there is none."
+    );
+    describe_gauge!(
+        PARKED,
+        "Events among those that cannot be published and wait for an operator."
+    );
+    describe_gauge!(
+        HAS_PUBLISHER,
+        "1 while any instance holds the publisher's lease."
+    );
+    describe_gauge!(
+        STATUS_READ,
+        "When the figures above were last read from the database, in seconds since 1970; they are NaN where they could not be."
+    );
+    describe_gauge!(IS_PUBLISHER, "1 while this instance publishes.");
+    describe_counter!(LEASE_CHANGES, "Times that this instance began to publish.");
+    describe_counter!(PUBLISHED, "Events that the stream acknowledged.");
+    describe_counter!(
+        PUBLISH_FAILURES,
+        "Publications that failed, by reason: broker, event (may succeed later) or parked."
+    );
+    describe_histogram!(
+        COMMIT_TO_ACK,
+        "Time from the making of an event, a moment before its commit, to the stream's acknowledgement; replayed ones apart."
+    );
+    describe_histogram!(SWEEP_SIZE, "Events published in one sweep of the backlog.");
+    describe_histogram!(MARK_SIZE, "Events marked as sent by one write.");
+    for name in [IS_PUBLISHER, STATUS_READ] {
+        gauge!(name).set(0.0);
+    }
+    for name in FIGURES {
+        gauge!(name).set(f64::NAN);
+    }
+    for name in [LEASE_CHANGES, PUBLISHED] {
+        counter!(name).absolute(0);
+    }
+    for reason in ["broker", "event", "parked"] {
+        counter!(PUBLISH_FAILURES, "reason" => reason).absolute(0);
+    }
+}
+
+/// Reads the figures that the database knows; whether they could be read.
+pub async fn read_figures(outbox: &Outbox) -> bool {
+    let status = match outbox.sampled_status().await {
+        Ok(status) => status,
+        Err(error) => {
+            tracing::debug!(%error, "cannot read the outbox's figures");
+            // Figures of another time would speak against those of the instances that read them.
+            for figure in FIGURES {
+                gauge!(figure).set(f64::NAN);
+            }
+            return false;
+        }
+    };
+    gauge!(UNSENT).set(status.unsent as f64);
+    gauge!(OLDEST_UNSENT).set(status.oldest_waiting_seconds.unwrap_or(0.0));
+    gauge!(PARKED).set(status.parked as f64);
+    gauge!(HAS_PUBLISHER).set(f64::from(u8::from(status.publisher.is_some())));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    gauge!(STATUS_READ).set(now.unwrap_or_default().as_secs_f64());
+    true
+}

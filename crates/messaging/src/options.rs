@@ -1,0 +1,128 @@
+//! What a service is told about its events and its broker.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Empty is as good as not set. (clap takes a field that is written `Option` for one that may be absent, and would not accept an
+/// empty variable.)
+pub type Maybe<T> = Option<T>;
+
+/// The events in the database.
+#[derive(Debug, Clone, Args)]
+pub struct EventOptions {
+    /// How long an event is kept after it was published. One that is not published is kept for ever.
+    #[arg(long, env, value_name = "EVENT_RETENTION", default_value = "7d", value_parser = retention)]
+    pub event_retention: Duration,
+}
+
+/// The broker.
+#[derive(Debug, Clone, Args)]
+pub struct NatsOptions {
+    /// NATS servers, separated by commas. Required.
+    #[arg(long, env, value_name = "NATS_URL", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = url)]
+    pub nats_url: SecretString,
+    /// JetStream stream that the events are published to; created at start where there is none.
+    // The default hangs on the service's name and is set where the command line is put together.
+    #[arg(long, env, value_name = "NATS_STREAM", value_parser = stream_name)]
+    pub nats_stream: String,
+    /// Replicas of the stream when it is created: 1, 3 or 5.
+    #[arg(long, env, value_name = "NATS_REPLICAS", default_value = "1", value_parser = replicas)]
+    pub nats_replicas: usize,
+    /// De-duplication window of the stream when it is created.
+    #[arg(long, env, value_name = "NATS_DUPLICATE_WINDOW", default_value = "2m", value_parser = duplicate_window)]
+    pub nats_duplicate_window: Duration,
+    /// Put before every subject, with a dot between, so that environments can share one NATS.
+    #[arg(long, env, value_name = "NATS_SUBJECT_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
+    pub nats_subject_prefix: String,
+    /// Credentials file (JWT and seed), as `nsc` writes it.
+    #[arg(long, env, value_name = "NATS_CREDS_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_creds_file: Maybe<PathBuf>,
+    /// PEM file of the authorities that NATS's certificate is checked with, besides the system's. Turns TLS on.
+    #[arg(long, env, value_name = "NATS_TLS_CA_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_tls_ca_file: Maybe<PathBuf>,
+    /// PEM file of our certificate, where NATS asks for one; with `NATS_TLS_KEY_FILE`.
+    #[arg(long, env, value_name = "NATS_TLS_CERT_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_tls_cert_file: Maybe<PathBuf>,
+    /// PEM file of that certificate's private key.
+    #[arg(long, env, value_name = "NATS_TLS_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_tls_key_file: Maybe<PathBuf>,
+}
+
+impl NatsOptions {
+    /// The servers, which may hold passwords.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.nats_url.expose_secret().split(',')
+    }
+}
+
+/// The value where it is accepted; else what is wanted, in words that go behind the variable's name.
+fn text(value: &str, wants: &str, accepts: impl Fn(&str) -> bool) -> Result<String, String> {
+    if accepts(value) {
+        Ok(value.to_owned())
+    } else {
+        Err(wants.to_owned())
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    !text.is_empty() && text.chars().all(allowed)
+}
+
+fn url(value: &str) -> Result<SecretString, String> {
+    let wants = "addresses such as nats://127.0.0.1:4222, separated by commas";
+    let is_valid = |url: &str| !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok();
+    text(value, wants, |urls| urls.split(',').all(is_valid)).map(SecretString::from)
+}
+
+fn stream_name(value: &str) -> Result<String, String> {
+    text(value, "a name of letters, digits, - and _", is_word)
+}
+
+fn replicas(value: &str) -> Result<usize, String> {
+    let replicas = value.parse().ok();
+    replicas
+        .filter(|replicas| matches!(replicas, 1 | 3 | 5))
+        .ok_or_else(|| "1, 3 or 5".to_owned())
+}
+
+fn subject_prefix(value: &str) -> Result<String, String> {
+    let wants = "nothing, or words of letters, digits, - and _ with dots between them";
+    text(value, wants, |prefix| {
+        prefix.is_empty() || prefix.split('.').all(is_word)
+    })
+}
+
+/// A duration that `fits`, such as `90s`, `10m` or `7d`.
+pub(crate) fn duration(
+    value: &str,
+    wants: &str,
+    fits: impl Fn(&Duration) -> bool,
+) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(value).ok();
+    duration.filter(fits).ok_or_else(|| wants.to_owned())
+}
+
+fn retention(value: &str) -> Result<Duration, String> {
+    // What a TTL index takes: whole seconds in 31 bits.
+    let wants = "a time between 1s and 68y, such as 7d";
+    duration(value, wants, |time| {
+        (1..=i32::MAX as u64).contains(&time.as_secs())
+    })
+}
+
+fn duplicate_window(value: &str) -> Result<Duration, String> {
+    let wants = "a time of 100ms or more, such as 2m";
+    duration(value, wants, |time| *time >= Duration::from_millis(100))
+}
+
+/// A file that is there; whoever uses it reads what is in it.
+fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
+    match PathBuf::from(value) {
+        _ if value.is_empty() => Ok(None),
+        path if path.is_file() => Ok(Some(path)),
+        _ => Err("the path of a file that is there".to_owned()),
+    }
+}

@@ -1,0 +1,298 @@
+//! Every query on the events.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
+use db::{Db, error_code};
+use futures_util::TryStreamExt;
+use mongodb::{
+    ClientSession, Collection, Cursor, IndexModel,
+    change_stream::ChangeStream,
+    options::{AggregateOptions, Hint, IndexOptions},
+};
+
+use crate::{Event, Status, Waiting, publisher::lease, replay::Range, sabotage, status::totals};
+
+const EVENTS: &str = "events";
+/// The index that the backlog is read from.
+const UNSENT_INDEX: &str = "unsent";
+/// Most events that [`Outbox::sampled_status`] reads, and how long that may take.
+const SAMPLE: i64 = 100_000;
+const SAMPLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The events of a service, in its database.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    pub(crate) db: Db,
+}
+
+/// Which parked events get another try.
+#[derive(Debug, Clone, Copy)]
+pub enum Retry {
+    One(ObjectId),
+    AllParked,
+}
+
+/// What is not published yet. The server's index of it costs the backlog, never the history.
+fn unsent() -> Document {
+    doc! { "sent": "NO" }
+}
+
+/// Events of one key are neighbours, in the order of their versions.
+fn in_order() -> Document {
+    doc! { "key": 1, "version": 1, "_id": 1 }
+}
+
+fn by_unsent_index() -> Hint {
+    Hint::Name(UNSENT_INDEX.to_owned())
+}
+
+fn is_parked() -> Document {
+    doc! { "$exists": true }
+}
+
+impl Outbox {
+    pub fn new(db: &Db) -> Self {
+        Self { db: db.clone() }
+    }
+
+    fn events<T: Send + Sync>(&self) -> Collection<T> {
+        self.db.collection(EVENTS)
+    }
+
+    /// Saves the event in the caller's transaction.
+    ///
+    /// # Errors
+    /// The driver's, for the transaction to see.
+    pub async fn record(
+        &self,
+        session: &mut ClientSession,
+        event: &Event,
+    ) -> mongodb::error::Result<()> {
+        let events = self.events::<Event>();
+        let insert = events.insert_one(event);
+        if sabotage::is("event-outside-transaction") {
+            return insert.await.map(drop);
+        }
+        insert.session(session).await.map(drop)
+    }
+
+    /// Makes the collection and its indexes; `retention` counts from the publication.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn prepare(&self, retention: Duration) -> mongodb::error::Result<()> {
+        let backlog = IndexOptions::builder()
+            .name(UNSENT_INDEX.to_owned())
+            .partial_filter_expression(unsent())
+            .build();
+        let once = IndexOptions::builder().unique(true).build();
+        let indexes = [
+            index(in_order(), backlog),
+            index(doc! { "key": 1, "version": 1 }, once),
+        ];
+        self.db.ensure_collection(EVENTS, indexes).await?;
+        self.ensure_retention(retention).await
+    }
+
+    async fn ensure_retention(&self, retention: Duration) -> mongodb::error::Result<()> {
+        const INDEX_OPTIONS_CONFLICT: i32 = 85;
+        let expires = IndexOptions::builder().expire_after(retention).build();
+        let events = self.events::<Document>();
+        match events
+            .create_index(index(doc! { "sentAt": 1 }, expires))
+            .await
+        {
+            Err(error) if error_code(&error) == Some(INDEX_OPTIONS_CONFLICT) => {
+                // It is there with another retention.
+                let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
+                let index = doc! { "keyPattern": { "sentAt": 1 }, "expireAfterSeconds": seconds };
+                let change = doc! { "collMod": EVENTS, "index": index };
+                self.db.database().run_command(change).await.map(drop)
+            }
+            made => made.map(drop),
+        }
+    }
+
+    /// Tells of new events, and of those that an operator gives another try; not of the publisher's own marks.
+    pub(crate) async fn watch(&self) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
+        let told = [
+            doc! { "operationType": "insert" },
+            doc! { "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
+            doc! { "operationType": "update", "updateDescription.removedFields": "parked" },
+        ];
+        let pipeline = [
+            doc! { "$match": { "$or": told.to_vec() } },
+            doc! { "$project": { "_id": 1 } },
+        ];
+        // The pass that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
+        let since = self.db.majority_time().await?;
+        let events = self.events::<Document>();
+        let watch = events.watch().pipeline(pipeline);
+        Ok(watch.start_at_operation_time(since).await?.with_type())
+    }
+
+    /// What is unsent, in order; behind a key where one is given.
+    pub(crate) async fn backlog(
+        &self,
+        behind: Option<&str>,
+        batch_size: u32,
+    ) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
+        let mut filter = unsent();
+        if let Some(key) = behind {
+            filter.insert("key", doc! { "$gt": key });
+        }
+        self.events()
+            .find(filter)
+            .sort(in_order())
+            .hint(by_unsent_index())
+            .batch_size(batch_size)
+            .await
+    }
+
+    /// Marks published events as sent.
+    pub(crate) async fn mark(self, ids: Vec<ObjectId>) -> mongodb::error::Result<()> {
+        let update = doc! {
+            "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
+            "$unset": { "replay": "", "attempts": "" },
+        };
+        let of_ids = doc! { "_id": { "$in": ids } };
+        let events = self.events::<Document>();
+        events.update_many(of_ids, update).await.map(drop)
+    }
+
+    /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
+    pub(crate) async fn park(self, id: Bson, reason: String) -> mongodb::error::Result<()> {
+        tracing::error!(event.id = %id, reason, "an event can't be published; it is parked");
+        let attempts = doc! { "$add": [{ "$ifNull": ["$attempts", 0_i64] }, 1_i64] };
+        let parked = doc! { "reason": { "$literal": reason }, "at": "$$NOW", "attempts": attempts };
+        let mut one = unsent();
+        one.insert("_id", id);
+        let update = vec![doc! { "$set": { "parked": parked } }];
+        let events = self.events::<Document>();
+        events.update_one(one, update).await.map(drop)
+    }
+
+    /// # Errors
+    /// The driver's.
+    pub async fn status(&self) -> mongodb::error::Result<Status> {
+        self.read_status(None, None).await
+    }
+
+    /// The same of at most 100,000 unsent events, those of the oldest keys: it costs the same however long an outage lasts.
+    /// The server gives it up after 5 s.
+    ///
+    /// # Errors
+    /// The driver's, or a time-out.
+    pub async fn sampled_status(&self) -> mongodb::error::Result<Status> {
+        let outbox = self.clone();
+        let status = async move { outbox.read_status(Some(SAMPLE), Some(SAMPLE_LIMIT)).await };
+        self.db.bounded(SAMPLE_LIMIT * 2, status).await
+    }
+
+    async fn read_status(
+        &self,
+        most: Option<i64>,
+        limit: Option<Duration>,
+    ) -> mongodb::error::Result<Status> {
+        let mut pipeline = vec![doc! { "$match": unsent() }];
+        if let Some(most) = most {
+            pipeline.push(doc! { "$sort": in_order() });
+            pipeline.push(doc! { "$limit": most });
+        }
+        pipeline.extend(totals());
+        let options = AggregateOptions::builder()
+            .hint(by_unsent_index())
+            .max_time(limit)
+            .build();
+        let events = self.events::<Document>();
+        let groups = events.aggregate(pipeline).with_options(options);
+        let groups: Vec<Document> = groups.await?.try_collect().await?;
+        let publisher = lease::holder(&self.db).await?;
+        Ok(Status::new(groups.first(), publisher))
+    }
+
+    /// Unsent events, or the parked ones among them, in the order in which they are published.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn list(
+        &self,
+        only_parked: bool,
+        limit: i64,
+    ) -> mongodb::error::Result<Vec<Waiting>> {
+        let mut filter = unsent();
+        if only_parked {
+            filter.insert("parked", is_parked());
+        }
+        let events = self.events::<Document>();
+        let found = events
+            .find(filter)
+            .hint(by_unsent_index())
+            .sort(in_order())
+            .projection(doc! { "data": 0 })
+            .limit(limit);
+        let found: Vec<Document> = found.await?.try_collect().await?;
+        Ok(found.iter().map(Waiting::from).collect())
+    }
+
+    /// Takes events out of the park, which wakes the publisher; how many. Their attempts go on being counted.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn retry(&self, which: Retry) -> mongodb::error::Result<u64> {
+        let mut filter = unsent();
+        filter.insert("parked", is_parked());
+        if let Retry::One(id) = which {
+            filter.insert("_id", id);
+        }
+        let update = vec![
+            doc! { "$set": { "attempts": "$parked.attempts" } },
+            doc! { "$unset": "parked" },
+        ];
+        let retried = self
+            .events::<Document>()
+            .update_many(filter, update)
+            .await?;
+        Ok(retried.modified_count)
+    }
+
+    /// Events of the range that are marked as sent: id, type, key and version.
+    pub(crate) async fn sent(&self, range: &Range) -> mongodb::error::Result<Cursor<Document>> {
+        let mut filter = doc! {
+            "_id": { "$gte": range.first_id() },
+            "createdAt": { "$gte": range.since, "$lt": range.until },
+            "sent": "YES",
+        };
+        if let Some(key) = &range.key {
+            filter.insert("key", key);
+        }
+        let needed = doc! { "type": 1, "key": 1, "version": 1 };
+        self.events().find(filter).projection(needed).await
+    }
+
+    /// Takes the marks of lost events back, in the caller's transaction.
+    pub(crate) async fn give_back(
+        &self,
+        session: &mut ClientSession,
+        ids: &[ObjectId],
+    ) -> mongodb::error::Result<()> {
+        let lost = doc! { "_id": { "$in": ids }, "sent": "YES" };
+        let update = doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": "" } };
+        let events = self.events::<Document>();
+        let given_back = events.update_many(lost, update).session(session);
+        given_back.await.map(drop)
+    }
+
+    /// How many of these events wait to be published.
+    pub(crate) async fn count_waiting(&self, ids: &[ObjectId]) -> mongodb::error::Result<u64> {
+        let mut waiting = unsent();
+        waiting.insert("_id", doc! { "$in": ids });
+        waiting.insert("parked", doc! { "$exists": false });
+        self.events::<Document>().count_documents(waiting).await
+    }
+}
+
+fn index(keys: Document, options: IndexOptions) -> IndexModel {
+    IndexModel::builder().keys(keys).options(options).build()
+}
