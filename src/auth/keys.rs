@@ -106,7 +106,7 @@ pub fn sign(
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, process::Command};
+    use std::path::Path;
 
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use secrecy::SecretString;
@@ -123,32 +123,24 @@ mod tests {
         }
     }
 
-    /// The algorithm of a fresh RSA key.
-    fn algorithm_of_rsa(bits: u32, exponent: u32) -> Result<Algorithm, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
-        let (bits, exponent) = (
-            format!("rsa_keygen_bits:{bits}"),
-            format!("rsa_keygen_pubexp:{exponent}"),
-        );
-        let mut make = Command::new("openssl");
-        make.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", &bits]);
-        make.args(["-pkeyopt", &exponent, "-out"]).arg(&private);
-        assert!(make.output().unwrap().status.success());
-        let mut publish = Command::new("openssl");
-        publish.args(["pkey", "-pubout", "-in"]).arg(&private);
-        publish.arg("-out").arg(&public);
-        assert!(publish.output().unwrap().status.success());
-        verification_key(&config("", Some(&public)))
+    /// What a PEM file is taken for.
+    fn algorithm_of(pem: &str) -> Result<Algorithm, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), pem).unwrap();
+        verification_key(&config("", Some(file.path())))
             .map(|(_, algorithm)| algorithm)
             .map_err(|unusable| unusable.reason)
     }
 
     #[test]
     fn an_rsa_key_of_2048_bits_is_taken_whatever_its_exponent_and_a_smaller_one_is_not() {
-        assert_eq!(algorithm_of_rsa(2048, 65_537), Ok(Algorithm::RS256));
-        assert_eq!(algorithm_of_rsa(2048, 3), Ok(Algorithm::RS256));
-        let refused = algorithm_of_rsa(2032, 65_537).unwrap_err();
+        for taken in [
+            include_str!("keys/rsa-2048-exponent-65537.pem"),
+            include_str!("keys/rsa-2048-exponent-3.pem"),
+        ] {
+            assert_eq!(algorithm_of(taken), Ok(Algorithm::RS256));
+        }
+        let refused = algorithm_of(include_str!("keys/rsa-2032.pem")).unwrap_err();
         assert!(refused.contains("RSA of 2048 to 8192 bits"), "{refused}");
     }
 

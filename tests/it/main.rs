@@ -44,4 +44,5 @@ mod timing;
 mod tokens;
 mod traces;
 mod upgrades;
+mod waits;
 mod watch;

@@ -54,17 +54,7 @@ impl Db {
         let mut options = resolve(options.uri(), timing.look_up_again)
             .await
             .map_err(&unusable)?;
-        options.app_name.get_or_insert_with(|| service.to_owned());
-        options
-            .server_selection_timeout
-            .get_or_insert(timing.server_selection);
-        options.connect_timeout.get_or_insert(timing.connect);
-        options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
-        options.max_connecting.get_or_insert(MAX_CONNECTING);
-        options.cmap_event_handler = Some(metrics::pool());
-        // Transactions take these from the client, not from the collection.
-        options.write_concern = Some(WriteConcern::majority());
-        options.read_concern = Some(ReadConcern::majority());
+        complete(&mut options, service, timing);
         let name = options
             .default_database
             .clone()
@@ -208,6 +198,21 @@ impl Db {
     }
 }
 
+/// Adds what the connection string does not say, and what it has no say in.
+fn complete(options: &mut ClientOptions, service: &str, timing: Timing) {
+    options.app_name.get_or_insert_with(|| service.to_owned());
+    options
+        .server_selection_timeout
+        .get_or_insert(timing.server_selection);
+    options.connect_timeout.get_or_insert(timing.connect);
+    options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
+    options.max_connecting.get_or_insert(MAX_CONNECTING);
+    options.cmap_event_handler = Some(metrics::pool());
+    // Transactions take these from the client, not from the collection.
+    options.write_concern = Some(WriteConcern::majority());
+    options.read_concern = Some(ReadConcern::majority());
+}
+
 /// Reads the connection string. The servers of a `mongodb+srv://` are looked up until they are found.
 async fn resolve(uri: &str, look_up_again: Duration) -> MongoResult<ClientOptions> {
     loop {
@@ -218,5 +223,32 @@ async fn resolve(uri: &str, look_up_again: Duration) -> MongoResult<ClientOption
             }
             parsed => return parsed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_connection_string_goes_before_our_times_and_not_before_the_majority() {
+        let read = async |uri: &str| {
+            let mut options = ClientOptions::parse(uri).await.unwrap();
+            complete(&mut options, "test", Timing::default());
+            options
+        };
+        let ours = read("mongodb://127.0.0.1:1/test").await;
+        let timing = Timing::default();
+        assert_eq!(ours.connect_timeout, Some(timing.connect));
+        assert_eq!(ours.server_selection_timeout, Some(timing.server_selection));
+        assert_eq!(ours.max_pool_size, Some(MAX_POOL_SIZE));
+        assert_eq!(ours.max_connecting, Some(MAX_CONNECTING));
+        let theirs =
+            read("mongodb://127.0.0.1:1/test?connectTimeoutMS=7&serverSelectionTimeoutMS=8&maxPoolSize=9&w=1").await;
+        assert_eq!(theirs.connect_timeout, Some(Duration::from_millis(7)));
+        let selection = theirs.server_selection_timeout;
+        assert_eq!(selection, Some(Duration::from_millis(8)));
+        assert_eq!(theirs.max_pool_size, Some(9));
+        assert_eq!(theirs.write_concern, Some(WriteConcern::majority()));
     }
 }

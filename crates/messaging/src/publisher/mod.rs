@@ -232,6 +232,7 @@ enum Outcome {
     Failed,
 }
 
+/// The jitter adds up to the whole pause again; the longest pause is the longest all the same.
 fn delays(timing: Timing) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(timing.first_retry)
@@ -239,4 +240,26 @@ fn delays(timing: Timing) -> impl Iterator<Item = Duration> {
         .without_max_times()
         .with_jitter()
         .build()
+        .map(move |delay| delay.min(timing.longest_retry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_with_jitter_from_the_first_to_the_longest_and_never_end() {
+        let timing = Timing::default();
+        let mut pauses = delays(timing);
+        for doubled in 0..6 {
+            let least = timing.first_retry * 2_u32.pow(doubled);
+            let pause = pauses.next().unwrap();
+            assert!((least..=least * 2).contains(&pause), "{doubled}: {pause:?}");
+        }
+        assert!(
+            pauses
+                .take(1_000)
+                .all(|pause| pause <= timing.longest_retry)
+        );
+    }
 }
