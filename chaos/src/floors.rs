@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Of the writes that a run of this rate and length begins.
-const ACCEPTED_SHARE: f64 = 0.5;
+const ACCEPTED_SHARE: f64 = 1.0 / 3.0;
 /// Of the faults that were scheduled.
 const EFFECTIVE_SHARE: f64 = 0.75;
 /// Of the accepted writes.
