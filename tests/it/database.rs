@@ -143,6 +143,32 @@ async fn collections_and_indexes_that_cannot_be_made_are_an_error() {
     outbox.prepare(Duration::from_secs(60)).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_transaction_goes_on_when_its_caller_is_dropped() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let db = prepared(&place).await;
+    let hold = doc! { "blockConnection": true, "blockTimeMS": 500 };
+    at_the_next(&place, "insert", hold).await;
+    let events = db.collection::<Document>("events");
+    let saving = db.transaction(events, |session, events| {
+        Box::pin(async move {
+            let event = event("key", 0, doc! {});
+            events.insert_one(event).session(session).await?;
+            Ok::<_, Abort<()>>(())
+        })
+    });
+    tokio::select! {
+        saved = saving => panic!("not held: {saved:?}"),
+        _ = held(&place, "insert") => {}
+    }
+    eventually("the event is saved", async || {
+        place.events().await.len() == 1
+    })
+    .await;
+}
+
 /// Collects the metrics of this test's thread, which all of its tasks run on.
 fn metrics() -> (PrometheusHandle, metrics::LocalRecorderGuard<'static>) {
     let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
