@@ -72,8 +72,9 @@ bench: tools ## each figure beside its limit, measured in the same run; BENCH_ON
 	cargo build --locked --release -p tickets -p bench
 	$(target_dir)/release/bench --program $(target_dir)/release/tickets --json $(target_dir)/bench.json
 
-check: tools ## formatting, lints, documentation, dependencies
+check: tools ## formatting, lints, documentation, dependencies; whether each fault of tests/faults/ still applies
 	cargo fmt --check
+	@for fault in tests/faults/*.patch; do git apply --check "$$fault" || { echo "$$fault does not apply: write it anew"; exit 1; }; done
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
