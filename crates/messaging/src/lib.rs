@@ -12,7 +12,7 @@ mod options;
 mod outbox;
 mod publisher;
 pub mod replay;
-mod sabotage;
+pub mod sabotage;
 mod status;
 mod timing;
 mod trace;

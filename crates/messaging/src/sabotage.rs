@@ -2,6 +2,6 @@
 //! with the feature `sabotage`, which no image and no release has.
 
 /// Whether this build has the defect that the variable `SABOTAGE` names.
-pub(crate) fn is(defect: &str) -> bool {
+pub fn is(defect: &str) -> bool {
     cfg!(feature = "sabotage") && std::env::var("SABOTAGE").is_ok_and(|chosen| chosen == defect)
 }
