@@ -1,7 +1,7 @@
 //! The servers, the instances of the service, and the links between them.
 
 use std::{
-    fs,
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -83,10 +83,7 @@ impl World {
         folder: &Path,
         environment: &[(String, String)],
     ) -> anyhow::Result<Self> {
-        if folder.exists() {
-            fs::remove_dir_all(folder)?;
-        }
-        fs::create_dir_all(folder)?;
+        empty(folder)?;
         let mut proxies = JoinSet::new();
         let nats_ports = free_ports(size.nats)?;
         let nats = start_nats(servers, folder, &nats_ports)?;
@@ -168,6 +165,13 @@ impl World {
 
 pub(crate) fn instance_name(number: usize) -> String {
     format!("instance-{number}")
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)
 }
 
 fn shared(process: Process) -> Shared {
