@@ -1,7 +1,5 @@
 //! Several instances at once: who publishes, and who takes over.
 
-use std::time::{Duration, Instant};
-
 use bson::{Document, doc};
 
 use crate::{
@@ -34,14 +32,6 @@ async fn two(place: &Place) -> [(Process, String); 2] {
     })
     .await;
     [first, start(&mut command(place)).await]
-}
-
-/// How long it takes until what `address` saves is published.
-async fn published_after(place: &Place, address: &str) -> Duration {
-    let began = Instant::now();
-    assert_eq!(create(address).await.unwrap().status(), 201);
-    place.drained().await;
-    began.elapsed()
 }
 
 #[tokio::test]
@@ -86,17 +76,34 @@ async fn a_publisher_that_is_told_to_stop_hands_over_at_once() {
     let leases = place.database().await.collection::<Document>("leases");
     let still_its = doc! { "fence": fence, "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
     assert_eq!(leases.count_documents(still_its).await.unwrap(), 0);
-    published_after(&place, &address).await;
+    assert_eq!(create(&address).await.unwrap().status(), 201);
+    place.drained().await;
     place.remove().await;
 }
 
 #[tokio::test]
-async fn a_publisher_that_crashes_is_replaced_within_five_seconds() {
+async fn a_publisher_that_crashes_is_replaced_within_four_seconds() {
     let place = Place::new();
-    let [(first, _), (_second, address)] = two(&place).await;
+    let [(mut first, _), (_second, address)] = two(&place).await;
     first.signal("-KILL");
-    let took = published_after(&place, &address).await;
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    first.child().wait().unwrap();
+    let database = place.database().await;
+    let leases = database.collection::<Document>("leases");
+    let left = leases.find_one(doc! { "_id": "publisher" }).await.unwrap();
+    let expires_at = *left.unwrap().get_datetime("expiresAt").unwrap();
+    assert_eq!(create(&address).await.unwrap().status(), 201);
+    place.drained().await;
+    // The server's own clock says when the other took it: how late this test looks does not matter.
+    let oplog = database
+        .client()
+        .database("local")
+        .collection::<Document>("oplog.rs");
+    let after_the_first =
+        doc! { "ns": format!("{}.leases", place.name), "wall": { "$gte": expires_at } };
+    let taken = oplog.find_one(after_the_first).await.unwrap().unwrap();
+    let taken_ms = taken.get_datetime("wall").unwrap().timestamp_millis();
+    let waited_ms = taken_ms - expires_at.timestamp_millis();
+    assert!(waited_ms <= 1_000, "{waited_ms} ms after a term of 3 s");
     place.remove().await;
 }
 

@@ -285,11 +285,19 @@ async fn a_stop_does_not_wait_for_a_long_backlog() {
     const EVENTS: i64 = 30_000;
     let mut place = Place::new();
     place.timing.outbox.last_sweep = Duration::from_millis(100);
-    let app = TestApp::start_at(place).await;
     let backlog = (0..EVENTS).map(|number| event(&format!("key-{number}"), 0, doc! {}));
-    plant(&app.place, backlog).await;
+    plant(&place, backlog).await;
+    let app = TestApp::begin_at(place).await;
+    let events = app.place.database().await.collection::<Document>("events");
+    let is_begun = async || {
+        events
+            .find_one(doc! { "sent": "YES" })
+            .await
+            .unwrap()
+            .is_some()
+    };
+    eventually("the first of them are published", is_begun).await;
     let place = app.stop().await;
-    let events = place.database().await.collection::<Document>("events");
     let unsent = events.count_documents(doc! { "sent": "NO" }).await.unwrap();
     assert!(unsent > 0, "all {EVENTS} events were published first");
     place.remove().await;
