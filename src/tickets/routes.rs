@@ -2,40 +2,29 @@
 
 use axum::{
     Json,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use axum_extra::{
-    TypedHeader,
-    headers::{ETag, Header, HeaderMapExt, IfMatch, IfNoneMatch},
-};
 use bson::{DateTime, oid::ObjectId};
-use db::{Abort, Db};
-use messaging::Outbox;
+use db::Abort;
+use service::Context;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{
+    Answer, Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, Problem, Refusal, TraceParent,
+    User, ValidJson, etag, paged,
+};
 
 use super::{
     events,
     model::{NewTicket, Ticket, TicketRefusal, TicketView},
-    pages::{Page, PageQuery},
     store,
-};
-use crate::{
-    auth::User,
-    error::{Error, Problem},
-    http::{TraceParent, Valid, invalid_query},
-    idempotency::{Answer, IdempotencyKey},
-    state::AppState,
 };
 
 const NOT_THE_OWNER: &str = "only the owner may change it";
 const RESERVED: &str = "the ticket is reserved by an order";
 
-pub fn routes() -> OpenApiRouter<AppState> {
+pub fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
         .routes(routes!(list_tickets, create_ticket))
         .routes(routes!(get_ticket, update_ticket))
@@ -60,24 +49,27 @@ pub fn routes() -> OpenApiRouter<AppState> {
     ))),
 )]
 async fn create_ticket(
-    State(db): State<Db>,
+    State(context): State<Context>,
     user: User,
     TraceParent(trace): TraceParent,
     key: IdempotencyKey,
-    Valid(new): Valid<NewTicket>,
-) -> Result<Answer, Error> {
+    ValidJson(new): ValidJson<NewTicket>,
+) -> Result<Answer, Refusal> {
     let ticket = Ticket::new(&new, user.id);
-    let event = events::saved(&ticket, ObjectId::new(), trace.as_deref());
-    let event = event.map_err(|error| Error::Internal(error.into()))?;
-    let id = ticket.id;
-    let context = (db.clone(), ticket, event);
-    let answer = key.once(&db, context, |session, (db, ticket, event)| {
-        Box::pin(async move {
-            store::insert(db, session, ticket).await?;
-            Outbox::new(db).record(session, event).await?;
-            Ok::<_, Abort<TicketRefusal>>(created(ticket))
-        })
-    });
+    let (id, event_id, db) = (ticket.id, ObjectId::new(), context.db.clone());
+    let create = (context, ticket, event_id, trace);
+    let answer = key.once(
+        &db,
+        create,
+        |session, (context, ticket, event_id, trace)| {
+            Box::pin(async move {
+                store::insert(&context.db, session, ticket).await?;
+                let event = events::saved(ticket, *event_id, trace.as_deref())?;
+                context.outbox.record(session, &event).await?;
+                Ok::<_, Abort<TicketRefusal>>(created(ticket))
+            })
+        },
+    );
     let answer = answer.await?;
     if !answer.is_replayed() {
         tracing::info!(ticket.id = %id, "ticket created");
@@ -101,22 +93,12 @@ async fn create_ticket(
     ))),
 )]
 async fn list_tickets(
-    State(db): State<Db>,
-    query: Result<Query<PageQuery>, QueryRejection>,
-) -> Result<Response, Error> {
-    let Query(query) = query.map_err(|rejection| invalid_query(&rejection))?;
-    let page = Page::try_from(query)?;
-    let limit = page.limit;
-    let (tickets, next) = store::list(&db, page).await?;
-    let body = Json(tickets.iter().map(Ticket::view).collect::<Vec<_>>());
-    let Some(next) = next else {
-        return Ok(body.into_response());
-    };
-    let link = format!(
-        "</api/tickets?limit={limit}&cursor={}>; rel=\"next\"",
-        next.encode()
-    );
-    Ok(([(header::LINK, link)], body).into_response())
+    State(context): State<Context>,
+    asked: PageQuery,
+) -> Result<Response, Refusal> {
+    let (tickets, next) = store::available(&context.db, asked.page).await?;
+    let tickets: Vec<_> = tickets.iter().map(Ticket::view).collect();
+    Ok(paged(&asked, &tickets, next))
 }
 
 /// Read a ticket
@@ -131,22 +113,22 @@ async fn list_tickets(
     responses(
         (status = 200, description = "The ticket.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
         (status = 304, description = "The caller has it.", headers(("ETag" = String, description = "The version in quotes."))),
-        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::NotFound))),
+        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::NotFound))),
     ),
 )]
 async fn get_ticket(
-    State(db): State<Db>,
-    id: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let ticket = store::find(&db, ticket_id(id)?).await?;
-    let ticket = ticket.ok_or(Error::NotFound)?;
-    let etag = etag(&ticket);
-    let if_none_match = precondition::<IfNoneMatch>(&headers)?;
-    if if_none_match.is_some_and(|known| !known.precondition_passes(&etag)) {
-        return Ok((StatusCode::NOT_MODIFIED, TypedHeader(etag)).into_response());
+    State(context): State<Context>,
+    Id(id): Id,
+    known: IfNoneMatch,
+) -> Result<Response, Refusal> {
+    let id = id.ok_or(Refusal::NotFound)?;
+    let ticket = store::find(&context.db, id).await?;
+    let ticket = ticket.ok_or(Refusal::NotFound)?;
+    let etag = [(header::ETAG, etag(ticket.version))];
+    if known.has(ticket.version) {
+        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
     }
-    Ok((TypedHeader(etag), Json(ticket.view())).into_response())
+    Ok((etag, Json(ticket.view())).into_response())
 }
 
 /// Change a ticket
@@ -166,46 +148,49 @@ async fn get_ticket(
     request_body = NewTicket,
     responses(
         (status = 200, description = "The ticket as it is now.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
-        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::NotFound))),
-        (status = 403, description = "The user is not the owner, or a page of another site sent the session cookie.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::Forbidden(NOT_THE_OWNER)))),
-        (status = 409, description = "An order has reserved the ticket, or a request with this `Idempotency-Key` is under way.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::Conflict(RESERVED)))),
-        (status = 412, description = "`If-Match` names another version.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Error::PreconditionFailed))),
+        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::NotFound))),
+        (status = 403, description = "The user is not the owner, or a page of another site sent the session cookie.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::Forbidden(NOT_THE_OWNER)))),
+        (status = 409, description = "An order has reserved the ticket, or a request with this `Idempotency-Key` is under way.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::Conflict(RESERVED)))),
+        (status = 412, description = "`If-Match` names another version.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::PreconditionFailed))),
     ),
 )]
 async fn update_ticket(
-    State(db): State<Db>,
+    State(context): State<Context>,
     user: User,
-    id: Result<Path<String>, PathRejection>,
+    Id(id): Id,
     TraceParent(trace): TraceParent,
-    headers: HeaderMap,
+    if_match: IfMatch,
     key: IdempotencyKey,
-    Valid(new): Valid<NewTicket>,
-) -> Result<Answer, Error> {
+    ValidJson(new): ValidJson<NewTicket>,
+) -> Result<Answer, Refusal> {
     // After the body: an invalid body is 400 on any id.
-    let id = ticket_id(id)?;
+    let id = id.ok_or(Refusal::NotFound)?;
+    let db = context.db.clone();
     let update = Update {
-        db: db.clone(),
+        context,
         id,
         new,
         user_id: user.id,
-        if_match: precondition::<IfMatch>(&headers)?,
+        if_match,
         trace,
         event_id: ObjectId::new(),
         now: DateTime::now(),
     };
     let answer = key.once(&db, update, |session, update| {
         Box::pin(async move {
-            let db = &update.db;
+            let Context { db, outbox, .. } = &update.context;
             let ticket = store::find_in(db, session, update.id).await?;
             let ticket = ticket.ok_or(TicketRefusal::NotFound)?;
             ticket.may_be_changed_by(&update.user_id)?;
-            update.check_version(&ticket)?;
+            if !update.if_match.accepts(ticket.version) {
+                return Err(TicketRefusal::AnotherVersion.into());
+            }
             let Some(ticket) = ticket.changed(&update.new, update.now) else {
                 return Ok(updated(&ticket));
             };
             store::update(db, session, &ticket).await?;
             let event = events::saved(&ticket, update.event_id, update.trace.as_deref())?;
-            Outbox::new(db).record(session, &event).await?;
+            outbox.record(session, &event).await?;
             Ok::<_, Abort<TicketRefusal>>(updated(&ticket))
         })
     });
@@ -218,27 +203,17 @@ async fn update_ticket(
 
 /// What an update wants, and of which ticket. Id and time are those of each attempt.
 struct Update {
-    db: Db,
+    context: Context,
     id: ObjectId,
     new: NewTicket,
     user_id: String,
-    if_match: Option<IfMatch>,
+    if_match: IfMatch,
     trace: Option<String>,
     event_id: ObjectId,
     now: DateTime,
 }
 
-impl Update {
-    fn check_version(&self, ticket: &Ticket) -> Result<(), TicketRefusal> {
-        let wanted = self.if_match.as_ref();
-        if wanted.is_some_and(|wanted| !wanted.precondition_passes(&etag(ticket))) {
-            return Err(TicketRefusal::AnotherVersion);
-        }
-        Ok(())
-    }
-}
-
-impl From<TicketRefusal> for Error {
+impl From<TicketRefusal> for Refusal {
     fn from(why: TicketRefusal) -> Self {
         match why {
             TicketRefusal::NotFound => Self::NotFound,
@@ -259,29 +234,5 @@ fn updated(ticket: &Ticket) -> Answer {
 }
 
 fn answer(status: StatusCode, ticket: &Ticket) -> Answer {
-    Answer::json(status, &ticket.view()).with(header::ETAG, format!("\"{}\"", ticket.version))
-}
-
-/// An id that can't be one is the id of nothing.
-fn ticket_id(path: Result<Path<String>, PathRejection>) -> Result<ObjectId, Error> {
-    path.ok()
-        .and_then(|Path(id)| ObjectId::parse_str(id).ok())
-        .ok_or(Error::NotFound)
-}
-
-/// `If-Match` or `If-None-Match`; `Option<TypedHeader>` would take one that is absent for one that is empty.
-fn precondition<T: Header>(headers: &HeaderMap) -> Result<Option<T>, Error> {
-    let unreadable = |_| {
-        Error::invalid(format!(
-            "{} must be * or versions in quotes, such as \"3\"",
-            T::name()
-        ))
-    };
-    headers.typed_try_get().map_err(unreadable)
-}
-
-/// A version is a strong validator: nothing of a ticket changes without it.
-fn etag(ticket: &Ticket) -> ETag {
-    let quoted = format!("\"{}\"", ticket.version);
-    quoted.parse().expect("digits in quotes are an entity tag")
+    Answer::json(status, &ticket.view()).with(header::ETAG, etag(ticket.version))
 }

@@ -1,28 +1,27 @@
 //! Every query of the domain: documents and the session, no HTTP.
 
-use bson::{Document, doc, oid::ObjectId};
-use db::Db;
-use futures_util::TryStreamExt;
+use bson::{doc, oid::ObjectId};
+use db::{Db, Page, Place, newest_first};
+use futures_util::future::BoxFuture;
 use mongodb::{ClientSession, Collection, IndexModel, error::Result as MongoResult};
 
-use super::{
-    model::Ticket,
-    pages::{Cursor, Page},
-};
+use super::model::Ticket;
+
+const TICKETS: &str = "tickets";
 
 /// Makes the collection and its index.
 ///
 /// # Errors
 /// The driver's.
-pub async fn prepare(db: &Db) -> MongoResult<()> {
-    let newest_available = IndexModel::builder()
-        .keys(doc! { "orderId": 1, "createdAt": -1, "_id": -1 })
-        .build();
-    db.ensure_collection("tickets", [newest_available]).await
+pub fn collections(db: &Db) -> BoxFuture<'_, MongoResult<()>> {
+    let mut available = doc! { "orderId": 1 };
+    available.extend(newest_first());
+    let newest_available = IndexModel::builder().keys(available).build();
+    Box::pin(db.ensure_collection(TICKETS, [newest_available]))
 }
 
 fn tickets(db: &Db) -> Collection<Ticket> {
-    db.collection("tickets")
+    db.collection(TICKETS)
 }
 
 pub(super) async fn insert(
@@ -64,31 +63,10 @@ pub(super) async fn find(db: &Db, id: ObjectId) -> Result<Option<Ticket>, db::Er
         .await
 }
 
-/// The tickets of a page, newest first, and where the next page begins if there is one.
-pub(super) async fn list(db: &Db, page: Page) -> Result<(Vec<Ticket>, Option<Cursor>), db::Error> {
-    let mut filter = doc! { "orderId": null };
-    if let Some(Cursor { created_at, id }) = page.after {
-        let behind: Vec<Document> = vec![
-            doc! { "createdAt": { "$lt": created_at } },
-            doc! { "_id": { "$lt": id } },
-        ];
-        filter.extend(doc! { "createdAt": { "$lte": created_at }, "$or": behind });
-    }
-    // One more than asked for tells whether there is a next page.
-    let (tickets, limit) = (tickets(db), page.limit + 1);
-    let found = async move {
-        let newest_first = doc! { "createdAt": -1, "_id": -1 };
-        let found = tickets.find(filter).sort(newest_first).limit(limit);
-        found.await?.try_collect().await
-    };
-    let mut tickets: Vec<Ticket> = db.read(found).await?;
-    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-    let has_more = tickets.len() > limit;
-    tickets.truncate(limit);
-    let last = tickets.last().filter(|_| has_more);
-    let next = last.map(|last| Cursor {
-        created_at: last.created_at,
-        id: last.id,
-    });
-    Ok((tickets, next))
+/// The tickets that no order holds: those of a page, and behind which the next page begins if there is one.
+pub(super) async fn available(
+    db: &Db,
+    page: Page,
+) -> Result<(Vec<Ticket>, Option<Place>), db::Error> {
+    db.page(TICKETS, doc! { "orderId": null }, page).await
 }

@@ -1,33 +1,30 @@
 //! Whom a request is counted for, where the rate of each caller is limited.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::net::SocketAddr;
 
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request, routing::get};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use service::{auth::Authenticator, config::HttpConfig, http::with_rate_limit};
 use tower::ServiceExt;
+use web::{Authenticator, Stack, Timing};
 
 use crate::{
-    harness::{JWT_KEY, TestApp, jwt, now_seconds, token},
+    harness::{TestApp, now_seconds, options, token},
     tokens::signed,
 };
 
 /// Routes that take one request a second of each caller, and two at once.
 fn limited() -> Router {
-    let config = HttpConfig {
-        listen_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-        jwt: jwt(JWT_KEY),
-        jwt_require_exp: true,
-        session_cookie: "express:sess".to_owned(),
-        rate_limit: 1,
-        concurrency_limit: 1,
-        stop_delay: Duration::ZERO,
-        cors_origins: Vec::new(),
+    let mut options = options();
+    options.rate_limit = 1;
+    let stack = Stack {
+        auth: Authenticator::new(&options).unwrap(),
+        options: &options,
+        timing: Timing::default(),
+        is_traced: false,
     };
-    let auth = Arc::new(Authenticator::new(&config).unwrap());
     let routes = Router::new().route("/", get(async || "fine"));
-    with_rate_limit(routes, config.rate_limit, auth)
+    web::stack(routes, Router::new(), stack)
 }
 
 /// The statuses of three requests from this address.

@@ -205,7 +205,7 @@ async fn the_health_check_says_whether_the_service_is_ready() {
     assert!(
         String::from_utf8(unready.stderr)
             .unwrap()
-            .contains("not ready: HTTP/1.1 503")
+            .contains("not ready: 503")
     );
     mongo.start().await;
     eventually("ready", async || healthcheck().status.success()).await;

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use service::{admin, app::Timing, auth, http::BODY_LIMIT_BYTES, telemetry};
+use service::{FLUSH_LIMIT, READ_INTERVAL, Timing};
+use web::{BODY_LIMIT_BYTES, LEEWAY_SECONDS};
 
 use crate::{harness::Place, process::command};
 
@@ -137,7 +138,7 @@ fn sentences(page: &str) -> String {
 fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code() {
     let timing = Timing::default();
     let http = timing.http;
-    let end = timing.drain + telemetry::FLUSH_LIMIT;
+    let end = timing.drain + FLUSH_LIMIT;
     let stop_delay = &documented_defaults()["STOP_DELAY"];
     let stop_delay = stop_delay.trim_end_matches('s');
     let told = [
@@ -158,7 +159,7 @@ fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code(
             "SECURITY.md",
             format!("answer for {} s", http.write.as_secs()),
         ),
-        ("SECURITY.md", format!("{} s apart", auth::LEEWAY_SECONDS)),
+        ("SECURITY.md", format!("{LEEWAY_SECONDS} s apart")),
         (
             "docs/operations.md",
             format!(
@@ -184,7 +185,7 @@ fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code(
         ),
         (
             "docs/operations.md",
-            format!("every {} s", admin::READ_INTERVAL.as_secs()),
+            format!("every {} s", READ_INTERVAL.as_secs()),
         ),
     ];
     for (page, told) in told {
@@ -213,8 +214,10 @@ fn the_alerts_that_operations_explains_are_those_of_the_rules() {
 #[test]
 fn every_metric_that_operations_names_is_one_of_ours() {
     let page = read("docs/operations.md");
-    let ours = ["src", "crates/db/src", "crates/messaging/src"];
-    let ours = ours.map(|of| read(&format!("{of}/metrics.rs"))).concat();
+    let ours = ["db", "messaging", "service", "web"];
+    let ours = ours
+        .map(|of| read(&format!("crates/{of}/src/metrics.rs")))
+        .concat();
     let in_backticks = page.split('`').skip(1).step_by(2);
     let names = in_backticks.filter_map(|text| {
         let name = text.split('{').next()?;

@@ -1,9 +1,6 @@
 //! Servers that are away: at the start, in the middle, and while a transaction commits.
 
-use std::{
-    collections::BTreeSet,
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use bson::doc;
 use reqwest::Method;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
+use axum::Router;
 use bson::{Document, doc, oid::ObjectId};
 use db::MongoOptions;
 use futures_util::TryStreamExt;
@@ -18,13 +19,10 @@ use mongodb::{Client, Database};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use service::{
-    app::{self, Http, Servers, Timing},
-    auth::{self, Authenticator},
-    config::{HttpConfig, JwtConfig},
-};
+use service::{Http, NoOptions, Timing};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use web::{Authenticator, HttpOptions, JwtOptions, Stack, sign};
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
 /// Shorter than the publisher's safety interval: what only that finds has failed.
@@ -213,7 +211,7 @@ impl TestApp {
     }
 
     /// Starts it with another HTTP configuration, and waits until it takes writes.
-    pub(crate) async fn start_with(adjust: impl FnOnce(&mut HttpConfig)) -> Self {
+    pub(crate) async fn start_with(adjust: impl FnOnce(&mut HttpOptions)) -> Self {
         Self::begin_with(Place::new(), adjust).await.ready().await
     }
 
@@ -227,38 +225,29 @@ impl TestApp {
     }
 
     /// Starts it with another HTTP configuration, and waits for nothing.
-    pub(crate) async fn begin_with(place: Place, adjust: impl FnOnce(&mut HttpConfig)) -> Self {
+    pub(crate) async fn begin_with(place: Place, adjust: impl FnOnce(&mut HttpOptions)) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         // Shown where the test fails.
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
         drop(log.with_test_writer().try_init());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen_addr = listener.local_addr().unwrap();
-        let mut http = HttpConfig {
-            listen_addr,
-            jwt: jwt(JWT_KEY),
-            jwt_require_exp: true,
-            session_cookie: "express:sess".to_owned(),
-            rate_limit: 0,
-            concurrency_limit: 256,
-            stop_delay: Duration::ZERO,
-            cors_origins: Vec::new(),
-        };
-        adjust(&mut http);
+        let mut options = options();
+        options.listen_addr = listen_addr;
+        adjust(&mut options);
         let event_retention = place.event_retention;
         let events = EventOptions { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
-        let stopped = stop.clone();
-        let servers = Servers::new(&mongo, &events, Some(&nats), place.timing)
-            .await
-            .unwrap();
-        let auth = Authenticator::new(&http).unwrap();
-        let http = Http {
+        let service = tickets::service();
+        let process = service.connect(&mongo, events, Some(&nats), place.timing);
+        let mut process = process.await.unwrap();
+        process.http = Some(Http {
             listener,
-            config: http,
-            auth,
-        };
-        let running = tokio::spawn(app::run(Some(http), None, servers, stopped));
+            auth: Authenticator::new(&options).unwrap(),
+            options,
+            domain: NoOptions {},
+        });
+        let running = tokio::spawn(service.serve(process, stop.clone()));
         Self {
             place,
             address: format!("http://{listen_addr}"),
@@ -320,8 +309,36 @@ impl TestApp {
     }
 }
 
-pub(crate) fn jwt(key: &str) -> JwtConfig {
-    JwtConfig {
+pub(crate) fn options() -> HttpOptions {
+    HttpOptions {
+        listen_addr: ([127, 0, 0, 1], 0).into(),
+        jwt: jwt(JWT_KEY),
+        jwt_require_exp: true,
+        session_cookie: "express:sess".to_owned(),
+        rate_limit: 0,
+        concurrency_limit: 256,
+        stop_delay: Duration::ZERO,
+        cors_origins: Vec::new(),
+    }
+}
+
+/// Routes of a test's own, inside the middleware; so many requests are worked on at once.
+pub(crate) fn stacked(routes: Router, concurrency_limit: usize, timing: web::Timing) -> Router {
+    let mut options = options();
+    options.concurrency_limit = concurrency_limit;
+    let auth = Authenticator::new(&options).unwrap();
+    let options = &options;
+    let stack = Stack {
+        auth,
+        options,
+        timing,
+        is_traced: false,
+    };
+    web::stack(routes, Router::new(), stack)
+}
+
+pub(crate) fn jwt(key: &str) -> JwtOptions {
+    JwtOptions {
         jwt_key: SecretString::from(key),
         jwt_public_key_file: None,
         jwt_issuer: None,
@@ -330,7 +347,7 @@ pub(crate) fn jwt(key: &str) -> JwtConfig {
 }
 
 pub(crate) fn token(user: &str) -> String {
-    auth::sign(&jwt(JWT_KEY), user, None, now_seconds(), 600).unwrap()
+    sign(&jwt(JWT_KEY), user, None, now_seconds(), 600).unwrap()
 }
 
 pub(crate) fn now_seconds() -> u64 {

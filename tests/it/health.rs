@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bson::doc;
 use futures_util::{StreamExt, stream};
-use service::http::PING_INTERVAL;
+use service::PING_INTERVAL;
 
 use crate::{
     harness::{Place, TestApp, assert_problem, nats_url},

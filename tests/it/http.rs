@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use reqwest::Method;
 use serde_json::Value;
-use service::http::{Timeouts, with_bounded_work, with_middleware};
 use tokio::net::TcpListener;
 
-use crate::harness::{TestApp, assert_problem, token};
+use web::Timing;
+
+use crate::harness::{TestApp, assert_problem, stacked, token};
 
 #[tokio::test]
 async fn errors_of_every_layer_are_problem_json() {
@@ -91,19 +92,13 @@ async fn a_panic_is_a_500_that_says_nothing_and_a_slow_handler_a_503() {
     let routes = Router::new()
         .route("/panic", get(async || -> () { panic!("a secret") }))
         .route("/slow", get(std::future::pending::<()>));
-    let timeouts = Timeouts {
+    let timing = Timing {
         work: Duration::from_millis(50),
-        ..Timeouts::default()
+        ..Timing::default()
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        axum::serve(
-            listener,
-            with_middleware(with_bounded_work(routes, 8, timeouts), &[]),
-        )
-        .await
-    });
+    tokio::spawn(async move { axum::serve(listener, stacked(routes, 8, timing)).await });
 
     let problem = assert_problem(
         reqwest::get(format!("http://{address}/panic"))

@@ -1,10 +1,9 @@
 //! What a ticket may be: titles, prices, and the texts of both.
 
-use bson::{DateTime, oid::ObjectId};
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::Value;
-use service::tickets::{Cursor, Price};
+use tickets::tickets::Price;
 
 use crate::harness::{TestApp, token};
 
@@ -141,14 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_price_or_cursor_panic(text in ".{0,60}") {
+    fn no_text_makes_price_panic(text in ".{0,60}") {
         let _ = Price::parse(&text);
-        let _ = Cursor::decode(&text);
-    }
-
-    #[test]
-    fn a_cursor_survives_its_text(millis in any::<i64>(), id in any::<[u8; 12]>()) {
-        let cursor = Cursor { created_at: DateTime::from_millis(millis), id: ObjectId::from_bytes(id) };
-        prop_assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
     }
 }

@@ -20,7 +20,6 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use reqwest::Method;
-use service::http::{BODY_LIMIT_BYTES, Timeouts, serve, with_bounded_work, with_middleware};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -28,9 +27,10 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use web::{BODY_LIMIT_BYTES, Timing, serve};
 
 use crate::{
-    harness::{DEADLINE, Place, TestApp, assert_problem, eventually, nats_url, token},
+    harness::{DEADLINE, Place, TestApp, assert_problem, eventually, nats_url, stacked, token},
     servers::Mongo,
 };
 
@@ -110,11 +110,11 @@ async fn above_the_concurrency_limit_requests_are_refused_at_once() {
 }
 
 /// Serves `routes` with their limits; its address.
-async fn serve_here(routes: Router, timeouts: Timeouts) -> SocketAddr {
-    let routes = with_middleware(with_bounded_work(routes, 1, timeouts), &[]);
+async fn serve_here(routes: Router, timing: Timing) -> SocketAddr {
+    let routes = stacked(routes, 1, timing);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, routes, timeouts, CancellationToken::new()));
+    tokio::spawn(serve(listener, routes, timing, CancellationToken::new()));
     address
 }
 
@@ -134,22 +134,22 @@ async fn read_to_end(mut connection: TcpStream) -> String {
 
 #[tokio::test]
 async fn a_connection_that_sends_its_head_too_slowly_is_closed() {
-    let timeouts = Timeouts {
+    let timing = Timing {
         head: Duration::from_millis(100),
-        ..Timeouts::default()
+        ..Timing::default()
     };
-    let address = serve_here(Router::new().route("/", get(async || "fine")), timeouts).await;
+    let address = serve_here(Router::new().route("/", get(async || "fine")), timing).await;
     let slow = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n").await;
     assert_eq!(read_to_end(slow).await, "");
 }
 
 #[tokio::test]
 async fn a_connection_that_is_idle_after_its_request_is_closed() {
-    let timeouts = Timeouts {
+    let timing = Timing {
         head: Duration::from_millis(100),
-        ..Timeouts::default()
+        ..Timing::default()
     };
-    let address = serve_here(Router::new().route("/", get(async || "fine")), timeouts).await;
+    let address = serve_here(Router::new().route("/", get(async || "fine")), timing).await;
     let idle = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(read_to_end(idle).await.ends_with("fine"));
 }
@@ -176,7 +176,7 @@ async fn a_body_of_64_kib_is_taken_and_a_byte_more_is_413() {
 #[tokio::test]
 async fn a_body_of_no_stated_length_is_413_when_more_than_is_taken_has_come() {
     let routes = Router::new().route("/", post(async |body: String| body));
-    let address = serve_here(routes, Timeouts::default()).await;
+    let address = serve_here(routes, Timing::default()).await;
     let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let most = "a".repeat(BODY_LIMIT_BYTES);
     let chunks = format!("{BODY_LIMIT_BYTES:x}\r\n{most}\r\n1\r\na\r\n");
@@ -188,11 +188,11 @@ async fn a_body_of_no_stated_length_is_413_when_more_than_is_taken_has_come() {
 #[tokio::test]
 async fn a_body_that_comes_too_slowly_is_408_and_keeps_nobody_else_from_being_served() {
     let routes = Router::new().route("/", post(async |body: String| body));
-    let timeouts = Timeouts {
+    let timing = Timing {
         body: Duration::from_secs(2),
-        ..Timeouts::default()
+        ..Timing::default()
     };
-    let address = serve_here(routes, timeouts).await;
+    let address = serve_here(routes, timing).await;
     let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
     let slow = connect_and_send(address, &format!("{head}slow")).await;
     let quick = reqwest::Client::new().post(format!("http://{address}/"));
@@ -228,11 +228,11 @@ async fn a_client_that_does_not_read_its_answer_is_hung_up_on() {
         });
         Body::from_stream(zeros.take(MORE_THAN_THE_BUFFERS_OF_A_CONNECTION / (64 * 1024)))
     };
-    let timeouts = Timeouts {
+    let timing = Timing {
         write: Duration::from_millis(200),
-        ..Timeouts::default()
+        ..Timing::default()
     };
-    let address = serve_here(Router::new().route("/", get(answer)), timeouts).await;
+    let address = serve_here(Router::new().route("/", get(answer)), timing).await;
     let deaf = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     timeout(DEADLINE, dropped.recv()).await.unwrap().unwrap();
     drop(deaf);
@@ -259,12 +259,12 @@ async fn a_request_whose_client_has_hung_up_counts_until_its_work_is_done() {
             answer
         }
     };
-    let routes = with_bounded_work(Router::new().route("/", get(work)), 1, Timeouts::default());
-    let routes = with_middleware(routes.layer(from_fn(notice)), &[]);
+    let routes = Router::new().route("/", get(work));
+    let routes = stacked(routes, 1, Timing::default()).layer(from_fn(notice));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, routes, Timeouts::default(), stop));
+    tokio::spawn(serve(listener, routes, Timing::default(), stop));
     let hung_up = tokio::spawn(reqwest::get(address.clone()));
     begins.recv().await.unwrap();
     hung_up.abort();

@@ -12,7 +12,7 @@ use std::{
 use bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use service::app::Timing;
+use service::Timing;
 use tokio::net::TcpListener;
 
 use crate::{

@@ -10,8 +10,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use reqwest::Method;
 use serde_json::{Value, json};
-use service::auth::LEEWAY_SECONDS;
 use tempfile::TempDir;
+use web::LEEWAY_SECONDS;
 
 use crate::harness::{JWT_KEY, TestApp, assert_problem, now_seconds, token};
 

@@ -6,7 +6,7 @@ use bson::doc;
 use futures_util::{StreamExt, stream};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use serde_json::Value;
-use service::telemetry::FLUSH_LIMIT;
+use service::FLUSH_LIMIT;
 use tokio::net::TcpListener;
 
 use crate::{

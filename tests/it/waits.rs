@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use bson::{Document, doc};
-use service::app::Timing;
+use service::Timing;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{

@@ -18,7 +18,10 @@ use mongodb::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{Error, MongoOptions, Timing, Unusable, error_code, metrics, options::unusable};
+use crate::{
+    Error, MongoOptions, Timing, error_code, metrics,
+    setting::{Unusable, unusable},
+};
 
 /// The driver's 10 connections make a queue of a busy service's transactions.
 const MAX_POOL_SIZE: u32 = 64;

@@ -7,6 +7,8 @@ mod connection;
 mod error;
 mod metrics;
 mod options;
+mod page;
+pub mod setting;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -15,5 +17,6 @@ mod transaction;
 pub use connection::Db;
 pub use error::{Abort, Error, TransactionError, error_code, is_duplicate_key, is_write_conflict};
 pub use metrics::describe;
-pub use options::{MongoOptions, Unusable, unusable};
+pub use options::MongoOptions;
+pub use page::{Page, Place, newest_first};
 pub use timing::Timing;

@@ -1,7 +1,5 @@
 //! What a service is told about its database.
 
-use std::fmt::Display;
-
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -16,22 +14,6 @@ pub struct MongoOptions {
 impl MongoOptions {
     pub(crate) fn uri(&self) -> &str {
         self.mongo_uri.expose_secret()
-    }
-}
-
-/// An option whose value reads well, but can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable} cannot be used: {reason}")]
-pub struct Unusable {
-    pub variable: &'static str,
-    pub reason: String,
-}
-
-/// Makes an [`Unusable`] of a reason: for `map_err`.
-pub fn unusable<E: Display>(variable: &'static str) -> impl Fn(E) -> Unusable {
-    move |reason| Unusable {
-        variable,
-        reason: reason.to_string(),
     }
 }
 

@@ -8,12 +8,11 @@ use std::{
 use anyhow::{Context, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand};
-use db::{Db, MongoOptions};
+use db::{Db, MongoOptions, setting::duration};
 use serde::Serialize;
 
 use crate::{
-    JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
-    options::duration,
+    EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
     replay::{self, Found, Lost, Range},
 };
 
@@ -96,11 +95,15 @@ impl Show {
     }
 }
 
-/// Does what an operator asks of the outbox of `service`, which publishes to `subjects`.
+/// Does what an operator asks of the outbox of `service`, which publishes `events`.
 ///
 /// # Errors
 /// When an option can't be used, or a server can't be reached.
-pub async fn execute(command: OutboxCommand, service: &str, subjects: &str) -> anyhow::Result<()> {
+pub async fn execute(
+    command: OutboxCommand,
+    service: &str,
+    events: &[EventType],
+) -> anyhow::Result<()> {
     match command {
         OutboxCommand::Status(show) => {
             let status = show.outbox(service).await?.status().await?;
@@ -138,7 +141,7 @@ pub async fn execute(command: OutboxCommand, service: &str, subjects: &str) -> a
         } => {
             let until = until.unwrap_or_else(DateTime::now);
             let range = Range { since, until, key };
-            let jetstream = JetStream::connect(&nats, service, subjects, Timing::default()).await?;
+            let jetstream = JetStream::connect(&nats, service, events, Timing::default()).await?;
             let outbox = show.outbox(service).await?;
             replay(&range, dry_run, &jetstream, &outbox, &show).await
         }

@@ -1,7 +1,31 @@
-//! The event as it is recorded.
+//! The event as it is recorded, and the types of events.
+
+use std::collections::BTreeSet;
 
 use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{RefOr, Schema};
+
+/// A kind of event that a service publishes.
+pub struct EventType {
+    /// In the past tense, such as `order.created`; the first word is what the event is of.
+    pub name: &'static str,
+    /// Of its payload.
+    pub schema: fn() -> RefOr<Schema>,
+}
+
+impl EventType {
+    /// What the event is of: `order`.
+    pub fn noun(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or(self.name)
+    }
+
+    /// Every subject of these types.
+    pub(crate) fn subjects(types: &[Self]) -> Vec<String> {
+        let nouns: BTreeSet<_> = types.iter().map(Self::noun).collect();
+        nouns.iter().map(|noun| format!("{noun}.>")).collect()
+    }
+}
 
 /// A fact that the rest of the world has to hear of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,15 +12,14 @@ mod options;
 mod outbox;
 mod publisher;
 pub mod replay;
-pub mod sabotage;
 mod status;
 mod timing;
 mod trace;
 
-pub use event::{Event, Sent};
+pub use event::{Event, EventType, Sent};
 pub use jetstream::JetStream;
 pub use metrics::{describe, read_figures};
-pub use options::{EventOptions, Maybe, NatsOptions};
+pub use options::{EventOptions, NatsOptions};
 pub use outbox::{Outbox, Retry};
 pub use publisher::Publisher;
 pub use status::{Parked, PublishingInstance, Status, Waiting};

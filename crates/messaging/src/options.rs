@@ -3,11 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use db::setting::{Maybe, duration, file, text};
 use secrecy::{ExposeSecret, SecretString};
-
-/// Empty is as good as not set. (clap takes a field that is written `Option` for one that may be absent, and would not accept an
-/// empty variable.)
-pub type Maybe<T> = Option<T>;
 
 /// The events in the database.
 #[derive(Debug, Clone, Args)]
@@ -57,15 +54,6 @@ impl NatsOptions {
     }
 }
 
-/// The value where it is accepted; else what is wanted, in words that go behind the variable's name.
-fn text(value: &str, wants: &str, accepts: impl Fn(&str) -> bool) -> Result<String, String> {
-    if accepts(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(wants.to_owned())
-    }
-}
-
 fn is_word(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     !text.is_empty() && text.chars().all(allowed)
@@ -95,16 +83,6 @@ fn subject_prefix(value: &str) -> Result<String, String> {
     })
 }
 
-/// A duration that `fits`, such as `90s`, `10m` or `7d`.
-pub(crate) fn duration(
-    value: &str,
-    wants: &str,
-    fits: impl Fn(&Duration) -> bool,
-) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(value).ok();
-    duration.filter(fits).ok_or_else(|| wants.to_owned())
-}
-
 fn retention(value: &str) -> Result<Duration, String> {
     // What a TTL index takes: whole seconds in 31 bits.
     let wants = "a time between 1s and 68y, such as 7d";
@@ -116,13 +94,4 @@ fn retention(value: &str) -> Result<Duration, String> {
 fn duplicate_window(value: &str) -> Result<Duration, String> {
     let wants = "a time of 100ms or more, such as 2m";
     duration(value, wants, |time| *time >= Duration::from_millis(100))
-}
-
-/// A file that is there; whoever uses it reads what is in it.
-fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
-    match PathBuf::from(value) {
-        _ if value.is_empty() => Ok(None),
-        path if path.is_file() => Ok(Some(path)),
-        _ => Err("the path of a file that is there".to_owned()),
-    }
 }

@@ -11,7 +11,7 @@ use mongodb::{
     options::{AggregateOptions, Hint, IndexOptions},
 };
 
-use crate::{Event, Status, Waiting, publisher::lease, replay::Range, sabotage, status::totals};
+use crate::{Event, Status, Waiting, publisher::lease, replay::Range, status::totals};
 
 const EVENTS: &str = "events";
 /// The index that the backlog is read from.
@@ -70,11 +70,7 @@ impl Outbox {
         event: &Event,
     ) -> mongodb::error::Result<()> {
         let events = self.events::<Event>();
-        let insert = events.insert_one(event);
-        if sabotage::is("event-outside-transaction") {
-            return insert.await.map(drop);
-        }
-        insert.session(session).await.map(drop)
+        events.insert_one(event).session(session).await.map(drop)
     }
 
     /// Makes the collection and its indexes; `retention` counts from the publication.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::{Client, ConnectOptions, ServerAddr};
-use db::{Unusable, unusable};
+use db::setting::{Unusable, unusable};
 use metrics::gauge;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::sync::watch;

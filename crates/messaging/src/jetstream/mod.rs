@@ -15,14 +15,14 @@ use async_nats::{
         stream::{Config as StreamConfig, LastRawMessageError, LastRawMessageErrorKind, Stream},
     },
 };
-use db::Unusable;
+use db::setting::Unusable;
 use tokio::sync::watch;
 
 use failure::is_wrong_sequence;
 use headers::{ID_HEADER, VERSION_HEADER, headers};
 use sequences::LastSequences;
 
-use crate::{Event, NatsOptions, Timing, sabotage};
+use crate::{Event, EventType, NatsOptions, Timing};
 
 pub(crate) use failure::Failure;
 
@@ -48,14 +48,14 @@ enum Last {
 }
 
 impl JetStream {
-    /// Connects in the background: a server that is away is tried again for ever. `service` publishes to `subjects`.
+    /// Connects in the background: a server that is away is tried again for ever. `service` publishes `events`.
     ///
     /// # Errors
     /// When the options can't be used.
     pub async fn connect(
         options: &NatsOptions,
         service: &str,
-        subjects: &str,
+        events: &[EventType],
         timing: Timing,
     ) -> Result<Self, Unusable> {
         let (client, connected) = connection::connect(options, service, timing).await?;
@@ -69,7 +69,10 @@ impl JetStream {
         };
         let stream = StreamConfig {
             name: options.nats_stream.clone(),
-            subjects: vec![format!("{prefix}{subjects}")],
+            subjects: EventType::subjects(events)
+                .iter()
+                .map(|subject| format!("{prefix}{subject}"))
+                .collect(),
             num_replicas: options.nats_replicas,
             duplicate_window: options.nats_duplicate_window,
             ..StreamConfig::default()
@@ -204,17 +207,9 @@ impl JetStream {
             .map_err(|error| PublishError::with_source(PublishErrorKind::Other, error))?;
         let message = PublishMessage::build()
             .headers(headers(event, &self.service))
-            .payload(payload.into());
-        let message = if sabotage::is("no-message-id") {
-            message
-        } else {
-            message.message_id(event.id.to_hex())
-        };
-        let message = if sabotage::is("no-expected-sequence") {
-            message
-        } else {
-            message.expected_last_subject_sequence(expected)
-        };
+            .payload(payload.into())
+            .message_id(event.id.to_hex())
+            .expected_last_subject_sequence(expected);
         self.jetstream
             .send_publish(subject.to_owned(), message)
             .await?

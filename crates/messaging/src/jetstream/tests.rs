@@ -5,6 +5,13 @@ use serde_json::json;
 
 use super::*;
 
+const EVENTS: [EventType; 2] = [of("order.created"), of("order.updated")];
+
+const fn of(name: &'static str) -> EventType {
+    let schema = || utoipa::openapi::Schema::default().into();
+    EventType { name, schema }
+}
+
 async fn jetstream(prefix: &str) -> JetStream {
     let options = NatsOptions {
         nats_url: SecretString::from("nats://127.0.0.1:1"),
@@ -17,7 +24,7 @@ async fn jetstream(prefix: &str) -> JetStream {
         nats_tls_cert_file: None,
         nats_tls_key_file: None,
     };
-    JetStream::connect(&options, "shop", "order.>", Timing::default())
+    JetStream::connect(&options, "shop", &EVENTS, Timing::default())
         .await
         .unwrap()
 }

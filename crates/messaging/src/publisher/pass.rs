@@ -22,7 +22,7 @@ use crate::{
     Event,
     jetstream::Failure,
     metrics::{COMMIT_TO_ACK, PUBLISH_FAILURES, PUBLISHED},
-    sabotage, trace,
+    trace,
 };
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
@@ -73,10 +73,8 @@ pub(super) async fn sweep(
     let publisher = Arc::new(publisher.clone());
     loop {
         reading &= !swept.broker_failed && !stop.is_cancelled() && lease.is_valid();
-        while swept.unmarked.len() >= LARGEST_MARK && marks.len() < MARKS_IN_FLIGHT {
-            let batch = swept
-                .unmarked
-                .split_off(swept.unmarked.len() - LARGEST_MARK);
+        while makes_a_mark(swept.unmarked.len(), marks.len()) {
+            let batch = swept.unmarked.drain(..LARGEST_MARK).collect();
             marks.push(tokio::spawn(mark(publisher.outbox.clone(), batch)));
         }
         if !reading && turns.is_empty() && marks.is_empty() {
@@ -122,6 +120,11 @@ pub(super) async fn sweep(
     }
 }
 
+/// Whether so many events are marked at once, beside so many other marks.
+fn makes_a_mark(unmarked: usize, in_flight: usize) -> bool {
+    unmarked >= LARGEST_MARK && in_flight < MARKS_IN_FLIGHT
+}
+
 /// Publishes the events of one key, each after the acknowledgement of the one before.
 async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn) -> TurnResult {
     let mut result = TurnResult {
@@ -149,7 +152,6 @@ async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn) -> TurnRes
                 }
                 result.acked.push(event.id);
             }
-            Err(_) if sabotage::is("mark-before-ack") => result.acked.push(event.id),
             Err(Failure::Never(reason)) => {
                 counter!(PUBLISH_FAILURES, "reason" => "parked").increment(1);
                 result.parked = Some((Bson::ObjectId(event.id), reason));

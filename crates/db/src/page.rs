@@ -1,0 +1,73 @@
+//! Keyset pagination: a page begins behind the last document of the page before, however many were added meanwhile.
+
+use bson::{DateTime, Document, RawDocumentBuf, doc, oid::ObjectId};
+use futures_util::TryStreamExt;
+use serde::de::DeserializeOwned;
+
+use crate::{Db, Error};
+
+/// One page: how many, and behind which document.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    pub limit: u16,
+    pub after: Option<Place>,
+}
+
+/// A place in a collection that is read newest first, by `createdAt` and `_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub created_at: DateTime,
+    pub id: ObjectId,
+}
+
+/// How a page is sorted; the end of the index that it is read from.
+pub fn newest_first() -> Document {
+    doc! { "createdAt": -1, "_id": -1 }
+}
+
+impl Db {
+    /// The documents of a page that `filter` accepts, newest first, and behind which the next page begins if there is one.
+    ///
+    /// # Errors
+    /// Those of [`Db::read`].
+    pub async fn page<T: DeserializeOwned + Send + 'static>(
+        &self,
+        collection: &str,
+        mut filter: Document,
+        page: Page,
+    ) -> Result<(Vec<T>, Option<Place>), Error> {
+        if let Some(Place { created_at, id }) = page.after {
+            let behind: Vec<Document> = vec![
+                doc! { "createdAt": { "$lt": created_at } },
+                doc! { "_id": { "$lt": id } },
+            ];
+            filter.extend(doc! { "createdAt": { "$lte": created_at }, "$or": behind });
+        }
+        let documents = self.collection::<RawDocumentBuf>(collection);
+        let limit = usize::from(page.limit);
+        let found = async move {
+            // One more than asked for tells whether there is a next page.
+            let found = documents.find(filter).sort(newest_first());
+            let mut found = found.limit(i64::from(page.limit) + 1).await?;
+            let mut page = Vec::with_capacity(limit);
+            let mut last = None;
+            while let Some(document) = found.try_next().await? {
+                if page.len() == limit {
+                    return Ok((page, last));
+                }
+                last = Some(place(&document)?);
+                page.push(bson::deserialize_from_slice(document.as_bytes())?);
+            }
+            Ok((page, None))
+        };
+        self.read(found).await
+    }
+}
+
+fn place(document: &RawDocumentBuf) -> mongodb::error::Result<Place> {
+    let unreadable = mongodb::error::Error::custom;
+    Ok(Place {
+        created_at: document.get_datetime("createdAt").map_err(unreadable)?,
+        id: document.get_object_id("_id").map_err(unreadable)?,
+    })
+}

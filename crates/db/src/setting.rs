@@ -1,0 +1,64 @@
+//! How a setting is read, for the options of every crate: what is wanted is told in words that go behind the variable's name.
+
+use std::{fmt::Display, path::PathBuf, time::Duration};
+
+/// Empty is as good as not set. (clap takes a field that is written `Option` for one that may be absent, and would not accept an
+/// empty variable.)
+pub type Maybe<T> = Option<T>;
+
+/// An option whose value reads well, but can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} cannot be used: {reason}")]
+pub struct Unusable {
+    pub variable: &'static str,
+    pub reason: String,
+}
+
+/// Makes an [`Unusable`] of a reason: for `map_err`.
+pub fn unusable<E: Display>(variable: &'static str) -> impl Fn(E) -> Unusable {
+    move |reason| Unusable {
+        variable,
+        reason: reason.to_string(),
+    }
+}
+
+/// The value where it is accepted.
+///
+/// # Errors
+/// What is wanted.
+pub fn text(
+    value: &str,
+    wants: impl Display,
+    accepts: impl Fn(&str) -> bool,
+) -> Result<String, String> {
+    if accepts(value) {
+        Ok(value.to_owned())
+    } else {
+        Err(wants.to_string())
+    }
+}
+
+/// A duration that `fits`, such as `90s`, `10m` or `7d`.
+///
+/// # Errors
+/// What is wanted.
+pub fn duration(
+    value: &str,
+    wants: &str,
+    fits: impl Fn(&Duration) -> bool,
+) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(value).ok();
+    duration.filter(fits).ok_or_else(|| wants.to_owned())
+}
+
+/// A file that is there; whoever uses it reads what is in it.
+///
+/// # Errors
+/// What is wanted.
+pub fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
+    match PathBuf::from(value) {
+        _ if value.is_empty() => Ok(None),
+        path if path.is_file() => Ok(Some(path)),
+        _ => Err("the path of a file that is there".to_owned()),
+    }
+}

@@ -1,0 +1,85 @@
+//! The listener for those who run the service: `/metrics`. It is never on the public port.
+
+use std::time::{Duration, Instant};
+
+use axum::{
+    Router,
+    http::header,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use messaging::Outbox;
+use metrics::gauge;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use web::{Timing, openapi::About};
+
+use crate::metrics::install;
+
+/// The pause between two readings of the outbox's figures, however often they are scraped.
+pub const READ_INTERVAL: Duration = Duration::from_secs(5);
+/// A long backlog takes longer to read. The pause after it is this many times as long, so that reading takes a twentieth of
+/// the time at most.
+const READ_SHARE: u32 = 20;
+/// The longest pause. Keep it below the threshold of the alert `OutboxFiguresAreStale`.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Serves, and keeps the figures fresh that the database knows, for ever.
+///
+/// # Errors
+/// When metrics are not collected.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    about: About,
+    outbox: Outbox,
+    timing: Timing,
+) -> anyhow::Result<()> {
+    let metrics = install()?;
+    gauge!("build_info", "service" => about.name, "version" => about.version).set(1.0);
+    let url = format!("http://{}/metrics", listener.local_addr()?);
+    tracing::info!(metrics = url, "for those who run the service");
+    let routes = Router::new().route("/metrics", get(move || render(metrics.clone())));
+    let for_ever = CancellationToken::new();
+    tokio::select! {
+        () = read_figures(outbox, metrics) => {}
+        () = web::serve(listener, routes, timing, for_ever) => {}
+    }
+    Ok(())
+}
+
+async fn render(metrics: PrometheusHandle) -> Response {
+    ([(header::CONTENT_TYPE, TEXT)], metrics.render()).into_response()
+}
+
+async fn read_figures(outbox: Outbox, metrics: &PrometheusHandle) {
+    loop {
+        let began = Instant::now();
+        let mut pause = READ_INTERVAL;
+        if messaging::read_figures(&outbox).await {
+            pause = pause_after(began.elapsed());
+        }
+        // Else what is observed is kept until somebody scrapes.
+        metrics.run_upkeep();
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn pause_after(reading: Duration) -> Duration {
+    (reading * READ_SHARE).clamp(READ_INTERVAL, LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read_every_five_seconds_and_the_less_often_the_longer_that_takes() {
+        let pause_after_ms = |ms| pause_after(Duration::from_millis(ms)).as_secs();
+        assert_eq!([0, 250, 500, 1_000].map(pause_after_ms), [5, 5, 10, 20]);
+        // Alerts take figures of a minute ago for stale.
+        assert_eq!(pause_after_ms(10_000), 30);
+    }
+}

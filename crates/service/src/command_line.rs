@@ -1,0 +1,263 @@
+//! The command line: what a program of a [`Service`] can be asked, and with which exit code it ends
+//! (0 done, 1 failed, 2 bad command line or configuration).
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, ensure};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use db::{MongoOptions, setting::Unusable};
+use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
+use tokio::net::TcpListener;
+use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, sign};
+
+use crate::{
+    Http, Service, Timing,
+    lifecycle::stop_on_signal,
+    metrics,
+    options::{AdminOptions, LogOptions, bad_value, duration, load_dotenv},
+    telemetry,
+};
+
+#[derive(Parser)]
+#[command(
+    after_help = "Configuration comes from flags, the environment and a file .env, in this order.",
+    flatten_help = true,
+    disable_help_subcommand = true
+)]
+struct Cli<O: Args> {
+    #[command(subcommand)]
+    command: Command<O>,
+}
+
+#[derive(Subcommand)]
+enum Command<O: Args> {
+    /// Serve the REST interface and publish events; what is done without a command.
+    Serve(Box<Serve<O>>),
+    /// Only publish events.
+    Publish(Box<ServerOptions>),
+    /// Look after the outbox.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print a token for a user, signed with JWT_KEY.
+    Token(Token),
+    /// Ask a service on this machine whether it is ready; for images without a shell.
+    Healthcheck(Healthcheck),
+}
+
+#[derive(Args)]
+struct Serve<O: Args> {
+    /// Leave publishing to processes of the command `publish`. NATS is not connected to then.
+    #[arg(long)]
+    no_publisher: bool,
+    #[command(flatten)]
+    http: HttpOptions,
+    #[command(flatten)]
+    domain: O,
+    #[command(flatten)]
+    servers: ServerOptions,
+}
+
+/// What every process needs.
+#[derive(Args)]
+struct ServerOptions {
+    #[command(flatten)]
+    mongo: MongoOptions,
+    #[command(flatten)]
+    events: EventOptions,
+    #[command(flatten)]
+    nats: NatsOptions,
+    #[command(flatten)]
+    admin: AdminOptions,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+#[derive(Args)]
+struct Token {
+    /// The user's id.
+    #[arg(long)]
+    user: String,
+    #[arg(long)]
+    email: Option<String>,
+    /// How long the token is valid.
+    #[arg(long, value_name = "duration", default_value = "1h", value_parser = duration)]
+    ttl: Duration,
+    #[command(flatten)]
+    jwt: JwtOptions,
+}
+
+#[derive(Args)]
+struct Healthcheck {
+    /// The address that the service listens on.
+    #[arg(long, env, value_name = "LISTEN_ADDR", default_value = "0.0.0.0:3000", value_parser = listen_addr)]
+    listen_addr: SocketAddr,
+}
+
+impl<O: Args + Send + Sync + 'static> Service<O> {
+    /// Does what the command line asks for.
+    pub fn run(self) -> ExitCode {
+        if let Err(line) = load_dotenv() {
+            eprintln!("{line}");
+            return ExitCode::from(2);
+        }
+        let mut args: Vec<_> = std::env::args_os().collect();
+        if args.len() == 1 {
+            args.push("serve".into());
+        }
+        let read = self.command_line().try_get_matches_from(args);
+        let cli = match read.and_then(|read| Cli::<O>::from_arg_matches(&read)) {
+            Ok(cli) => cli,
+            Err(error) => match bad_value(&error) {
+                Some(line) => {
+                    eprintln!("{line}");
+                    return ExitCode::from(2);
+                }
+                None => error.exit(),
+            },
+        };
+        match self.execute(cli.command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::from(if error.is::<Unusable>() { 2 } else { 1 })
+            }
+        }
+    }
+
+    /// With all that hangs on the service's name, in every subcommand.
+    fn command_line(&self) -> clap::Command {
+        fn named(
+            command: clap::Command,
+            stream: &str,
+            noun: Option<&'static str>,
+        ) -> clap::Command {
+            let command = command.mut_args(|arg| match (arg.get_id().as_str(), noun) {
+                ("nats_stream", _) => arg.required(false).default_value(stream.to_owned()),
+                ("key", Some(noun)) => arg.visible_alias(noun),
+                _ => arg,
+            });
+            command.mut_subcommands(|command| named(command, stream, noun))
+        }
+        let about = self.about;
+        let noun = self.events.first().map(|event| event.noun());
+        let command = Cli::<O>::command().name(about.name).version(about.version);
+        let command = command.about(about.description);
+        named(command, &about.name.to_ascii_uppercase(), noun)
+    }
+
+    #[tokio::main]
+    async fn execute(self, command: Command<O>) -> anyhow::Result<()> {
+        // The one provider in the tree; TLS panics without it.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        match command {
+            Command::Serve(serve) => {
+                let Serve {
+                    no_publisher,
+                    http,
+                    domain,
+                    servers,
+                } = *serve;
+                let (publishes, http) = (!no_publisher, Some((http, domain)));
+                self.start(servers, publishes, http).await
+            }
+            Command::Publish(servers) => self.start(*servers, true, None).await,
+            Command::Outbox(command) => {
+                messaging::commands::execute(command, self.about.name, self.events).await
+            }
+            Command::Openapi => {
+                println!("{}", self.openapi().to_pretty_json()?);
+                Ok(())
+            }
+            Command::Token(Token {
+                user,
+                email,
+                ttl,
+                jwt,
+            }) => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+                let (now, ttl) = (now.as_secs(), ttl.as_secs());
+                println!("{}", sign(&jwt, &user, email.as_deref(), now, ttl)?);
+                Ok(())
+            }
+            Command::Healthcheck(Healthcheck { listen_addr }) => healthcheck(listen_addr).await,
+        }
+    }
+
+    async fn start(
+        self,
+        servers: ServerOptions,
+        publishes: bool,
+        http: Option<(HttpOptions, O)>,
+    ) -> anyhow::Result<()> {
+        let ServerOptions {
+            mongo,
+            events,
+            nats,
+            admin,
+            log,
+        } = servers;
+        let telemetry = telemetry::init(self.about, &log)?;
+        metrics::install()?;
+        // A bad key is told before anything is connected.
+        let auth = http.as_ref().map(|(http, _)| Authenticator::new(http));
+        let auth = auth.transpose()?;
+        let nats = publishes.then_some(&nats);
+        let mut process = self
+            .connect(&mongo, events, nats, Timing::default())
+            .await?;
+        if let (Some((options, domain)), Some(auth)) = (http, auth) {
+            let listener = listen(options.listen_addr, "LISTEN_ADDR").await?;
+            process.http = Some(Http {
+                listener,
+                options,
+                auth,
+                domain,
+            });
+        }
+        process.admin = Some(listen(admin.admin_addr, "ADMIN_ADDR").await?);
+        process.is_traced = telemetry.is_traced();
+        let ended = self.serve(process, stop_on_signal()?).await;
+        telemetry.end().await;
+        ended
+    }
+}
+
+async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; {variable} chooses another address"))
+}
+
+/// Asks a service on this machine whether it is ready.
+async fn healthcheck(mut address: SocketAddr) -> anyhow::Result<()> {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    // A proxy of the environment's is for others.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(3));
+    let request = client
+        .build()?
+        .get(format!("http://{address}/health/ready"));
+    let answer = request.send().await.map_err(|error| {
+        if error.is_timeout() {
+            anyhow::anyhow!("no answer in 3 s")
+        } else {
+            error.into()
+        }
+    });
+    let status = answer?.status();
+    ensure!(status.is_success(), "not ready: {status}");
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! What handlers work with.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use clap::Args;
+use db::Db;
+use messaging::Outbox;
+
+/// The database, its outbox, and the domain's own options `O`.
+pub struct Context<O = NoOptions> {
+    pub db: Db,
+    pub outbox: Outbox,
+    pub options: Arc<O>,
+}
+
+/// Of a domain that has none.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NoOptions {}
+
+impl<O> Context<O> {
+    pub(crate) fn new(db: &Db, options: O) -> Self {
+        Self {
+            db: db.clone(),
+            outbox: Outbox::new(db),
+            options: Arc::new(options),
+        }
+    }
+}
+
+// Not derived: that would ask for options that can be cloned.
+impl<O> Clone for Context<O> {
+    fn clone(&self) -> Self {
+        Self {
+            db: self.db.clone(),
+            outbox: self.outbox.clone(),
+            options: Arc::clone(&self.options),
+        }
+    }
+}
+
+impl<O> FromRef<Context<O>> for Db {
+    fn from_ref(context: &Context<O>) -> Self {
+        context.db.clone()
+    }
+}

@@ -1,0 +1,132 @@
+//! Liveness and readiness. NATS being down is told but is no reason to be taken out: writes work.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_nats::connection::State as Connection;
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use db::Db;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{NotBegun, Problem};
+
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.
+pub const PING_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What readiness is read from.
+#[derive(Clone)]
+pub(crate) struct Health {
+    db: Db,
+    /// `None` where this process does not publish.
+    nats: Option<async_nats::Client>,
+    /// Cancelled when a stop was asked for.
+    stop: CancellationToken,
+    /// When MongoDB was asked last, and whether it answered.
+    last_ping: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Health {
+    pub(crate) fn new(db: Db, nats: Option<async_nats::Client>, stop: CancellationToken) -> Self {
+        Self {
+            db,
+            nats,
+            stop,
+            last_ping: Arc::default(),
+        }
+    }
+
+    async fn mongodb_answers(&self) -> bool {
+        let (db, last_ping) = (self.db.clone(), Arc::clone(&self.last_ping));
+        // A task, so that the answer counts also where the one who asked has hung up.
+        let asked = tokio::spawn(async move {
+            let mut last = last_ping.lock().await;
+            match *last {
+                Some((at, answered)) if at.elapsed() < PING_INTERVAL => answered,
+                _ => {
+                    let answered = db.ping(PING_TIMEOUT).await.is_ok();
+                    *last = Some((Instant::now(), answered));
+                    answered
+                }
+            }
+        });
+        asked.await.unwrap_or(false)
+    }
+}
+
+/// That the service is well.
+#[derive(Serialize, ToSchema)]
+struct Well {
+    #[schema(examples("ok"))]
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("up"))]
+    mongodb: Option<&'static str>,
+    /// `up` or `down`; not there where this process does not publish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("up"))]
+    nats: Option<&'static str>,
+}
+
+/// `/health/live` and `/health/ready`.
+pub(crate) fn routes() -> OpenApiRouter<Health> {
+    OpenApiRouter::new()
+        .routes(routes!(live))
+        .routes(routes!(ready))
+}
+
+/// Whether the process lives
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It does.", body = Well)))]
+async fn live() -> Json<Well> {
+    Json(Well {
+        status: "ok",
+        mongodb: None,
+        nats: None,
+    })
+}
+
+/// Whether it takes requests
+///
+/// Without NATS it does: events wait in the database.
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
+    (status = 200, description = "It does.", body = Well),
+    (status = 503, description = "MongoDB does not answer or is not prepared yet, or a stop was asked for.", body = Problem, content_type = "application/problem+json", headers(
+        ("Retry-After" = u32, description = "Seconds."),
+    )),
+))]
+async fn ready(State(health): State<Health>) -> Response {
+    if health.stop.is_cancelled() {
+        return unready("the service is stopping");
+    }
+    if !health.mongodb_answers().await {
+        return unready("MongoDB is down");
+    }
+    if !health.db.is_prepared() {
+        return unready("collections and indexes are not made yet");
+    }
+    let connected = |nats: async_nats::Client| nats.connection_state() == Connection::Connected;
+    let well = Well {
+        status: "ok",
+        mongodb: Some("up"),
+        nats: health
+            .nats
+            .map(|nats| if connected(nats) { "up" } else { "down" }),
+    };
+    Json(well).into_response()
+}
+
+fn unready(why: &str) -> Response {
+    let mut response = Problem::with_message(StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    response.extensions_mut().insert(NotBegun);
+    response
+}

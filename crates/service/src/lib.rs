@@ -1,0 +1,110 @@
+//! A process: command line, configuration, telemetry, metrics, health and lifecycle around a domain.
+//!
+//! [`Service`] is what `main.rs` lists; [`Service::run`] reads the command line, [`Service::serve`] runs what it asks for,
+//! and `lifecycle` says in which order it ends.
+
+mod admin;
+mod command_line;
+mod context;
+mod health;
+mod lifecycle;
+mod metrics;
+mod options;
+mod prepare;
+mod serve;
+mod telemetry;
+mod timing;
+
+use db::Db;
+use futures_util::future::BoxFuture;
+use messaging::EventType;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use web::openapi::About;
+
+pub use admin::READ_INTERVAL;
+pub use context::{Context, NoOptions};
+pub use health::PING_INTERVAL;
+pub use serve::{Http, Process};
+pub use telemetry::FLUSH_LIMIT;
+pub use timing::Timing;
+
+type Routes<O> = fn() -> OpenApiRouter<Context<O>>;
+type Collections = for<'a> fn(&'a Db) -> BoxFuture<'a, mongodb::error::Result<()>>;
+
+/// What a service is made of: a name, and a domain.
+pub struct Service<O = NoOptions> {
+    about: About,
+    routes: Routes<O>,
+    collections: Vec<Collections>,
+    events: &'static [EventType],
+}
+
+impl Service {
+    /// A service without a domain. Its name is that of the program, of the database where `MONGO_URI` names none, of the
+    /// events' source and, in capitals, of the stream.
+    pub fn new(name: &'static str, version: &'static str) -> Self {
+        Self {
+            about: About {
+                name,
+                version,
+                description: "",
+                license: "",
+            },
+            routes: OpenApiRouter::new,
+            collections: Vec::new(),
+            events: &[],
+        }
+    }
+
+    /// The domain's own settings; first in the list, since what follows has their type.
+    pub fn options<O: Send + Sync + 'static>(self) -> Service<O> {
+        Service {
+            about: self.about,
+            routes: OpenApiRouter::new,
+            collections: self.collections,
+            events: self.events,
+        }
+    }
+}
+
+impl<O> Service<O> {
+    /// What it does, in a sentence for `--help` and the OpenAPI document; and its licence, an SPDX expression.
+    #[must_use]
+    pub fn about(mut self, description: &'static str, license: &'static str) -> Self {
+        self.about.description = description;
+        self.about.license = license;
+        self
+    }
+
+    /// Makes the domain's collections and indexes, at each start; writes are taken when it has.
+    #[must_use]
+    pub fn collections(mut self, ensure: Collections) -> Self {
+        self.collections.push(ensure);
+        self
+    }
+
+    /// A function without a database, so that `openapi` runs without one.
+    #[must_use]
+    pub fn routes(mut self, routes: Routes<O>) -> Self {
+        self.routes = routes;
+        self
+    }
+
+    /// The types of the events that the domain records.
+    #[must_use]
+    pub fn publishes(mut self, events: &'static [EventType]) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// What can be asked of it, for machines to read.
+    pub fn openapi(&self) -> OpenApi
+    where
+        O: Send + Sync + 'static,
+    {
+        let (_, domain) = (self.routes)().split_for_parts();
+        let (_, health) = health::routes().split_for_parts();
+        web::openapi::document(self.about, domain, health)
+    }
+}

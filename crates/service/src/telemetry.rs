@@ -1,0 +1,110 @@
+//! Sets up the log, on standard error, and traces, where there is a collector for them.
+
+mod sampler;
+
+use std::{io::IsTerminal, time::Duration};
+
+use opentelemetry::{KeyValue, trace::TracerProvider};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracerProvider, Tracer},
+};
+use tracing::{Level, Subscriber};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::Targets, layer::SubscriberExt, registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+use db::setting::{Unusable, unusable};
+use sampler::AsLinked;
+
+use web::openapi::About;
+
+use crate::options::{LogFormat, LogOptions};
+
+/// Whose spans are traced.
+const TRACED: [&str; 2] = ["messaging", "web"];
+/// What is not sent by then is given up when the process ends.
+pub const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// Sends what was traced; [`Telemetry::end`] sends the rest.
+#[must_use]
+pub(crate) struct Telemetry(Option<SdkTracerProvider>);
+
+/// Installs log and traces for the whole process; a second call changes nothing.
+///
+/// # Errors
+/// When traces can't be sent to such an address.
+pub(crate) fn init(about: About, options: &LogOptions) -> Result<Telemetry, Unusable> {
+    let provider = match &options.otel_exporter_otlp_endpoint {
+        Some(endpoint) => {
+            Some(provider(about, endpoint).map_err(unusable("OTEL_EXPORTER_OTLP_ENDPOINT"))?)
+        }
+        None => None,
+    };
+    let traces = provider
+        .as_ref()
+        .map(|provider| traces(provider.tracer(about.name)));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match options.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    let log = log.with_filter(EnvFilter::new(&options.rust_log));
+    // The only failure is a subscriber that is there already.
+    drop(
+        tracing_subscriber::registry()
+            .with(traces)
+            .with(log)
+            .try_init(),
+    );
+    Ok(Telemetry(provider))
+}
+
+/// What is traced does not depend on what is logged.
+fn traces<S>(tracer: Tracer) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+        .with_filter(Targets::new().with_targets(TRACED.map(|of| (of, Level::INFO))))
+}
+
+fn provider(about: About, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()?;
+    let version = KeyValue::new("service.version", about.version);
+    let resource = Resource::builder()
+        .with_service_name(about.name)
+        .with_attribute(version)
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(AsLinked::from_environment())
+        .with_resource(resource)
+        .build())
+}
+
+impl Telemetry {
+    /// Whether there is a collector: what is for traces alone is not made in vain.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Sends what is left.
+    pub(crate) async fn end(self) {
+        let Some(provider) = self.0 else { return };
+        let ending =
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT));
+        if let Ok(Err(error)) = ending.await {
+            tracing::warn!(%error, "some traces were not sent");
+        }
+    }
+}

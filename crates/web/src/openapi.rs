@@ -1,0 +1,90 @@
+//! The OpenAPI document, and the page that shows it.
+
+mod shared;
+
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+};
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::Problem;
+
+use shared::{with_request_ids, with_shared_answers};
+
+/// The page's own scripts and styles, and nothing from elsewhere.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+);
+
+/// What the document says of the service.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    pub name: &'static str,
+    pub version: &'static str,
+    pub description: &'static str,
+    /// An SPDX expression.
+    pub license: &'static str,
+}
+
+/// The document: what can be asked of the service, for machines to read.
+pub fn document(about: About, domain: OpenApi, open: OpenApi) -> OpenApi {
+    let api = without_routes(about);
+    let api = api.merge_from(with_shared_answers(domain)).merge_from(open);
+    with_request_ids(api)
+}
+
+fn without_routes(about: About) -> OpenApi {
+    let license = LicenseBuilder::new()
+        .name(about.license)
+        .identifier(Some(about.license));
+    let info = InfoBuilder::new()
+        .title(about.name)
+        .version(about.version)
+        .description(Some(about.description))
+        .license(Some(license.build()))
+        .build();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some(
+            "A JWT whose `sub` (or `id`) is the user, such as the command `token --user alice` prints.",
+        ))
+        .build();
+    let cookie = ApiKeyValue::with_description(
+        "express:sess",
+        "base64 of `{\"jwt\":\"<token>\"}`, as Express's cookie-session writes it; SESSION_COOKIE names another.",
+    );
+    let mut components = Components::new();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    let mut nested = Vec::new();
+    Problem::schemas(&mut nested);
+    nested.push((Problem::name().into_owned(), Problem::schema()));
+    components.schemas.extend(nested);
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .build()
+}
+
+/// `/openapi.json`, and `/docs`, which needs nothing from elsewhere.
+pub fn routes(api: OpenApi) -> Router {
+    // No badge of a validator elsewhere.
+    let config = Config::default().validator_url("none");
+    let page = Router::from(
+        SwaggerUi::new("/docs")
+            .url("/openapi.json", api)
+            .config(config),
+    );
+    let policy = SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    page.layer(policy)
+}

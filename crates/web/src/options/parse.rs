@@ -1,0 +1,92 @@
+//! What each variable wants: a parser says it in words that go behind the variable's name.
+
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use axum::http::{HeaderValue, Uri};
+use db::setting::{Maybe, duration, text};
+use secrecy::SecretString;
+
+use super::Origins;
+
+fn parsed<T: FromStr>(value: &str, wants: &str, accepts: impl Fn(&T) -> bool) -> Result<T, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|parsed| accepts(parsed))
+        .ok_or_else(|| wants.to_owned())
+}
+
+/// An address and a port.
+pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
+    parsed(value, "an address and a port, such as 0.0.0.0:3000", |_| {
+        true
+    })
+}
+
+pub(super) fn boolean(value: &str) -> Result<bool, String> {
+    parsed(value, "true or false", |_| true)
+}
+
+pub(super) fn cookie_name(value: &str) -> Result<String, String> {
+    let separator = |c: char| " \t()<>@,;\\\"/[]?={}".contains(c);
+    text(
+        value,
+        "the name of a cookie, such as express:sess",
+        |name| {
+            !name.is_empty()
+                && !name.contains(|c: char| !c.is_ascii() || c.is_ascii_control() || separator(c))
+        },
+    )
+}
+
+pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
+    let wants = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
+    text(value, wants, |key| key.is_empty() || key.len() >= 32).map(SecretString::from)
+}
+
+pub(super) fn delay(value: &str) -> Result<Duration, String> {
+    let wants = "a time of at most 9s, such as 1s; 0s for none";
+    duration(value, wants, |delay| *delay <= Duration::from_secs(9))
+}
+
+pub(super) fn claim(value: &str) -> Result<Maybe<String>, String> {
+    Ok((!value.is_empty()).then(|| value.to_owned()))
+}
+
+pub(super) fn requests_per_second(value: &str) -> Result<u32, String> {
+    parsed(
+        value,
+        "requests a second from 1 to 1000000, or 0 for no limit",
+        |limit| *limit <= 1_000_000,
+    )
+}
+
+pub(super) fn concurrency(value: &str) -> Result<usize, String> {
+    parsed(value, "a whole number from 1 to 1000", |limit| {
+        (1..=1_000).contains(limit)
+    })
+}
+
+pub(super) fn origins(value: &str) -> Result<Origins, String> {
+    let wants = "origins as browsers send them, such as https://app.example.com: in lower case, without a path and \
+                 without the usual port, separated by commas";
+    let origins = value.split(',').filter(|origin| !origin.is_empty());
+    let parsed: Option<_> = origins.map(origin).collect();
+    parsed.ok_or_else(|| wants.to_owned())
+}
+
+/// `None` for what is never found in `Origin`, and would be compared with it in vain.
+fn origin(value: &str) -> Option<HeaderValue> {
+    let uri: Uri = value.parse().ok()?;
+    let (scheme, host) = (uri.scheme_str()?, uri.host()?);
+    let usual = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    let origin = match uri.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    };
+    (origin.to_lowercase() == value).then(|| HeaderValue::from_str(value).ok())?
+}

@@ -1,0 +1,158 @@
+//! How a client is told that something went wrong: RFC 9457 `application/problem+json`, with an `errors` array to loop over.
+//! The one place that every error passes on its way out: plain ones of axum and tower-http get that form here, and the cause of
+//! each goes to the log, never to the client.
+
+use std::{any::Any, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    Refusal,
+    rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY},
+};
+
+/// One thing wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Invalid {
+    #[schema(examples("the body must be a JSON object"))]
+    pub message: String,
+    /// The body's member or the query's parameter, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("name"))]
+    pub field: Option<String>,
+}
+
+/// An error as it is sent (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    #[schema(examples("about:blank"))]
+    r#type: &'static str,
+    #[schema(examples("Bad Request"))]
+    title: &'static str,
+    #[schema(examples(400))]
+    status: u16,
+    #[schema(min_items = 1)]
+    errors: Vec<Invalid>,
+}
+
+impl Problem {
+    /// How a client is told of a refusal.
+    pub fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(errors) => Self::new(refusal.status(), errors.clone()),
+            _ => Self::with_message(refusal.status(), refusal.to_string()),
+        }
+    }
+
+    /// A problem whose one error is `message`.
+    pub fn with_message(status: StatusCode, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let field = None;
+        Self::new(status, vec![Invalid { message, field }])
+    }
+
+    fn new(status: StatusCode, errors: Vec<Invalid>) -> Self {
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            errors,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        match status {
+            StatusCode::UNAUTHORIZED => drop(headers.insert(header::WWW_AUTHENTICATE, BEARER)),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS))
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Marks a 503 that is no failure: nothing was begun, and as many lines in the log would be in the way.
+#[derive(Debug, Clone)]
+pub struct NotBegun;
+
+/// Why a request failed, kept beside the response for whoever logs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause(pub(crate) Arc<anyhow::Error>);
+
+/// The media type of every error that we send (RFC 9457).
+pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+/// A database that elects a new primary is back within a few seconds.
+pub(crate) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+
+const KEPT: [HeaderName; 5] = [
+    header::ALLOW,
+    header::CONNECTION,
+    header::RETRY_AFTER,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
+];
+
+/// Makes every error response problem+json, keeping the headers that say more, and logs its cause.
+pub(crate) async fn unify(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    if status.is_server_error() && response.extensions().get::<NotBegun>().is_none() {
+        let cause = response.extensions().get();
+        let cause = cause.map(|Cause(cause)| format!("{cause:#}"));
+        tracing::error!(
+            http.status = status.as_u16(),
+            error = cause,
+            "request failed"
+        );
+    }
+    if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
+        return response;
+    }
+    let mut problem = Problem::with_message(status, message(status)).into_response();
+    for (name, value) in response.headers() {
+        if KEPT.contains(name) {
+            problem.headers_mut().insert(name, value.clone());
+        }
+    }
+    problem
+}
+
+fn message(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "there is nothing at this address",
+        StatusCode::METHOD_NOT_ALLOWED => "this address does not take this method; see Allow",
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this server takes",
+        StatusCode::SERVICE_UNAVAILABLE => {
+            "no answer in time; if this was a write, it is not known whether it was saved"
+        }
+        status => status.canonical_reason().unwrap_or("the request failed"),
+    }
+}
+
+/// A handler that panics is a 500 like any other.
+pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    Refusal::Internal(anyhow::anyhow!("panic: {}", text.unwrap_or("of no text"))).into_response()
+}

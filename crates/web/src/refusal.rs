@@ -1,0 +1,154 @@
+//! Why a request is not done, and the one place where that becomes a status, headers and a problem.
+//! A domain turns its own refusals into these with `From`.
+
+use std::sync::Arc;
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use db::TransactionError;
+use metrics::counter;
+
+use crate::{
+    Invalid, NotBegun, Problem,
+    metrics::HTTP_REFUSED,
+    problem::{Cause, RETRY_AFTER_SECONDS},
+};
+
+/// What goes wrong, as the client may know it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// 400: the input is not what the route wants; one entry for each thing to mend.
+    #[error("the request is not valid")]
+    Invalid(Vec<Invalid>),
+    /// 401: there is no token, or not one that we accept.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// 403: the user is known, and may not.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// 404.
+    #[error("there is nothing at this address")]
+    NotFound,
+    /// 408: the body takes too long; nothing was done.
+    #[error("the body did not arrive in time; nothing was done")]
+    BodyTimeout,
+    /// 409: the state of the resource forbids it.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// 412: `If-Match` names another version than the current one.
+    #[error("If-Match names another version than the current one")]
+    PreconditionFailed,
+    /// 413.
+    #[error("the body is larger than this server takes")]
+    PayloadTooLarge,
+    /// 415.
+    #[error("the body must be sent as Content-Type: application/json")]
+    UnsupportedMediaType,
+    /// 409: the same request is under way.
+    #[error("a request with this Idempotency-Key is under way")]
+    KeyInUse,
+    /// 422: the key of another request.
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    /// 429.
+    #[error("too many requests; Retry-After says when the next is taken")]
+    TooManyRequests,
+    /// 503: collections and indexes are not made yet.
+    #[error("the service is not ready; nothing was done")]
+    NotReady,
+    /// 503: so many requests are worked on that this one was not begun.
+    #[error("too many requests are being worked on; nothing of this one was done")]
+    Overloaded,
+    /// 503: the database could not answer in time. Whether the write happened may be unknown.
+    #[error(
+        "the database could not answer in time; if this was a write, it is not known whether it was saved"
+    )]
+    Unavailable(#[source] anyhow::Error),
+    /// 500: a defect, ours or the database's. The client learns nothing of it.
+    #[error("something went wrong on our side")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl From<db::Error> for Refusal {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::NotReady => Self::NotReady,
+            db::Error::Overloaded => {
+                counter!(HTTP_REFUSED).increment(1);
+                Self::Overloaded
+            }
+            db::Error::Unavailable(error) => Self::Unavailable(error.into()),
+            db::Error::Failed(error) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl<R: Into<Self>> From<TransactionError<R>> for Refusal {
+    fn from(error: TransactionError<R>) -> Self {
+        match error {
+            TransactionError::Refused(why) => why.into(),
+            TransactionError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl Refusal {
+    /// A 400 about the request as a whole.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Invalid {
+            message: message.into(),
+            field: None,
+        }])
+    }
+
+    /// A 400 about one field or parameter.
+    pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
+        let field = Some(field.to_owned());
+        Self::Invalid(vec![Invalid {
+            message: message.into(),
+            field,
+        }])
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict(_) | Self::KeyInUse => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotReady | Self::Overloaded | Self::Unavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = Problem::of(&self).into_response();
+        match self {
+            Self::Unavailable(cause) | Self::Internal(cause) => {
+                response.extensions_mut().insert(Cause(Arc::new(cause)));
+            }
+            Self::NotReady | Self::Overloaded => {
+                response.extensions_mut().insert(NotBegun);
+            }
+            Self::KeyInUse => {
+                let headers = response.headers_mut();
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+            }
+            _ => {}
+        }
+        response
+    }
+}

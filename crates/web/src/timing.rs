@@ -1,0 +1,28 @@
+//! How long clients may take, and we: a value that the caller gives.
+
+use std::time::Duration;
+
+/// The defaults are listed in `docs/guarantees.md`; a test compares that list with these.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// For the head of a request; a connection is idle no longer either. Proxies keep idle ones for 60 s, and must not
+    /// find one closed as they send on it.
+    pub head: Duration,
+    /// For a client to read more of an answer, before its connection is closed.
+    pub write: Duration,
+    /// For a body, before it is answered 408.
+    pub body: Duration,
+    /// For what is to be done, before it is answered 503.
+    pub work: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(65),
+            write: Duration::from_secs(30),
+            body: Duration::from_secs(10),
+            work: Duration::from_secs(10),
+        }
+    }
+}
