@@ -23,7 +23,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
-	@$(MAKE) --no-print-directory alerts chaos-short chaos-convict
+	@$(MAKE) --no-print-directory alerts chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
 	scripts/fuzz
@@ -55,12 +55,8 @@ chaos-short: ## the same for half a minute on one of each, with a fixed seed and
 	CHAOS_SMALL=1 CHAOS_SECONDS=35 CHAOS_GAP=2 CHAOS_RATE=60 CHAOS_SEED=175 \
 		$(target_dir)/debug/chaos run --program $(target_dir)/debug/tickets --servers $(servers) --json $(target_dir)/chaos-short.json
 
-chaos-convict: ## builds with a defect on purpose, each of which the checker must convict
-	@scripts/services bin >/dev/null
-	$(build) --features tickets/sabotage
-	cp $(target_dir)/debug/tickets $(target_dir)/debug/tickets-sabotaged
-	$(build)
-	$(target_dir)/debug/chaos convict --program $(target_dir)/debug/tickets-sabotaged --servers $(servers)
+chaos-convict: ## builds with a defect on purpose (chaos/defects/), each of which the checker must convict; NAME=…
+	@scripts/convict $(NAME)
 
 chaos-broken: ## runs that can't prove anything, each of which must fail and say why
 	@scripts/services bin >/dev/null
@@ -72,9 +68,9 @@ bench: tools ## each figure beside its limit, measured in the same run; BENCH_ON
 	cargo build --locked --release -p tickets -p bench
 	$(target_dir)/release/bench --program $(target_dir)/release/tickets --json $(target_dir)/bench.json
 
-check: tools ## formatting, lints, documentation, dependencies; whether each fault of tests/faults/ still applies
+check: tools ## formatting, lints, documentation, dependencies; whether each patch still applies
 	cargo fmt --check
-	@for fault in tests/faults/*.patch; do git apply --check "$$fault" || { echo "$$fault does not apply: write it anew"; exit 1; }; done
+	@for fault in tests/faults/*.patch chaos/defects/*.patch; do git apply --check "$$fault" || { echo "$$fault does not apply: write it anew"; exit 1; }; done
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny

@@ -1,4 +1,5 @@
-//! Builds with a defect on purpose: each must be convicted, else the checker is worth nothing.
+//! Builds with a defect on purpose: each must be convicted, else the checker is worth nothing. The defects are the patches in
+//! `chaos/defects/`; `scripts/convict` builds them.
 
 use std::time::Duration;
 
@@ -6,82 +7,76 @@ use anyhow::{Context, ensure};
 
 use crate::{Programs, checker::Kind, fault::Fault, floors::Aim, schedule::Planned, world::Size};
 
-/// A defect, writes a second, faults under which it shows (with their beginning and length in seconds), and what it
-/// is convicted of.
-type Sabotage = (&'static str, u32, &'static [(Fault, u64, u64)], Kind);
+/// A defect, and under what it shows.
+struct Defect {
+    name: &'static str,
+    writes_a_second: u32,
+    /// With their beginning and length in seconds.
+    faults: &'static [(Fault, u64, u64)],
+    /// What it is convicted of.
+    kind: Kind,
+}
 
-const SABOTAGES: [Sabotage; 5] = [
+const DEFECTS: [Defect; 5] = [
     // What waits in a black hole is lost when the connection is cut, after its acknowledgement was given up.
-    (
-        "mark-before-ack",
-        60,
-        &[(Fault::BlackHoleNats, 2, 9), (Fault::CutNats, 9, 1)],
-        Kind::Premature,
-    ),
-    ("no-message-id", 60, &[], Kind::Altered),
+    Defect {
+        name: "mark-before-ack",
+        writes_a_second: 60,
+        faults: &[(Fault::BlackHoleNats, 2, 9), (Fault::CutNats, 9, 1)],
+        kind: Kind::Premature,
+    },
+    Defect {
+        name: "no-message-id",
+        writes_a_second: 60,
+        faults: &[],
+        kind: Kind::Altered,
+    },
     // Slow acknowledgements: the publisher is killed with some on their way, and away for longer than the window.
-    (
-        "no-expected-sequence",
-        60,
-        &[(Fault::SlowNats, 2, 6), (Fault::KillPublisher, 5, 3)],
-        Kind::Duplicate,
-    ),
+    Defect {
+        name: "no-expected-sequence",
+        writes_a_second: 60,
+        faults: &[(Fault::SlowNats, 2, 6), (Fault::KillPublisher, 5, 3)],
+        kind: Kind::Duplicate,
+    },
     // As many transactions as there can be: the instance is killed with some of them open.
-    (
-        "event-outside-transaction",
-        1_000,
-        &[
-            (Fault::KillInstance, 2, 0),
-            (Fault::KillInstance, 4, 0),
-            (Fault::KillInstance, 6, 0),
-            (Fault::KillInstance, 8, 0),
-        ],
-        Kind::Half,
-    ),
+    Defect {
+        name: "event-outside-transaction",
+        writes_a_second: 1_000,
+        faults: &KILLED_OFTEN,
+        kind: Kind::Half,
+    },
     // Saved, and killed before the answer: the client sends it again.
-    (
-        "no-idempotency",
-        1_000,
-        &[
-            (Fault::KillInstance, 2, 0),
-            (Fault::KillInstance, 4, 0),
-            (Fault::KillInstance, 6, 0),
-            (Fault::KillInstance, 8, 0),
-        ],
-        Kind::Repeated,
-    ),
+    Defect {
+        name: "no-idempotency",
+        writes_a_second: 1_000,
+        faults: &KILLED_OFTEN,
+        kind: Kind::Repeated,
+    },
+];
+const KILLED_OFTEN: [(Fault, u64, u64); 4] = [
+    (Fault::KillInstance, 2, 0),
+    (Fault::KillInstance, 4, 0),
+    (Fault::KillInstance, 6, 0),
+    (Fault::KillInstance, 8, 0),
 ];
 const CONVICTION_SECONDS: u64 = 11;
 
+/// Runs the build with this defect.
+///
 /// # Errors
-/// When one is not convicted, or can't be tried.
-pub(crate) async fn all(programs: &Programs) -> anyhow::Result<()> {
-    let mut at_large = Vec::new();
-    for sabotage in SABOTAGES {
-        let name = sabotage.0;
-        if is_convicted(programs, sabotage).await.context(name)? {
-            println!("{name}: convicted");
-        } else {
-            println!("{name}: NOT CONVICTED");
-            at_large.push(name);
-        }
-    }
-    ensure!(
-        at_large.is_empty(),
-        "not convicted: {}",
-        at_large.join(", ")
-    );
-    Ok(())
-}
-
-async fn is_convicted(
-    programs: &Programs,
-    (sabotage, rate, faults, kind): Sabotage,
-) -> anyhow::Result<bool> {
+/// When it is not convicted, or can't be tried.
+pub(crate) async fn convict(name: &str, programs: &Programs) -> anyhow::Result<()> {
+    let defect = DEFECTS.iter().find(|defect| defect.name == name);
+    let Defect {
+        writes_a_second,
+        faults,
+        kind,
+        ..
+    } = defect.with_context(|| format!("no defect is called {name}"))?;
     let aim = Aim {
         seed: 1,
         seconds: CONVICTION_SECONDS,
-        rate,
+        rate: *writes_a_second,
         faults: faults.len(),
         includes_nats: false,
     };
@@ -93,11 +88,12 @@ async fn is_convicted(
         is_of_one: false,
     });
     let mut experiment = programs.experiment(aim, Size::ONE, faults.collect())?;
-    experiment.folder.push(sabotage);
-    let variable = ("SABOTAGE".to_owned(), sabotage.to_owned());
-    experiment.environment.push(variable);
+    experiment.folder.push(name);
     let report = experiment.run().await?;
     report.print_writes();
     report.print_verdict();
-    Ok(report.counts.get(&kind).is_some_and(|count| *count > 0))
+    let is_convicted = report.counts.get(kind).is_some_and(|count| *count > 0);
+    ensure!(is_convicted, "{name} is NOT CONVICTED");
+    println!("{name}: convicted");
+    Ok(())
 }

@@ -49,15 +49,19 @@ struct Cli {
 enum Command {
     /// Faults and load, then the verdict: exit code 1 when a promise was broken, or too little happened to show anything.
     Run(Run),
-    /// Sabotaged builds of the service, each of which must be convicted: exit code 1 when one is not.
-    Convict(Programs),
+    /// A build of the service with a defect of `chaos/defects/`: exit code 1 when it is not convicted.
+    Convict {
+        defect: String,
+        #[command(flatten)]
+        programs: Programs,
+    },
     /// Runs that can't prove anything, each of which must fail and say why: exit code 1 when one does not.
     Broken(Programs),
 }
 
 #[derive(Args)]
 struct Programs {
-    /// The service's binary; for `convict`, one built with the feature `sabotage`.
+    /// The service's binary.
     #[arg(long)]
     program: PathBuf,
     /// The folder of `mongod` and `nats-server`.
@@ -99,7 +103,7 @@ struct Run {
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => run_once(run).await,
-        Command::Convict(programs) => convict::all(&programs).await,
+        Command::Convict { defect, programs } => convict::convict(&defect, &programs).await,
         Command::Broken(programs) => broken::all(&programs).await,
     };
     match done {
