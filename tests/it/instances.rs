@@ -143,7 +143,10 @@ async fn an_instance_that_stands_by_writes_nothing() {
     let leases = place.database().await.collection::<Document>("leases");
     first.stop().await;
     let far = doc! { "$set": { "expiresAt": bson::DateTime::MAX, "holder": "another" } };
-    leases.update_one(doc! {}, far).await.unwrap();
+    leases
+        .update_one(doc! { "_id": "publisher" }, far)
+        .await
+        .unwrap();
     let oplog = client.database("local").collection::<Document>("oplog.rs");
     let written = async || {
         let of_leases = doc! { "ns": format!("{}.leases", place.name) };
