@@ -47,30 +47,30 @@ openapi: ## write docs/openapi.json anew
 chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p tickets -p chaos
-	$(target_dir)/release/chaos run --program $(target_dir)/release/tickets --servers $(servers)
+	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/tickets" --servers "$(servers)"
 
 chaos-short: ## the same for half a minute on one of each, with a fixed seed and the debug build
 	@scripts/services bin >/dev/null
 	$(build)
 	CHAOS_SMALL=1 CHAOS_SECONDS=35 CHAOS_GAP=2 CHAOS_RATE=60 CHAOS_SEED=175 \
-		$(target_dir)/debug/chaos run --program $(target_dir)/debug/tickets --servers $(servers) --json $(target_dir)/chaos-short.json
+		"$(target_dir)/debug/chaos" run --program "$(target_dir)/debug/tickets" --servers "$(servers)" --json "$(target_dir)/chaos-short.json"
 
 chaos-convict: ## builds with a defect on purpose, each of which the checker must convict
 	@scripts/services bin >/dev/null
 	$(build) --features tickets/sabotage
-	cp $(target_dir)/debug/tickets $(target_dir)/debug/tickets-sabotaged
+	cp "$(target_dir)/debug/tickets" "$(target_dir)/debug/tickets-sabotaged"
 	$(build)
-	$(target_dir)/debug/chaos convict --program $(target_dir)/debug/tickets-sabotaged --servers $(servers)
+	"$(target_dir)/debug/chaos" convict --program "$(target_dir)/debug/tickets-sabotaged" --servers "$(servers)"
 
 chaos-broken: ## runs that can't prove anything, each of which must fail and say why
 	@scripts/services bin >/dev/null
 	$(build)
-	$(target_dir)/debug/chaos broken --program $(target_dir)/debug/tickets --servers $(servers)
+	"$(target_dir)/debug/chaos" broken --program "$(target_dir)/debug/tickets" --servers "$(servers)"
 
 bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p tickets -p bench
-	$(target_dir)/release/bench --program $(target_dir)/release/tickets --json $(target_dir)/bench.json
+	"$(target_dir)/release/bench" --program "$(target_dir)/release/tickets" --json "$(target_dir)/bench.json"
 
 check: tools ## formatting, lints, documentation, dependencies; whether each fault of tests/faults/ still applies
 	cargo fmt --check
