@@ -53,6 +53,7 @@ apt_install() { # PACKAGE…; where it fails, `why` says so
       apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@"
 }
 
+# By version and not by hash: pip takes hashes for all packages or for none, and which there are differs by Python and system.
 python_program() { # FOLDER PROGRAM VERSION [PACKAGE]: prints the path of a program from PyPI, in a virtual environment of its own
   local program package=${4:-$2}
   need python3
