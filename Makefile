@@ -49,6 +49,8 @@ chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECOND
 	cargo build --locked --release -p tickets -p chaos
 	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/tickets" --servers "$(servers)"
 
+# The seed is fixed, so that a run can be repeated. No seed has all of the 21 faults that one server of each allows: 35 s hold 14 at most. This one has
+# 10: NATS killed, its links cut, slow and torn; MongoDB paused, slow, its history lost; the publisher killed, an instance asked to stop; poison.
 chaos-short: ## the same for half a minute on one of each, with a fixed seed and the debug build
 	@scripts/services bin >/dev/null
 	$(build)
