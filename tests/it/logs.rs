@@ -1,4 +1,4 @@
-//! What the log never holds, at any level.
+//! What the log never holds.
 
 use std::{
     fs,
@@ -11,6 +11,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::{
+    collector::{Traced, collector},
     harness::{JWT_KEY, Place, eventually, nats_url, now_seconds, token},
     process::command,
     servers::{Process, free_port},
@@ -99,6 +100,36 @@ async fn tokens_cookies_keys_and_passwords_are_never_logged_not_even_by_the_lowe
         for secret in &secrets {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{secret}");
+        }
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn log_lines_metrics_and_traces_name_tickets_and_no_people() {
+    let (collector, received) = collector().await;
+    let (place, admin) = (Place::new(), format!("127.0.0.1:{}", free_port()));
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+        ("ADMIN_ADDR", &admin),
+    ];
+    let service = Traced::start(&place, &variables).await;
+    assert_eq!(service.post(None).await, 201);
+    place.drained().await;
+    let id = place.events().await[0].get_str("key").unwrap().to_owned();
+    let change = Client::new().put(format!("http://{}/api/tickets/{id}", service.address));
+    let change = change.json(&json!({ "title": "concert", "price": 2 }));
+    let refused = change.bearer_auth(token("bob")).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let metrics = reqwest::get(format!("http://{admin}/metrics")).await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    let log = format!("{:?}", service.stop().await);
+    let traces = format!("{:?}", received.lock().unwrap().spans);
+    assert!(log.contains(&id) && traces.contains("publish ticket.created"));
+    assert!(metrics.contains("status=\"403\""), "{metrics}");
+    for told in [log, metrics, traces] {
+        for person in ["alice", "bob", "concert"] {
+            assert!(!told.contains(person), "{person}: {told}");
         }
     }
     place.remove().await;
