@@ -65,10 +65,12 @@ impl<R> From<bson::error::Error> for Abort<R> {
 }
 
 /// Why a transaction was not done.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum TransactionError<R> {
     /// The closure refused.
+    #[error("{0}")]
     Refused(R),
+    #[error(transparent)]
     Failed(Error),
 }
 

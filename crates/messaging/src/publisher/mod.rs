@@ -40,6 +40,17 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// One with the default times, whose events are kept for `event_retention` after their publication.
+    pub fn new(outbox: &Outbox, jetstream: JetStream, event_retention: Duration) -> Self {
+        Self {
+            outbox: outbox.clone(),
+            jetstream,
+            event_retention,
+            timing: Timing::default(),
+            is_traced: false,
+        }
+    }
+
     /// Publishes until `stop`; then what is unsent, for a second at most, and hands the lease over. An instance that has
     /// no connection to the broker leaves the lease to others.
     ///
