@@ -134,7 +134,7 @@ impl Publisher {
                 }
             }
         }
-        if stop.is_cancelled() && lease.is_valid() && self.jetstream.is_connected() {
+        if stop.is_cancelled() && self.jetstream.is_connected() {
             // What the last requests saved; the rest of a long backlog is for another instance.
             let enough = CancellationToken::new();
             let time = async {
