@@ -61,6 +61,8 @@ impl Publisher {
         gauge!(IS_PUBLISHER).set(0.0);
         loop {
             tokio::select! {
+                // First: an instance that stops does not take the lease again.
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 () = self.jetstream.connected() => {}
             }
@@ -172,16 +174,18 @@ impl Holder<'_> {
         let mut again = pin!(sleep(pause));
         loop {
             tokio::select! {
+                // Marks before the bell: else a bell that rings all the time would put them off.
+                biased;
                 () = self.stop.cancelled() => return,
                 () = self.lease.lost() => return,
-                () = self.bell.notified(), if until_bell => return,
-                () = &mut again => return,
                 // What can't be marked is found unsent by the next sweep, after a while.
                 () = self.unmarked.due() => if let Err(error) = self.unmarked.mark().await {
                     tracing::warn!(%error, "cannot mark the events");
                     until_bell = false;
                     again.set(sleep(self.pauses.next()));
                 },
+                () = self.bell.notified(), if until_bell => return,
+                () = &mut again => return,
             }
         }
     }
@@ -240,9 +244,6 @@ impl Holder<'_> {
     }
 
     async fn sweep_and_mark(&mut self, stop: &CancellationToken) -> MongoResult<Swept> {
-        if self.unmarked.is_due() {
-            self.unmarked.mark().await?;
-        }
         let ids = self.unmarked.ids();
         let mut swept = sweep(self.publisher, self.lease, ids, stop).await?;
         self.unmarked.add(std::mem::take(&mut swept.unmarked));
