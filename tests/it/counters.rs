@@ -2,13 +2,13 @@
 
 use bson::doc;
 use serde_json::json;
+use testbed::{Mongo, eventually, nats_url};
 
 use crate::{
-    harness::{Place, eventually, nats_url, token},
+    harness::{Place, token},
     idempotency::{at_the_next, fail, is_held},
     metrics::Metered,
     process::create,
-    servers::Mongo,
 };
 
 #[tokio::test]

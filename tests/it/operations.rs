@@ -6,9 +6,10 @@ use async_nats::jetstream::{self, stream::Config};
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
+use testbed::nats_url;
 
 use crate::{
-    harness::{Place, TestApp, nats_url, text, token},
+    harness::{Place, TestApp, text, token},
     operators::{event, plant},
     process::command,
 };
