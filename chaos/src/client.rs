@@ -65,7 +65,7 @@ impl Client {
     pub(crate) async fn new(world: &World) -> anyhow::Result<Self> {
         let mut tokens = Vec::new();
         for user in 0..USERS {
-            tokens.push(world.token(&format!("user-{user}")).await?);
+            tokens.push(world.token(&format!("user-{user}"))?);
         }
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(1))

@@ -1,11 +1,6 @@
-//! The experiment's clock: everything is dated in milliseconds since the load began. And how long something is waited for.
+//! The experiment's clock: everything is dated in milliseconds since the load began.
 
 use std::time::{Duration, Instant, SystemTime};
-
-use anyhow::Context;
-use tokio::time::sleep;
-
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// When the load began; copies are the same clock.
 #[derive(Debug, Clone, Copy)]
@@ -38,28 +33,6 @@ impl Clock {
     /// Of a date; 0 where it lies before the load.
     pub(crate) fn ms_of(self, date: SystemTime) -> u64 {
         whole_ms(date.duration_since(self.began_at).unwrap_or_default())
-    }
-}
-
-/// Looks again and again until `look` finds something.
-///
-/// # Errors
-/// Why it did not, when it looked last.
-pub(crate) async fn within<T, F>(
-    limit: Duration,
-    what: &str,
-    look: impl Fn() -> F,
-) -> anyhow::Result<T>
-where
-    F: Future<Output = anyhow::Result<T>>,
-{
-    let deadline = Instant::now() + limit;
-    loop {
-        let found = look().await;
-        if found.is_ok() || Instant::now() >= deadline {
-            return found.with_context(|| format!("not within {limit:?}: {what}"));
-        }
-        sleep(LOOK_AGAIN_AFTER).await;
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::bail;
 use async_nats::jetstream;
 use fastrand::Rng;
+use testbed::within;
 
 use crate::{
     client::Client,
-    clock::{Clock, within},
+    clock::Clock,
     history::{Attempt, Outcome},
     load::new_ticket,
     world::{STREAM, World},

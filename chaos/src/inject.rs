@@ -14,10 +14,11 @@ use std::{
 use anyhow::{Context, bail};
 use bson::{Document, doc};
 use serde::Serialize;
+use testbed::within;
 use tokio::time::sleep_until;
 
 use crate::{
-    clock::{Clock, within},
+    clock::Clock,
     fault::Fault,
     history::planted_event,
     schedule::Planned,

@@ -16,12 +16,9 @@ mod history;
 mod inject;
 mod load;
 mod observe;
-mod process;
-mod proxy;
 mod report;
 mod run;
 mod schedule;
-mod servers;
 mod wiring;
 mod world;
 
@@ -64,9 +61,6 @@ struct Programs {
     /// The service's binary.
     #[arg(long)]
     program: PathBuf,
-    /// The folder of `mongod` and `nats-server`.
-    #[arg(long, default_value = ".services/bin")]
-    servers: PathBuf,
     /// The folder for data and logs, which is emptied; by default `chaos` in cargo's target directory.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -169,7 +163,6 @@ impl Programs {
             size,
             faults,
             program: absolute(&self.program)?,
-            servers: absolute(&self.servers)?,
             folder: std::path::absolute(folder)?,
             environment: Vec::new(),
         })

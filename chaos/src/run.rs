@@ -26,8 +26,6 @@ pub(crate) struct Experiment {
     pub(crate) size: Size,
     pub(crate) faults: Vec<Planned>,
     pub(crate) program: PathBuf,
-    /// Where `mongod` and `nats-server` are.
-    pub(crate) servers: PathBuf,
     /// For data and logs.
     pub(crate) folder: PathBuf,
     /// More variables of the service's.
@@ -39,13 +37,7 @@ impl Experiment {
     /// When it can't be made, or nothing works even before the first fault.
     pub(crate) async fn run(&self) -> anyhow::Result<Report> {
         print_schedule(&self.faults);
-        let world = World::start(
-            self.size,
-            &self.program,
-            &self.servers,
-            &self.folder,
-            &self.environment,
-        );
+        let world = World::start(self.size, &self.program, &self.folder, &self.environment);
         let world = Arc::new(world.await?);
         let client = Client::new(&world).await?;
         let mut attempts = vec![first_write(&world, &client).await?];
@@ -84,7 +76,7 @@ async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
     for instance in &world.instances {
         let mut instance = instance.lock().await;
         if instance.look() {
-            instance.start()?;
+            instance.start();
         }
         crashes += instance.crashes;
     }

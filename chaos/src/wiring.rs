@@ -1,11 +1,12 @@
 //! The links between instances and servers, each through a proxy, and the addresses that the instances are given.
 
+use testbed::{
+    local,
+    proxy::{Callers, Link, serve},
+};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{
-    proxy::{Callers, Link, serve},
-    world::{DATABASE, instance_name, local},
-};
+use crate::world::{DATABASE, instance_name};
 
 /// Each instance has proxies of its own.
 pub(crate) struct ToNats {
@@ -25,7 +26,7 @@ impl ToNats {
         for _ in 0..instances {
             let (mut links, mut urls) = (Vec::new(), Vec::new());
             for port in ports {
-                let (link, listener) = (Link::new(), listen().await?);
+                let (link, listener) = (Link::default(), listen().await?);
                 urls.push(format!("nats://{}", listener.local_addr()?));
                 let callers = Callers::One(link.clone());
                 proxies.spawn(serve(listener, local(*port), callers));
@@ -61,7 +62,7 @@ impl ToMongo {
             members.push(listener.local_addr()?.to_string());
             let mut named = Vec::new();
             for (instance, links) in links.iter_mut().enumerate() {
-                let link = Link::new();
+                let link = Link::default();
                 named.push((instance_name(instance), link.clone()));
                 links.push(link);
             }
@@ -74,7 +75,7 @@ impl ToMongo {
     pub(crate) fn uri(&self, name: &str) -> String {
         let hosts = self.members.join(",");
         format!(
-            "mongodb://{hosts}/{DATABASE}?replicaSet=chaos&appName={name}&serverSelectionTimeoutMS=3000"
+            "mongodb://{hosts}/{DATABASE}?replicaSet=rs0&appName={name}&serverSelectionTimeoutMS=3000"
         )
     }
 }

@@ -2,8 +2,8 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -11,15 +11,10 @@ use std::{
 use anyhow::ensure;
 use mongodb::{Client, Database};
 use serde::Serialize;
-use tokio::{process::Command, sync::Mutex, task::JoinSet};
+use testbed::{Mongo, Nats, Process, free_ports, local, proxy::Link, within};
+use tokio::{sync::Mutex, task::JoinSet};
 
-use crate::{
-    clock::within,
-    process::Process,
-    proxy::Link,
-    servers::{free_ports, initiate, start_mongo, start_nats},
-    wiring::{ToMongo, ToNats},
-};
+use crate::wiring::{ToMongo, ToNats};
 
 pub(crate) const STREAM: &str = "CHAOS";
 pub(crate) const DATABASE: &str = "chaos";
@@ -32,6 +27,10 @@ const SETTINGS: [(&str, &str); 5] = [
     ("RATE_LIMIT", "0"),
     ("RUST_LOG", "info,async_nats=warn"),
 ];
+/// The oplog is short, for a pause of the publisher to outlast it; it is cut no further than the last checkpoint, hence one
+/// every two seconds. What a process that died with a transaction open had locked is free after five.
+const OF_MONGO: &str = "--wiredTigerCacheSizeGB 0.25 --oplogSize 48 --syncdelay 2 \
+                        --setParameter transactionLifetimeLimitSeconds=5";
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) type Shared = Arc<Mutex<Process>>;
@@ -79,54 +78,52 @@ impl World {
     pub(crate) async fn start(
         size: Size,
         program: &Path,
-        servers: &Path,
         folder: &Path,
         environment: &[(String, String)],
     ) -> anyhow::Result<Self> {
         empty(folder)?;
         let mut proxies = JoinSet::new();
-        let nats_ports = free_ports(size.nats)?;
-        let nats = start_nats(servers, folder, &nats_ports)?;
-        let to_nats = ToNats::new(size.instances, &nats_ports, &mut proxies).await?;
-        let mongo_ports = free_ports(size.mongo)?;
-        let to_mongo = ToMongo::new(size.instances, &mongo_ports, &mut proxies).await?;
-        let mongo = start_mongo(servers, folder, &mongo_ports)?;
-        initiate(mongo_ports[0], &to_mongo.members).await?;
+        let mut nats = Nats::in_folder(folder, size.nats);
+        let to_nats = ToNats::new(size.instances, &nats.ports, &mut proxies).await?;
+        let mut mongo = Mongo::in_folder(folder, size.mongo, OF_MONGO);
+        let to_mongo = ToMongo::new(size.instances, &mongo.ports, &mut proxies).await?;
+        mongo.hosts.clone_from(&to_mongo.members);
+        nats.start().await;
+        mongo.start().await;
         let observer = Client::with_uri_str(to_mongo.uri("observer")).await?;
         let jwt_key = format!("{:032x}", fastrand::u128(..));
         let mut instances = Vec::new();
         let mut addresses = Vec::new();
-        for (i, port) in free_ports(size.instances)?.into_iter().enumerate() {
+        for (i, port) in free_ports(size.instances).into_iter().enumerate() {
             let (name, address) = (instance_name(i), local(port).to_string());
             addresses.push(format!("http://{address}"));
-            let of_this_one = [
-                ("LISTEN_ADDR", address.as_str()),
-                ("MONGO_URI", &to_mongo.uri(&name)),
-                ("NATS_URL", &to_nats.urls[i]),
-                ("NATS_REPLICAS", if size.nats > 1 { "3" } else { "1" }),
-                ("JWT_KEY", &jwt_key),
-            ];
-            let mut variables = owned(&of_this_one);
-            variables.extend(owned(&SETTINGS));
-            variables.extend_from_slice(environment);
+            let mut command = Command::new(program);
+            command.arg("serve").env_clear().envs(SETTINGS);
+            command
+                .env("LISTEN_ADDR", &address)
+                .env("JWT_KEY", &jwt_key);
+            command.env("MONGO_URI", to_mongo.uri(&name));
+            command.env("NATS_URL", &to_nats.urls[i]);
+            command.env("NATS_REPLICAS", if size.nats > 1 { "3" } else { "1" });
+            command.envs(environment.iter().cloned());
             let log = folder.join(format!("{name}.log"));
-            let args = vec!["serve".to_owned()];
-            let mut process = Process::new(name, program.to_owned(), args, variables, log);
-            process.start()?;
+            let mut process = Process::new(&name, command, log);
+            process.start();
             instances.push(shared(process));
         }
         let world = Self {
-            mongo: mongo.into_iter().map(shared).collect(),
-            nats: nats.into_iter().map(shared).collect(),
+            mongo: mongo.members.into_iter().map(shared).collect(),
             instances,
             addresses,
             mongo_links: to_mongo.links,
             nats_links: to_nats.links,
             database: observer.database(DATABASE),
-            nats_urls: nats_ports
+            nats_urls: nats
+                .ports
                 .iter()
                 .map(|port| format!("nats://{}", local(*port)))
                 .collect(),
+            nats: nats.nodes.into_iter().map(shared).collect(),
             program: program.to_owned(),
             jwt_key,
             _proxies: proxies,
@@ -151,12 +148,11 @@ impl World {
     }
 
     /// A token that the service itself signs.
-    pub(crate) async fn token(&self, user: &str) -> anyhow::Result<String> {
+    pub(crate) fn token(&self, user: &str) -> anyhow::Result<String> {
         let output = Command::new(&self.program)
             .args(["token", "--user", user, "--ttl", "1d"])
             .env("JWT_KEY", &self.jwt_key)
-            .output()
-            .await?;
+            .output()?;
         let says = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "no token for {user}: {says}");
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
@@ -176,15 +172,4 @@ fn empty(folder: &Path) -> io::Result<()> {
 
 fn shared(process: Process) -> Shared {
     Arc::new(Mutex::new(process))
-}
-
-pub(crate) fn local(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-fn owned(variables: &[(&str, &str)]) -> Vec<(String, String)> {
-    let owned = variables.iter();
-    owned
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
 }

@@ -1,10 +1,6 @@
 //! A collector of traces, and the program with its traces and its log.
 
-use std::{
-    io::Read,
-    process::Stdio,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use opentelemetry_proto::tonic::{
@@ -14,12 +10,12 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use testbed::{Process, eventually, free_port};
+use tokio::net::TcpListener;
 
 use crate::{
-    harness::{Place, eventually, token},
+    harness::{Place, token},
     process::command,
-    servers::{Process, free_port},
 };
 
 /// What a collector received.
@@ -71,30 +67,22 @@ pub(crate) fn attribute(span: &Span, key: &str) -> String {
     value(&span.attributes, key)
 }
 
-/// The program, and its log.
+/// The program, and where it listens.
 pub(crate) struct Traced {
     process: Process,
     pub(crate) address: String,
-    log: JoinHandle<String>,
 }
 
 impl Traced {
     pub(crate) async fn start(place: &Place, variables: &[(&str, &str)]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
-        let mut process = Process::spawn(
+        let process = Process::logged(
             command(place)
                 .env("STOP_DELAY", "0s")
                 .env("LOG_FORMAT", "json")
                 .env("LISTEN_ADDR", &address)
-                .envs(variables.iter().copied())
-                .stderr(Stdio::piped()),
+                .envs(variables.iter().copied()),
         );
-        let mut stderr = process.child().stderr.take().unwrap();
-        let log = tokio::task::spawn_blocking(move || {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).unwrap();
-            log
-        });
         let ready = format!("http://{address}/health/ready");
         eventually("ready", async || {
             reqwest::get(&ready)
@@ -102,11 +90,7 @@ impl Traced {
                 .is_ok_and(|answer| answer.status() == 200)
         })
         .await;
-        Self {
-            process,
-            address,
-            log,
-        }
+        Self { process, address }
     }
 
     /// Creates a ticket; the answer's status.
@@ -125,8 +109,8 @@ impl Traced {
     /// Stops it: its exit code, and every line of its log.
     pub(crate) async fn stop(mut self) -> (Option<i32>, Vec<Value>) {
         self.process.signal("-TERM");
-        let log = self.log.await.unwrap();
-        let code = self.process.child().wait().unwrap().code();
+        let code = self.process.ended().await.code();
+        let log = self.process.log();
         // The driver's `ConnectionRequester` panics when the runtime ends beneath it; what that prints is no line of ours.
         let ours = log.lines().filter(|line| line.starts_with('{'));
         let lines = ours.map(|line| serde_json::from_str(line).unwrap());

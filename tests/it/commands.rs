@@ -8,11 +8,11 @@ use std::{
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use reqwest::header::COOKIE;
 use serde_json::{Value, json};
+use testbed::{Mongo, Process, eventually, free_port, program};
 
 use crate::{
-    harness::{JWT_KEY, Place, eventually},
+    harness::{JWT_KEY, Place},
     process::{command, start},
-    servers::{Mongo, Process, free_port, program},
 };
 
 /// Of 1024 bits, which no generator here makes any more.
@@ -173,7 +173,7 @@ async fn a_printed_token_is_accepted_in_the_header_and_in_the_cookie_of_the_chos
 #[tokio::test]
 async fn the_health_check_says_whether_the_service_is_ready() {
     let mut mongo = Mongo::absent();
-    let place = Place::at(&mongo.uri(), &crate::harness::nats_url());
+    let place = Place::at(&mongo.uri(), &testbed::nats_url());
     let address = format!("127.0.0.1:{}", free_port());
     let healthcheck = || {
         let mut healthcheck = command(&place);

@@ -2,14 +2,14 @@
 
 use bson::{DateTime, doc};
 use serde_json::json;
+use testbed::{Mongo, eventually, nats_url};
 
 use crate::{
-    harness::{Place, eventually, nats_url, token},
+    harness::{Place, token},
     idempotency::{at_the_next, fail, is_held},
     metrics::Metered,
     operators::{event, plant},
     process::create,
-    servers::Mongo,
 };
 
 #[tokio::test]

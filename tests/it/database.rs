@@ -8,12 +8,12 @@ use futures_util::TryStreamExt;
 use messaging::Outbox;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use mongodb::{IndexModel, error::ErrorKind};
+use testbed::{Mongo, eventually, nats_url};
 
 use crate::{
-    harness::{Place, TestApp, eventually, nats_url},
+    harness::{Place, TestApp},
     idempotency::{at_the_next, fail},
     operators::{event, plant},
-    servers::Mongo,
 };
 
 pub(crate) async fn prepared(place: &Place) -> Db {

@@ -5,12 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testbed::{Mongo, Nats, eventually, mongo_uri, nats_url};
 use tokio::io::AsyncWriteExt;
 
-use crate::{
-    harness::{Place, TestApp, eventually, mongo_uri, nats_url, text, token},
-    servers::{Mongo, Nats},
-};
+use crate::harness::{Place, TestApp, text, token};
 
 #[tokio::test]
 async fn what_is_written_while_nats_is_down_is_published_in_order_when_it_is_back() {

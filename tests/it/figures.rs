@@ -3,13 +3,13 @@
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use messaging::Outbox;
+use testbed::{Mongo, nats_url};
 
 use crate::{
     database::prepared,
-    harness::{Place, nats_url},
+    harness::Place,
     metrics::Metered,
     operators::{event, plant},
-    servers::Mongo,
 };
 
 #[tokio::test]

@@ -1,81 +1,29 @@
 //! A whole service in the test's process, with its own database, stream, subject prefix and port.
 
 use std::{
-    future::Future,
-    io::Write,
-    net::{TcpStream, ToSocketAddrs},
+    ops::{Deref, DerefMut},
     path::PathBuf,
-    sync::LazyLock,
     time::{Duration, SystemTime},
 };
 
-use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use axum::Router;
-use bson::{Document, doc, oid::ObjectId};
 use db::MongoOptions;
-use futures_util::TryStreamExt;
 use messaging::{EventOptions, NatsOptions};
-use mongodb::{Client, Database};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{Http, NoOptions, Timing};
+use testbed::eventually;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use web::{Authenticator, HttpOptions, JwtOptions, Stack, sign};
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
-/// Shorter than the publisher's safety interval: what only that finds has failed.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Where the servers that all tests share are: what is set, else where `make services` starts them.
-pub(crate) fn mongo_uri() -> String {
-    look_for_servers();
-    SERVERS[0].1.clone()
-}
-
-pub(crate) fn nats_url() -> String {
-    look_for_servers();
-    SERVERS[1].1.clone()
-}
-
-static SERVERS: LazyLock<[(&str, String); 2]> = LazyLock::new(|| {
-    let set = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
-    let mongo = "mongodb://127.0.0.1:27017/?replicaSet=rs0";
-    [
-        ("MongoDB", set("TEST_MONGO_URI", mongo)),
-        ("NATS", set("TEST_NATS_URL", "nats://127.0.0.1:4222")),
-    ]
-});
-
-/// Without them no test can pass: the first that looks ends the run, with one line instead of a failure for each.
-pub(crate) fn look_for_servers() {
-    static ANSWER: LazyLock<()> = LazyLock::new(|| {
-        for (name, uri) in &*SERVERS {
-            let host = uri.rsplit_once('@').or(uri.split_once("://")).unwrap().1;
-            let host = host.split(['/', ',']).next().unwrap();
-            let answers = host.to_socket_addrs().is_ok_and(|mut addresses| {
-                let limit = Duration::from_secs(2);
-                addresses.any(|address| TcpStream::connect_timeout(&address, limit).is_ok())
-            });
-            if !answers {
-                // Past the capture of what tests print, which would swallow it.
-                let told =
-                    format!("no {name} answers at {host}, and the tests need it: make services");
-                drop(writeln!(std::io::stderr(), "{told}"));
-                std::process::exit(1);
-            }
-        }
-    });
-    LazyLock::force(&ANSWER);
-}
-
-/// What sets one test's data apart from all others'.
+/// What sets one test's data apart from all others', and how the service is configured there.
 #[derive(Clone)]
 pub(crate) struct Place {
-    pub(crate) name: String,
-    pub(crate) mongo_uri: String,
-    pub(crate) nats_url: String,
+    place: testbed::Place,
     /// Of the stream, when it is created.
     pub(crate) duplicate_window: Duration,
     pub(crate) event_retention: Duration,
@@ -93,78 +41,38 @@ pub(crate) struct NatsFiles {
     pub(crate) key: Option<PathBuf>,
 }
 
+impl Deref for Place {
+    type Target = testbed::Place;
+
+    fn deref(&self) -> &Self::Target {
+        &self.place
+    }
+}
+
+impl DerefMut for Place {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.place
+    }
+}
+
 impl Place {
+    /// On the servers that all tests share.
     pub(crate) fn new() -> Self {
-        Self::at(&mongo_uri(), &nats_url())
+        Self::of(testbed::Place::shared())
     }
 
     pub(crate) fn at(mongo_uri: &str, nats_url: &str) -> Self {
-        let name = format!("t{}", ObjectId::new().to_hex());
-        let (servers, options) = mongo_uri.split_once("/?").unwrap();
-        let mongo_uri = format!("{servers}/{name}?{options}&appName={name}");
+        Self::of(testbed::Place::at(mongo_uri, nats_url))
+    }
+
+    fn of(place: testbed::Place) -> Self {
         Self {
-            name,
-            mongo_uri,
-            nats_url: nats_url.to_owned(),
+            place,
             duplicate_window: Duration::from_secs(120),
             event_retention: Duration::from_secs(3600),
             nats_files: NatsFiles::default(),
             timing: Timing::default(),
         }
-    }
-
-    pub(crate) async fn database(&self) -> Database {
-        Client::with_uri_str(&self.mongo_uri)
-            .await
-            .unwrap()
-            .database(&self.name)
-    }
-
-    pub(crate) async fn events(&self) -> Vec<Document> {
-        let events = self.database().await.collection::<Document>("events");
-        events
-            .find(doc! {})
-            .sort(doc! { "key": 1, "version": 1 })
-            .await
-            .unwrap()
-            .try_collect()
-            .await
-            .unwrap()
-    }
-
-    /// Waits until no event is unsent.
-    pub(crate) async fn drained(&self) {
-        let events = self.database().await.collection::<Document>("events");
-        eventually("the outbox is drained", async || {
-            events
-                .count_documents(doc! { "sent": "NO" })
-                .await
-                .is_ok_and(|unsent| unsent == 0)
-        })
-        .await;
-    }
-
-    /// Every message of the stream, in its order.
-    pub(crate) async fn messages(&self) -> Vec<jetstream::message::StreamMessage> {
-        let client = async_nats::connect(&self.nats_url).await.unwrap();
-        let Ok(mut stream) = jetstream::new(client).get_stream(&self.name).await else {
-            return Vec::new();
-        };
-        let state = stream.info().await.unwrap().state.clone();
-        let mut messages = Vec::new();
-        for sequence in state.first_sequence.max(1)..=state.last_sequence {
-            match stream.get_raw_message(sequence).await {
-                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
-                message => messages.push(message.unwrap()),
-            }
-        }
-        messages
-    }
-
-    pub(crate) async fn remove(&self) {
-        self.database().await.drop().await.unwrap();
-        let client = async_nats::connect(&self.nats_url).await.unwrap();
-        drop(jetstream::new(client).delete_stream(&self.name).await);
     }
 
     pub(crate) fn mongo(&self) -> MongoOptions {
@@ -381,17 +289,4 @@ pub(crate) async fn assert_problem(response: Response, status: u16) -> Value {
             .all(|error| error["message"].is_string())
     );
     problem
-}
-
-/// Looks again and again until it is so, or panics at the deadline.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
-    let look = async {
-        let mut again = tokio::time::interval(Duration::from_millis(20));
-        while !is_so().await {
-            again.tick().await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, look)
-        .await
-        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use bson::doc;
 use futures_util::{StreamExt, stream};
 use service::PING_INTERVAL;
+use testbed::{Mongo, nats_url};
 
 use crate::{
-    harness::{Place, TestApp, assert_problem, nats_url},
+    harness::{Place, TestApp, assert_problem},
     idempotency::{at_the_next, with_own_mongo},
-    servers::Mongo,
 };
 
 /// How often this server was pinged since it started; nobody but the service pings it.

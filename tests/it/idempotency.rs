@@ -6,12 +6,12 @@ use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use testbed::{Mongo, eventually, nats_url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    harness::{Place, TestApp, assert_problem, eventually, nats_url, text, token},
+    harness::{Place, TestApp, assert_problem, text, token},
     process::{command, start},
-    servers::Mongo,
 };
 
 async fn post(app: &TestApp, user: &str, key: &str, body: Value) -> Response {
@@ -235,10 +235,8 @@ async fn a_commit_whose_connection_is_lost_is_done_once() {
 async fn a_service_that_is_killed_at_any_stage_does_the_retried_request_once() {
     let mut mongo = Mongo::absent();
     // How long the server keeps what a dead process wrote and did not commit; 60 s by default.
-    mongo.args = vec![
-        "--setParameter".into(),
-        "transactionLifetimeLimitSeconds=1".into(),
-    ];
+    let lifetime = ["--setParameter", "transactionLifetimeLimitSeconds=1"];
+    mongo.args.extend(lifetime.map(Into::into));
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
     let client = reqwest::Client::new();

@@ -1,11 +1,11 @@
 //! Several instances at once: who publishes, and who takes over.
 
 use bson::{Document, doc};
+use testbed::{Nats, Process, eventually};
 
 use crate::{
-    harness::{Place, TestApp, eventually},
+    harness::{Place, TestApp},
     process::{command, create, start},
-    servers::{Nats, Process},
 };
 
 /// The lease: which process publishes, and the fence.
@@ -70,8 +70,7 @@ async fn a_publisher_that_is_told_to_stop_hands_over_at_once() {
     let [(mut first, _), (_second, address)] = two(&place).await;
     let (_, fence) = publisher(&place).await.unwrap();
     first.signal("-TERM");
-    let code = tokio::task::spawn_blocking(move || first.child().wait().unwrap().code()).await;
-    assert_eq!(code.unwrap(), Some(0));
+    assert_eq!(first.ended().await.code(), Some(0));
     // Free for anybody: the other has it, or may have it at once.
     let leases = place.database().await.collection::<Document>("leases");
     let still_its = doc! { "fence": fence, "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
@@ -98,8 +97,7 @@ async fn an_instance_that_stops_does_not_take_the_lease_again() {
 async fn a_publisher_that_crashes_is_replaced_within_four_seconds() {
     let place = Place::new();
     let [(mut first, _), (_second, address)] = two(&place).await;
-    first.signal("-KILL");
-    first.child().wait().unwrap();
+    first.kill().unwrap();
     let database = place.database().await;
     let leases = database.collection::<Document>("leases");
     let left = leases.find_one(doc! { "_id": "publisher" }).await.unwrap();
@@ -125,7 +123,7 @@ async fn a_publisher_that_was_paused_leaves_publishing_to_the_other() {
     let place = Place::new();
     let [(first, first_address), (second, address)] = two(&place).await;
     let (first_pid, fence) = publisher(&place).await.unwrap();
-    assert_eq!(first_pid, first.id());
+    assert_eq!(Some(first_pid), first.pid());
     first.signal("-STOP");
     for _ in 0..20 {
         assert_eq!(create(&address).await.unwrap().status(), 201);
@@ -137,7 +135,8 @@ async fn a_publisher_that_was_paused_leaves_publishing_to_the_other() {
         assert_eq!(create(&first_address).await.unwrap().status(), 201);
     }
     place.drained().await;
-    assert_eq!(publisher(&place).await, Some((second.id(), fence + 1)));
+    let (second_pid, next_fence) = publisher(&place).await.unwrap();
+    assert_eq!((Some(second_pid), next_fence), (second.pid(), fence + 1));
     assert_eq!(place.messages().await.len(), 40);
     drop((first, second));
     place.remove().await;

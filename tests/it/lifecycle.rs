@@ -1,19 +1,17 @@
 //! Start and stop: what the service waits for, what it still takes, and when it gives up.
 
 use std::{
-    io::{BufRead, BufReader},
     net::TcpStream,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
 use bson::{DateTime, Document, doc};
+use testbed::{DEADLINE, Mongo, Process, eventually, free_port, nats_url};
 
 use crate::{
-    harness::{DEADLINE, Place, TestApp, assert_problem, eventually, nats_url},
+    harness::{Place, TestApp, assert_problem},
     idempotency::{at_the_next, is_held},
     process::{command, create, start},
-    servers::{Mongo, Process, free_port},
 };
 
 #[tokio::test]
@@ -42,8 +40,7 @@ async fn ctrl_c_and_sigterm_end_it_with_exit_code_0_soon_after_the_delay_of_a_se
         let (mut process, _) = start(&mut command(&place)).await;
         let asked = Instant::now();
         process.signal(signal);
-        let ended = tokio::task::spawn_blocking(move || process.child().wait().unwrap());
-        assert_eq!(ended.await.unwrap().code(), Some(0), "{signal}");
+        assert_eq!(process.ended().await.code(), Some(0), "{signal}");
         let took = asked.elapsed();
         // A second more in general, and a few on a busy machine.
         let expected = Duration::from_secs(1)..Duration::from_secs(6);
@@ -94,12 +91,13 @@ async fn nothing_listens_until_the_name_in_an_srv_address_is_found_and_the_log_s
     // RFC 2606: there is no such name.
     service.env("MONGO_URI", "mongodb+srv://tickets.invalid/tickets");
     service.env("LISTEN_ADDR", &address);
-    let mut service = Process::spawn(service.stderr(Stdio::piped()));
-    let stderr = BufReader::new(service.child().stderr.take().unwrap());
-    let mut lines = stderr.lines().map_while(Result::ok);
-    for _ in 0..2 {
-        let told = lines.find(|line| line.contains("waiting for the database's name"));
-        assert!(told.is_some());
+    let service = Process::logged(&mut service);
+    for times in 1..=2 {
+        eventually("it waits, and says so", async || {
+            let log = service.log();
+            log.matches("waiting for the database's name").count() >= times
+        })
+        .await;
         assert!(TcpStream::connect(&address).is_err());
     }
 }

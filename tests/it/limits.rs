@@ -20,6 +20,7 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use reqwest::Method;
+use testbed::{DEADLINE, Mongo, eventually, nats_url};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -29,10 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use web::{BODY_LIMIT_BYTES, Timing, serve};
 
-use crate::{
-    harness::{DEADLINE, Place, TestApp, assert_problem, eventually, nats_url, stacked, token},
-    servers::Mongo,
-};
+use crate::harness::{Place, TestApp, assert_problem, stacked, token};
 
 #[tokio::test]
 async fn one_user_or_address_over_the_rate_is_429_and_others_are_not() {

@@ -1,46 +1,31 @@
 //! What the log never holds.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Client, header::COOKIE};
 use serde_json::json;
-use tempfile::NamedTempFile;
+use testbed::{Process, eventually, free_port, nats_url};
 
 use crate::{
     collector::{Traced, collector},
-    harness::{JWT_KEY, Place, eventually, nats_url, now_seconds, token},
+    harness::{JWT_KEY, Place, now_seconds, token},
     process::command,
-    servers::{Process, free_port},
     tokens::signed,
 };
 
-/// The program with its log, which tells everything that is told at all, in a file.
+/// The program, whose log tells everything that is told at all.
 struct Logged {
     process: Process,
     address: String,
-    log: NamedTempFile,
 }
 
 impl Logged {
     fn start(command: &mut Command) -> Self {
-        let log = NamedTempFile::new().unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let command = command.env("RUST_LOG", "trace").env("STOP_DELAY", "0s");
-        let command = command.env("LISTEN_ADDR", &address);
-        let process = Process::spawn(command.stderr(Stdio::from(log.reopen().unwrap())));
-        Self {
-            process,
-            address,
-            log,
-        }
-    }
-
-    fn text(&self) -> String {
-        fs::read_to_string(self.log.path()).unwrap()
+        let process = Process::logged(command.env("LISTEN_ADDR", &address));
+        Self { process, address }
     }
 
     /// Sends tokens and cookies, good ones and bad ones; what must not be logged of them.
@@ -81,7 +66,7 @@ async fn tokens_cookies_keys_and_passwords_are_never_logged_not_even_by_the_lowe
     let mut secrets = service.ask().await;
     place.drained().await;
     service.process.signal("-TERM");
-    assert!(service.process.child().wait().unwrap().success());
+    assert!(service.process.ended().await.success());
 
     let mut with_mongo_password = command(&place);
     let mongo = place
@@ -90,12 +75,12 @@ async fn tokens_cookies_keys_and_passwords_are_never_logged_not_even_by_the_lowe
     with_mongo_password.env("MONGO_URI", &mongo);
     let refused = Logged::start(&mut with_mongo_password);
     eventually("MongoDB knows no such user", async || {
-        refused.text().contains("waiting for the database")
+        refused.process.log().contains("waiting for the database")
     })
     .await;
     secrets.extend(refused.ask().await);
     secrets.extend([JWT_KEY.to_owned(), "s3cret".to_owned(), mongo]);
-    for log in [service.text(), refused.text()] {
+    for log in [service.process.log(), refused.process.log()] {
         assert!(log.contains("TRACE"), "{log}");
         for secret in &secrets {
             let line = log.lines().find(|line| line.contains(secret));

@@ -8,10 +8,11 @@ use messaging::{
     JetStream, Outbox,
     replay::{self, Range},
 };
+use testbed::eventually;
 
 use crate::{
     database::prepared,
-    harness::{Place, eventually, now_seconds},
+    harness::{Place, now_seconds},
     operators::{event, plant, stream},
 };
 

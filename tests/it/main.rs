@@ -37,7 +37,6 @@ mod process;
 mod publisher;
 mod replays;
 mod secured;
-mod servers;
 mod status;
 mod tickets;
 mod timing;

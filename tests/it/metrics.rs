@@ -6,12 +6,12 @@ use std::{
 };
 
 use bson::doc;
+use testbed::{Nats, Process, eventually};
 
 use crate::{
-    harness::{Place, eventually},
+    harness::Place,
     operators::{TOO_LARGE, event, plant},
     process::{command, create},
-    servers::{Nats, Process},
 };
 
 /// Prometheus's own linter: names, units and help.
@@ -175,15 +175,14 @@ async fn metrics_tell_of_requests_transactions_and_the_outbox_until_the_very_end
     })
     .await;
     service.tell(&["outbox_published_total 1"]).await;
-    let process = service.process.child();
-    assert!(process.wait().unwrap().success());
+    assert!(service.process.ended().await.success());
     place.remove().await;
 }
 
 #[tokio::test]
 async fn metrics_tell_of_an_outage_of_nats_and_of_its_end() {
     let mut nats = Nats::absent();
-    let place = Place::at(&crate::harness::mongo_uri(), &nats.url());
+    let place = Place::at(&testbed::mongo_uri(), &nats.url());
     let service = Metered::start(&place);
     service.create().await;
     service

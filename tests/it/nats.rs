@@ -1,21 +1,15 @@
 //! The connection to NATS: who we are, what the log tells of it, and how little is asked over it.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
-    sync::mpsc::{Receiver, channel},
-};
-
 use bson::{Document, doc};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
+use testbed::{Nats, Process, eventually, mongo_uri};
 use tokio::net::TcpListener;
 
 use crate::{
-    harness::{DEADLINE, Place, TestApp, mongo_uri},
+    harness::{Place, TestApp},
     operators::stream,
     process::command,
-    servers::{Nats, Process},
 };
 
 #[tokio::test]
@@ -40,17 +34,10 @@ async fn a_user_with_password_or_a_token_is_taken_from_the_address() {
 }
 
 /// What a service says of its connection to NATS, line by line.
-fn told_of_nats(place: &Place) -> (Process, Receiver<String>) {
-    let mut service = Process::spawn(command(place).stderr(Stdio::piped()));
-    let lines = BufReader::new(service.child().stderr.take().unwrap()).lines();
-    let (sender, told) = channel();
-    std::thread::spawn(move || {
-        let of_nats = lines
-            .map_while(Result::ok)
-            .filter(|line| line.contains("to NATS"));
-        of_nats.for_each(|line| drop(sender.send(line)));
-    });
-    (service, told)
+fn told_of_nats(service: &Process) -> Vec<String> {
+    let log = service.log();
+    let lines = log.lines().filter(|line| line.contains("to NATS"));
+    lines.map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -60,25 +47,23 @@ async fn each_outage_of_nats_is_told_once_and_so_is_its_end() {
     // Something else listens there: each attempt to connect fails, and is counted.
     let address = nats.url().replace("nats://", "");
     let other = TcpListener::bind(&address).await.unwrap();
-    let (mut service, told) = told_of_nats(&place);
+    let mut service = Process::logged(&mut command(&place));
     for _ in 0..4 {
         drop(other.accept().await.unwrap());
     }
     drop(other);
     nats.start().await;
-    let next = || told.recv_timeout(DEADLINE).unwrap();
-    let mut lines = vec![next()];
-    while !lines.last().unwrap().contains("connected to NATS") {
-        lines.push(next());
-    }
+    let told = async |lines: usize| {
+        eventually("it is told", async || told_of_nats(&service).len() >= lines).await;
+    };
+    told(2).await;
     nats.kill();
-    lines.push(next());
-    lines.push(next());
+    told(4).await;
     nats.start().await;
-    lines.push(next());
+    told(5).await;
     service.signal("-TERM");
-    assert!(service.child().wait().unwrap().success());
-    lines.extend(told.iter());
+    assert!(service.ended().await.success());
+    let lines = told_of_nats(&service);
     let expected = [
         "cannot connect to NATS; events wait",
         "connected to NATS",

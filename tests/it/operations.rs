@@ -7,12 +7,14 @@ use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testbed::nats_url;
+
+use testbed::Process;
 
 use crate::{
-    harness::{Place, TestApp, nats_url, text, token},
+    harness::{Place, TestApp, text, token},
     operators::{event, plant},
     process::command,
-    servers::Process,
 };
 
 async fn jetstream() -> jetstream::Context {

@@ -5,9 +5,10 @@ use std::{cell::Cell, process::Output};
 use async_nats::jetstream;
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use serde_json::{Value, json};
+use testbed::eventually;
 
 use crate::{
-    harness::{Place, TestApp, eventually},
+    harness::{Place, TestApp},
     process::command,
 };
 

@@ -6,11 +6,9 @@ use bson::{Document, doc, oid::ObjectId};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testbed::{Mongo, eventually, nats_url};
 
-use crate::{
-    harness::{Place, TestApp, eventually, nats_url, text, token},
-    servers::Mongo,
-};
+use crate::harness::{Place, TestApp, text, token};
 
 #[tokio::test]
 async fn an_event_is_published_with_its_payload_headers_and_subject_and_then_marked() {

@@ -7,17 +7,13 @@ use std::sync::{
 
 use async_nats::jetstream::stream::DiscardPolicy;
 use bson::{Document, doc};
+use testbed::{Nats, eventually, mongo_uri};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
 };
 
-use crate::{
-    harness::{Place, eventually, mongo_uri},
-    metrics::Metered,
-    operators::stream,
-    servers::Nats,
-};
+use crate::{harness::Place, metrics::Metered, operators::stream};
 
 const FAILURES: &str = "outbox_publish_failures_total{reason=\"broker\"}";
 

@@ -7,11 +7,11 @@ use std::{
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
+use testbed::{Mongo, Process, eventually, nats_url};
 
 use crate::{
-    harness::{JWT_KEY, Place, eventually, nats_url, token},
+    harness::{JWT_KEY, Place, token},
     idempotency::{at_the_next, is_held},
-    servers::{Mongo, Process},
 };
 
 const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
@@ -134,10 +134,7 @@ async fn stopped_in_mid_load_it_loses_no_accepted_request_and_exits_0() {
         .into_iter()
         .flat_map(Result::unwrap)
         .collect();
-    let code = tokio::task::spawn_blocking(move || process.child().wait().unwrap().code())
-        .await
-        .unwrap();
-    assert_eq!(code, Some(0));
+    assert_eq!(process.ended().await.code(), Some(0));
     assert!(told_to_stop.elapsed() < Duration::from_secs(10));
 
     let (process, _) = start(&mut command(&place)).await;
@@ -170,8 +167,7 @@ async fn told_to_stop_it_finishes_what_is_under_way_and_publishes_it() {
     };
     let (created, ()) = tokio::join!(create(&address), stop);
     assert_eq!(created.unwrap().status(), 201);
-    let ended = tokio::task::spawn_blocking(move || process.child().wait().unwrap());
-    assert_eq!(ended.await.unwrap().code(), Some(0));
+    assert_eq!(process.ended().await.code(), Some(0));
     assert_eq!(place.events().await[0].get_str("sent").unwrap(), "YES");
     assert_eq!(place.messages().await.len(), 1);
 }

@@ -9,9 +9,10 @@ use async_nats::{
 use bson::doc;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
+use testbed::{DEADLINE, nats_url};
 
 use crate::{
-    harness::{DEADLINE, Place, TestApp, nats_url},
+    harness::{Place, TestApp},
     operators::{event, plant},
 };
 

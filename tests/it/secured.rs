@@ -9,11 +9,11 @@ use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testbed::{Mongo, Nats, Process, mongo_uri, nats_url};
 
 use crate::{
-    harness::{NatsFiles, Place, TestApp, assert_problem, mongo_uri, nats_url, now_seconds},
+    harness::{NatsFiles, Place, TestApp, assert_problem, now_seconds},
     process::command,
-    servers::{Mongo, Nats, Process},
 };
 
 /// An authority, and a certificate of its for 127.0.0.1.
@@ -171,7 +171,7 @@ async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_da
     let certificates = Certificates::new();
     let key_file = certificates.write("replica-set.key", "bm90IGEgc2VjcmV0IG9mIGFueWJvZHk=");
     let mut mongo = Mongo::absent();
-    mongo.args = vec![
+    mongo.args.extend([
         "--tlsMode".into(),
         "requireTLS".into(),
         "--tlsCertificateKeyFile".into(),
@@ -181,7 +181,7 @@ async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_da
         "--tlsAllowConnectionsWithoutCertificates".into(),
         "--keyFile".into(),
         key_file.into(),
-    ];
+    ]);
     mongo.options = format!(
         "&tls=true&tlsCAFile={}",
         certificates.path("ca.pem").display()

@@ -2,13 +2,13 @@
 
 use bson::{DateTime, Document, doc};
 use messaging::{Outbox, Retry, Waiting};
+use testbed::{Mongo, nats_url};
 
 use crate::{
     database::prepared,
-    harness::{Place, nats_url},
+    harness::Place,
     idempotency::at_the_next,
     operators::{event, plant},
-    servers::Mongo,
 };
 
 /// An event that was made so many seconds ago.

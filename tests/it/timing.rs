@@ -13,13 +13,13 @@ use bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use service::Timing;
+use testbed::{DEADLINE, Mongo, Nats, eventually, mongo_uri, nats_url};
 use tokio::net::TcpListener;
 
 use crate::{
-    harness::{DEADLINE, Place, TestApp, eventually, mongo_uri, nats_url, token},
+    harness::{Place, TestApp, token},
     idempotency::{at_the_next, fail},
     operators::{event, plant},
-    servers::{Mongo, Nats},
 };
 
 /// Longer than any test lasts.

@@ -7,12 +7,12 @@ use futures_util::{StreamExt, stream};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use serde_json::Value;
 use service::FLUSH_LIMIT;
+use testbed::{eventually, free_port};
 use tokio::net::TcpListener;
 
 use crate::{
     collector::{Traced, attribute, collector, hex, line, value},
-    harness::{Place, eventually},
-    servers::free_port,
+    harness::Place,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

@@ -1,24 +1,21 @@
 //! What is waited for and what is not: one key for another, a server that hangs, a stream of somebody else's.
 
-use std::time::Duration;
+use std::{net::ToSocketAddrs, time::Duration};
 
 use async_nats::jetstream::{self, stream};
 use bson::{Document, doc};
 use service::Timing;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+use testbed::{
+    Mongo, Process, free_port, mongo_uri, nats_url,
+    proxy::{Callers, Link, LinkFault, Mode, serve},
 };
+use tokio::net::TcpListener;
 
 use crate::{
-    harness::{Place, TestApp, mongo_uri, nats_url},
+    harness::{Place, TestApp},
     idempotency::{at_the_next, fail},
     operators::{event, plant},
     process::command,
-    servers::{Mongo, Process, free_port},
 };
 
 /// Longer than any test lasts.
@@ -28,27 +25,12 @@ const NEVER_MS: i32 = 3_600_000;
 async fn far_away() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let address = nats_url().replace("nats://", "");
-            let server = TcpStream::connect(address).await.unwrap();
-            let (from_server, to_server) = server.into_split();
-            let (from_client, to_client) = client.into_split();
-            tokio::spawn(later(from_client, to_server));
-            tokio::spawn(later(from_server, to_client));
-        }
-    });
+    let address = nats_url().replace("nats://", "");
+    let server = address.to_socket_addrs().unwrap().next().unwrap();
+    let link = Link::default();
+    link.begin(&LinkFault::new(Mode::Slow(Duration::from_millis(100))));
+    tokio::spawn(serve(listener, server, Callers::One(link)));
     url
-}
-
-async fn later(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
-    let mut chunk = vec![0; 64 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut chunk).await {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        if to.write_all(&chunk[..read]).await.is_err() {
-            return;
-        }
-    }
 }
 
 #[tokio::test]

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
 use mongodb::{Database, options::WriteConcern};
+use testbed::{Mongo, eventually, nats_url};
 
 use crate::{
-    harness::{Place, TestApp, eventually, nats_url},
+    harness::{Place, TestApp},
     idempotency::at_the_next,
     operators::event,
-    servers::Mongo,
 };
 
 /// When the change stream was opened that is open now.
@@ -35,14 +35,30 @@ async fn opened(database: &Database) -> Option<DateTime> {
         .copied()
 }
 
+/// The first member goes on as the primary while the second does not answer.
+async fn stays_primary(mongo: &Mongo, database: &Database) {
+    let members = [
+        doc! { "_id": 0, "host": &mongo.hosts[0] },
+        doc! { "_id": 1, "host": &mongo.hosts[1], "priority": 0 },
+    ];
+    let settings = doc! { "electionTimeoutMillis": 60_000, "heartbeatIntervalMillis": 200 };
+    let set =
+        doc! { "_id": "rs0", "version": 2, "members": members.to_vec(), "settings": settings };
+    let admin = database.client().database("admin");
+    admin
+        .run_command(doc! { "replSetReconfig": set })
+        .await
+        .unwrap();
+}
+
 /// An event is committed on the primary alone while the stream is opened: neither does the sweep see it, which the opening rings for,
 /// nor is it newer than the stream. When a majority has it, it is published without waiting for the safety interval.
 #[tokio::test]
 async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
-    let (mut first, mut second) = (Mongo::absent(), Mongo::absent());
-    first.start().await;
-    second.join(&first).await;
-    let mut place = Place::at(&first.uri(), &nats_url());
+    let mut mongo = Mongo::absent_set(2);
+    mongo.start().await;
+    let mut place = Place::at(&mongo.uri(), &nats_url());
+    stays_primary(&mongo, &place.database().await).await;
     place.timing.outbox.safety_interval = Duration::from_secs(3600);
     // It can't be renewed while there is no majority.
     place.timing.outbox.lease_term = Duration::from_secs(60);
@@ -52,7 +68,8 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     let database = app.place.database().await;
     database.run_command(doc! { "profile": 2 }).await.unwrap();
 
-    second.signal("-STOP");
+    let secondary = &mongo.members[1];
+    secondary.pause().await.unwrap();
     let events = database.collection::<Document>("events");
     let insert = events.insert_one(event("late", 0, doc! {}));
     insert.write_concern(WriteConcern::nodes(1)).await.unwrap();
@@ -70,7 +87,7 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
         profile.count_documents(sweep.clone()).await.unwrap() > 0
     })
     .await;
-    second.signal("-CONT");
+    secondary.resume().unwrap();
     app.place.drained().await;
     assert_eq!(app.place.messages().await.len(), 2);
     app.finish().await;

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use testbed::{
+    proxy::{Link, LinkFault, Mode},
+    within,
+};
 use tokio::time::sleep;
 
 use super::Effect;
-use crate::{
-    clock::within,
-    fault::Fault,
-    proxy::{Link, LinkFault, Mode},
-    schedule::Planned,
-};
+use crate::{fault::Fault, schedule::Planned};
 
 const DELAY: Duration = Duration::from_millis(500);
 /// A standby's connections are silent for seconds.

@@ -8,14 +8,11 @@ use std::{
 use anyhow::{Context, ensure};
 use bson::{Binary, Document, Timestamp, doc, spec::BinarySubtype};
 use mongodb::{Database, options::WriteConcern};
+use testbed::within;
 use tokio::time::sleep;
 
 use super::{Effect, RECOVERY_LIMIT, find, publisher};
-use crate::{
-    clock::within,
-    servers::is_whole,
-    world::{Shared, World},
-};
+use crate::world::{Shared, World};
 
 /// The server cuts its oplog when it gets to it.
 const FILL_LIMIT: Duration = Duration::from_secs(30);
@@ -77,12 +74,31 @@ pub(super) async fn lose_history(world: &World) -> anyhow::Result<Effect> {
         }
         Err(error) => Err(error),
     };
-    publisher.resume().await?;
+    publisher.resume()?;
     let (seen, oldest) = filled?;
     Ok(Effect {
         since,
         seen: format!("the oplog begins at {oldest}, past what the publisher saw, {seen}"),
     })
+}
+
+/// Each member is the primary or a secondary: none recovers, starts or is away.
+///
+/// # Errors
+/// When it is not so.
+async fn is_whole(admin: &Database) -> anyhow::Result<()> {
+    let status = admin.run_command(doc! { "replSetGetStatus": 1 }).await?;
+    let members = status.get_array("members")?;
+    let states: Vec<_> = members
+        .iter()
+        .filter_map(|member| member.as_document()?.get_str("stateStr").ok())
+        .collect();
+    let is = |state: &str| states.iter().filter(|is| **is == state).count();
+    ensure!(
+        is("PRIMARY") == 1 && is("PRIMARY") + is("SECONDARY") == members.len(),
+        "the members are {states:?}"
+    );
+    Ok(())
 }
 
 /// Fills the oplog until the newest entry of before is no longer its oldest, nor behind it; that entry, and the oldest.

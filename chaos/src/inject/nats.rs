@@ -5,12 +5,10 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use async_nats::jetstream;
 use serde_json::Value;
+use testbed::within;
 
 use super::{Effect, RECOVERY_LIMIT};
-use crate::{
-    clock::within,
-    world::{STREAM, World},
-};
+use crate::world::{STREAM, World};
 
 pub(super) async fn step_down_stream(world: &World) -> anyhow::Result<Effect> {
     let client = async_nats::connect(world.nats_urls.as_slice()).await?;

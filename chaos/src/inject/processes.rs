@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use testbed::Process;
 use tokio::time::sleep;
 
 use super::Effect;
-use crate::{process::Process, world::Shared};
+use crate::world::Shared;
 
 /// Kill -9 of each, and a new process of each when the time is over.
 pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Result<Effect> {
@@ -15,13 +16,13 @@ pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Resul
     for process in processes {
         let mut process = process.lock().await;
         let pid = process.pid();
-        deaths.push(process.kill().await.map(|()| pid));
+        deaths.push(process.kill().map(|()| pid));
         killed.push(process);
     }
     let since = Instant::now();
     sleep(lasts).await;
     for process in &mut killed {
-        process.start()?;
+        process.start();
     }
     let mut seen = Vec::new();
     for (process, death) in killed.iter().zip(deaths) {
@@ -39,7 +40,7 @@ pub(super) async fn terminate(process: &Shared, lasts: Duration) -> anyhow::Resu
     let (since, pid) = (Instant::now(), process.pid());
     let ended = process.terminate().await;
     sleep(lasts).await;
-    process.start()?;
+    process.start();
     ended?;
     Ok(Effect {
         since,
@@ -56,7 +57,7 @@ pub(super) async fn pause(process: &Shared, lasts: Duration) -> anyhow::Result<E
         sleep(lasts).await;
     }
     let was_stopped = process.is_stopped();
-    process.resume().await?;
+    process.resume()?;
     paused?;
     ensure!(was_stopped, "{} went on too early", process.name);
     Ok(Effect {

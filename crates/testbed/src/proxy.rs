@@ -25,7 +25,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// What happens to what goes over a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Connections end, new ones too.
     Cut,
     /// Connections stay, nothing arrives: a half-open connection. What was sent arrives when it is open again.
@@ -38,7 +38,7 @@ pub(crate) enum Mode {
 
 /// A fault of links, and how often it struck a connection or a chunk; clones are the same fault.
 #[derive(Clone)]
-pub(crate) struct LinkFault {
+pub struct LinkFault {
     mode: Mode,
     strikes: Arc<Strikes>,
 }
@@ -50,19 +50,19 @@ struct Strikes {
 }
 
 impl LinkFault {
-    pub(crate) fn new(mode: Mode) -> Self {
+    pub fn new(mode: Mode) -> Self {
         Self {
             mode,
             strikes: Arc::default(),
         }
     }
 
-    pub(crate) fn strikes(&self) -> u64 {
+    pub fn strikes(&self) -> u64 {
         self.strikes.count.load(Ordering::Relaxed)
     }
 
     /// `None` until it strikes.
-    pub(crate) fn struck_first(&self) -> Option<Instant> {
+    pub fn struck_first(&self) -> Option<Instant> {
         self.strikes.first.get().copied()
     }
 
@@ -73,21 +73,17 @@ impl LinkFault {
 }
 
 /// Its faults at this moment; of several the one that began last is what counts.
-#[derive(Clone)]
-pub(crate) struct Link(Arc<watch::Sender<Vec<LinkFault>>>);
+#[derive(Clone, Default)]
+pub struct Link(Arc<watch::Sender<Vec<LinkFault>>>);
 
 type Faults = watch::Receiver<Vec<LinkFault>>;
 
 impl Link {
-    pub(crate) fn new() -> Self {
-        Self(Arc::default())
-    }
-
-    pub(crate) fn begin(&self, fault: &LinkFault) {
+    pub fn begin(&self, fault: &LinkFault) {
         self.0.send_modify(|faults| faults.push(fault.clone()));
     }
 
-    pub(crate) fn end(&self, fault: &LinkFault) {
+    pub fn end(&self, fault: &LinkFault) {
         self.0.send_modify(|faults| {
             faults.retain(|other| !Arc::ptr_eq(&other.strikes, &fault.strikes))
         });
@@ -95,14 +91,14 @@ impl Link {
 }
 
 /// Whose connections a listener takes.
-pub(crate) enum Callers {
+pub enum Callers {
     One(Link),
     /// Many, told apart by a name in their first message. Others have no link.
     Named(Vec<(String, Link)>),
 }
 
 /// Forwards what `listener` accepts to `server`, for ever.
-pub(crate) async fn serve(listener: TcpListener, server: SocketAddr, callers: Callers) {
+pub async fn serve(listener: TcpListener, server: SocketAddr, callers: Callers) {
     let callers = Arc::new(callers);
     while let Ok((client, _)) = listener.accept().await {
         let callers = Arc::clone(&callers);
@@ -125,7 +121,7 @@ async fn connect(mut client: TcpStream, server: SocketAddr, callers: &Callers) -
                     .any(|part| part == name.as_bytes())
             };
             let known = names.iter().find(|(name, _)| says(name));
-            known.map_or_else(Link::new, |(_, link)| link.clone())
+            known.map_or_else(Link::default, |(_, link)| link.clone())
         }
     };
     let mut faults = link.0.subscribe();

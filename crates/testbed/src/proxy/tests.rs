@@ -1,11 +1,7 @@
 //! A fault of a link strikes what goes over it, and counts that; where nothing does, it counts nothing.
 
-use std::net::Ipv4Addr;
-
 use super::*;
-use crate::clock::within;
-
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::{eventually, local};
 
 /// A connection to a server that answers with what it is sent, over a link.
 struct Connection {
@@ -23,7 +19,7 @@ impl Connection {
                 drop(tokio::io::copy(&mut from, &mut to).await);
             }
         });
-        let (link, listener) = (Link::new(), listen().await);
+        let (link, listener) = (Link::default(), listen().await);
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, server, Callers::One(link.clone())));
         let mut connection = Self {
@@ -43,15 +39,11 @@ impl Connection {
 }
 
 async fn listen() -> TcpListener {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
+    TcpListener::bind(local(0)).await.unwrap()
 }
 
-async fn strikes_once(fault: &LinkFault) {
-    let struck = within(DEADLINE, "the fault strikes", || async {
-        anyhow::ensure!(fault.strikes() > 0);
-        Ok(())
-    });
-    struck.await.unwrap();
+async fn strikes(fault: &LinkFault) {
+    eventually("the fault strikes", async || fault.strikes() > 0).await;
 }
 
 #[tokio::test]
@@ -71,7 +63,7 @@ async fn a_cut_ends_an_idle_connection() {
     let mut connection = Connection::new().await;
     let cut = LinkFault::new(Mode::Cut);
     connection.link.begin(&cut);
-    strikes_once(&cut).await;
+    strikes(&cut).await;
     assert!(connection.echo(*b"never").await.is_err());
 }
 
@@ -94,7 +86,7 @@ async fn a_black_hole_holds_what_is_sent_until_it_ends() {
     let hole = LinkFault::new(Mode::BlackHole);
     connection.link.begin(&hole);
     connection.client.write_all(b"later").await.unwrap();
-    strikes_once(&hole).await;
+    strikes(&hole).await;
     assert_eq!(
         connection.client.try_read(&mut [0]).unwrap_err().kind(),
         io::ErrorKind::WouldBlock

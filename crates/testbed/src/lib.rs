@@ -1,0 +1,26 @@
+//! For tests, chaos and benchmarks only: the one way to start and stop MongoDB, NATS, TCP proxies and processes, and a
+//! place of its own for each test.
+//!
+//! It knows no crate of the product. Whatever goes wrong with the machine panics, as in a test; what a fault may fail at is
+//! a `Result`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what goes wrong with the machine fails the test"
+)]
+
+mod mongo;
+mod nats;
+mod place;
+mod ports;
+mod process;
+pub mod proxy;
+mod shared;
+mod wait;
+
+pub use mongo::Mongo;
+pub use nats::Nats;
+pub use place::Place;
+pub use ports::{free_port, free_ports, local};
+pub use process::{Process, program};
+pub use shared::{mongo_uri, nats_url};
+pub use wait::{DEADLINE, eventually, within};

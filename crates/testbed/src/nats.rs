@@ -1,0 +1,104 @@
+//! NATS with JetStream: one server, or a cluster.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::{
+    ports::{free_ports, local},
+    process::{Process, program},
+    wait::eventually,
+};
+
+pub struct Nats {
+    // Before their data: killed, they write no more there.
+    pub nodes: Vec<Process>,
+    pub ports: Vec<u16>,
+    routes: Vec<u16>,
+    /// More arguments.
+    pub args: Vec<OsString>,
+    folder: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl Nats {
+    /// One server of a test's own, which was never started.
+    pub fn absent() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut nats = Self::in_folder(folder.path(), 1);
+        nats._temporary = Some(folder);
+        nats
+    }
+
+    /// So many, never started, whose data and logs stay in `folder`.
+    pub fn in_folder(folder: &Path, nodes: usize) -> Self {
+        let mut ports = free_ports(2 * nodes);
+        Self {
+            nodes: Vec::new(),
+            routes: ports.split_off(nodes),
+            ports,
+            args: Vec::new(),
+            folder: folder.to_owned(),
+            _temporary: None,
+        }
+    }
+
+    /// Of the first, as clients are given it.
+    pub fn url(&self) -> String {
+        format!("nats://{}", local(self.ports[0]))
+    }
+
+    /// Starts all of them, on the data that they had before, and waits until each answers.
+    pub async fn start(&mut self) {
+        self.nodes = (0..self.ports.len()).map(|i| self.node(i)).collect();
+        for (node, port) in self.nodes.iter_mut().zip(&self.ports) {
+            node.start();
+            eventually("nats answers", async || {
+                let Ok(connection) = TcpStream::connect(local(*port)).await else {
+                    return false;
+                };
+                // It greets before it speaks TLS.
+                connection.readable().await.is_ok()
+            })
+            .await;
+        }
+    }
+
+    fn node(&self, number: usize) -> Process {
+        let name = format!("nats-{number}");
+        let mut command = Command::new(program("nats-server"));
+        let address = "--addr 127.0.0.1 --jetstream --port".split(' ');
+        command.args(address).arg(self.ports[number].to_string());
+        command.arg("--store_dir").arg(self.folder.join(&name));
+        if self.ports.len() > 1 {
+            let url = |port: &u16| format!("nats://{}", local(*port));
+            let routes: Vec<String> = self.routes.iter().map(url).collect();
+            // Clients keep to the addresses that they were given: those of their links.
+            command.args([
+                "--server_name",
+                &name,
+                "--no_advertise",
+                "--cluster_name",
+                "testbed",
+            ]);
+            command.args(["--cluster", &routes[number], "--routes", &routes.join(",")]);
+        }
+        command.args(&self.args);
+        Process::new(&name, command, self.folder.join(format!("{name}.log")))
+    }
+
+    /// Kill -9: what they acknowledged is in their files.
+    pub fn kill(&mut self) {
+        self.nodes.clear();
+    }
+
+    /// To each of them.
+    pub fn signal(&self, signal: &str) {
+        self.nodes.iter().for_each(|node| node.signal(signal));
+    }
+}

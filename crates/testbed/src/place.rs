@@ -1,0 +1,83 @@
+//! What sets one test's data apart from all others': its own database, stream and subject prefix, all of the same name.
+
+use async_nats::jetstream::{self, message::StreamMessage, stream::RawMessageErrorKind};
+use bson::{Document, doc, oid::ObjectId};
+use futures_util::TryStreamExt;
+use mongodb::{Client, Database};
+
+use crate::{
+    shared::{mongo_uri, nats_url},
+    wait::eventually,
+};
+
+#[derive(Clone)]
+pub struct Place {
+    pub name: String,
+    pub mongo_uri: String,
+    pub nats_url: String,
+}
+
+impl Place {
+    /// On the servers that all tests share.
+    pub fn shared() -> Self {
+        Self::at(&mongo_uri(), &nats_url())
+    }
+
+    /// On other servers, of which one may be a test's own.
+    pub fn at(mongo_uri: &str, nats_url: &str) -> Self {
+        let name = format!("t{}", ObjectId::new().to_hex());
+        let (servers, options) = mongo_uri.split_once("/?").unwrap();
+        let mongo_uri = format!("{servers}/{name}?{options}&appName={name}");
+        Self {
+            name,
+            mongo_uri,
+            nats_url: nats_url.to_owned(),
+        }
+    }
+
+    pub async fn database(&self) -> Database {
+        let client = Client::with_uri_str(&self.mongo_uri).await;
+        client.unwrap().database(&self.name)
+    }
+
+    /// By key and version.
+    pub async fn events(&self) -> Vec<Document> {
+        let events = self.database().await.collection::<Document>("events");
+        let events = events.find(doc! {}).sort(doc! { "key": 1, "version": 1 });
+        events.await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Waits until no event is unsent.
+    pub async fn drained(&self) {
+        let events = self.database().await.collection::<Document>("events");
+        eventually("the outbox is drained", async || {
+            let unsent = events.count_documents(doc! { "sent": "NO" }).await;
+            unsent.is_ok_and(|unsent| unsent == 0)
+        })
+        .await;
+    }
+
+    /// Every message of the stream, in its order.
+    pub async fn messages(&self) -> Vec<StreamMessage> {
+        let client = async_nats::connect(&self.nats_url).await.unwrap();
+        let Ok(mut stream) = jetstream::new(client).get_stream(&self.name).await else {
+            return Vec::new();
+        };
+        let state = stream.info().await.unwrap().state.clone();
+        let mut messages = Vec::new();
+        for sequence in state.first_sequence.max(1)..=state.last_sequence {
+            match stream.get_raw_message(sequence).await {
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
+                message => messages.push(message.unwrap()),
+            }
+        }
+        messages
+    }
+
+    /// Drops the database and deletes the stream.
+    pub async fn remove(&self) {
+        self.database().await.drop().await.unwrap();
+        let client = async_nats::connect(&self.nats_url).await.unwrap();
+        drop(jetstream::new(client).delete_stream(&self.name).await);
+    }
+}
