@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::Router;
 use db::MongoOptions;
 use messaging::{EventOptions, NatsOptions};
 use reqwest::{Method, RequestBuilder, Response};
@@ -16,7 +15,7 @@ use service::{Http, NoOptions, Timing};
 use testbed::eventually;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use web::{Authenticator, HttpOptions, JwtOptions, Stack, sign};
+use web::{Authenticator, HttpOptions, JwtOptions, sign};
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
 
@@ -228,21 +227,6 @@ pub(crate) fn options() -> HttpOptions {
         stop_delay: Duration::ZERO,
         cors_origins: Vec::new(),
     }
-}
-
-/// Routes of a test's own, inside the middleware; so many requests are worked on at once.
-pub(crate) fn stacked(routes: Router, concurrency_limit: usize, timing: web::Timing) -> Router {
-    let mut options = options();
-    options.concurrency_limit = concurrency_limit;
-    let auth = Authenticator::new(&options).unwrap();
-    let options = &options;
-    let stack = Stack {
-        auth,
-        options,
-        timing,
-        is_traced: false,
-    };
-    web::stack(routes, Router::new(), stack)
 }
 
 pub(crate) fn jwt(key: &str) -> JwtOptions {

@@ -6,12 +6,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Client, header::COOKIE};
 use serde_json::json;
 use testbed::{Process, eventually, free_port, nats_url};
+use web::sign;
 
 use crate::{
     collector::{Traced, collector},
-    harness::{JWT_KEY, Place, now_seconds, token},
+    harness::{JWT_KEY, Place, jwt, now_seconds, token},
     process::command,
-    tokens::signed,
 };
 
 /// The program, whose log tells everything that is told at all.
@@ -30,8 +30,7 @@ impl Logged {
 
     /// Sends tokens and cookies, good ones and bad ones; what must not be logged of them.
     async fn ask(&self) -> Vec<String> {
-        let bad = json!({ "sub": "alice", "exp": now_seconds() - 600 });
-        let bad = signed(jsonwebtoken::Algorithm::HS256, JWT_KEY, bad);
+        let bad = sign(&jwt(JWT_KEY), "alice", None, now_seconds() - 1_200, 600).unwrap();
         let mut secrets = Vec::new();
         for token in [token("alice"), bad] {
             let cookie = STANDARD.encode(json!({ "jwt": token }).to_string());

@@ -9,8 +9,8 @@ use tower::ServiceExt;
 use web::{Authenticator, Stack, Timing};
 
 use crate::{
-    harness::{TestApp, now_seconds, options, token},
     tokens::signed,
+    toy::{Toy, now_seconds, options, token},
 };
 
 /// Routes that take so many requests a second of each caller, and twice as many at once.
@@ -66,9 +66,9 @@ async fn a_limit_of_0_is_none() {
 
 #[tokio::test]
 async fn a_token_that_is_not_valid_counts_for_its_address_whatever_user_it_names() {
-    let app = TestApp::start_with(|http| http.rate_limit = 1).await;
+    let app = Toy::start_with(|http| http.rate_limit = 1).await;
     let list = async |token: &str| {
-        let list = app.request(Method::GET, "/api/tickets").bearer_auth(token);
+        let list = app.request(Method::GET, "/api/notes").bearer_auth(token);
         list.send().await.unwrap().status()
     };
     let forged = |user: usize| {
