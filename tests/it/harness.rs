@@ -11,7 +11,7 @@ use messaging::{EventOptions, NatsOptions};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use service::{Http, NoOptions, Timing};
+use service::{Http, NoOptions, Service, Timing};
 use testbed::eventually;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -145,7 +145,7 @@ impl TestApp {
         let event_retention = place.event_retention;
         let events = EventOptions { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
-        let service = tickets::service();
+        let service = service();
         let process = service.connect(&mongo, events, Some(&nats), place.timing);
         let mut process = process.await.unwrap();
         process.http = Some(Http {
@@ -214,6 +214,14 @@ impl TestApp {
         self.place.drained().await;
         self.stop().await.remove().await;
     }
+}
+
+/// As `main.rs` has it.
+fn service() -> Service {
+    Service::new("tickets", env!("CARGO_PKG_VERSION"))
+        .collections(tickets::collections)
+        .routes(tickets::routes)
+        .publishes(tickets::EVENTS)
 }
 
 pub(crate) fn options() -> HttpOptions {
