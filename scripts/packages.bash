@@ -54,18 +54,20 @@ apt_install() { # PACKAGE…; where it fails, `why` says so
 }
 
 python_program() { # FOLDER PROGRAM VERSION [PACKAGE]: prints the path of a program from PyPI, in a virtual environment of its own
-  local program package=${4:-$2}
-  need python3
+  local program
   mkdir -p "$1"
   program=$(cd "$1" && pwd)/bin/$2
-  if ! "$program" --version 2>/dev/null | grep -qF "$3"; then
-    say "fetching $2 $3 from PyPI"
-    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
-      fail "python3 can't make a virtual environment, and python3-venv can't be installed: $why"
-    try python3 -m venv --clear "$1" && try "$1/bin/pip" --disable-pip-version-check install "$package==$3" ||
-      fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
-  fi
+  "$program" --version 2>/dev/null | grep -qF "$3" || python_package "$1" "${4:-$2}" "$3"
   echo "$program"
+}
+
+python_package() { # FOLDER PACKAGE VERSION: makes the folder a virtual environment with a package from PyPI
+  need python3
+  say "fetching $2 $3 from PyPI"
+  python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
+    fail "python3 can't make a virtual environment, and python3-venv can't be installed: $why"
+  try python3 -m venv --clear "$1" && try "$1/bin/pip" --disable-pip-version-check install "$2==$3" ||
+    fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
 }
 
 # Asked of cargo: CARGO_TARGET_DIR and cargo's own settings move it.

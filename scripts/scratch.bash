@@ -26,7 +26,7 @@ copy_tree() {
 fresh_servers() {
   stop_servers
   mkdir -p "$SERVICES_DIR"
-  ln -s "$fetched/bin" "$SERVICES_DIR/bin"
+  ln -s "$fetched/bin" "$fetched/python" "$SERVICES_DIR/"
   [ ! -d "$fetched/prometheus" ] || ln -s "$fetched/prometheus" "$SERVICES_DIR/prometheus"
   MONGO_PORT=$(free_port) NATS_PORT=$(free_port) TMPDIR=$(mktemp -d /tmp/scratch.XXXXXX)
   TEST_MONGO_URI="mongodb://127.0.0.1:$MONGO_PORT/?replicaSet=rs0" TEST_NATS_URL="nats://127.0.0.1:$NATS_PORT"
