@@ -67,7 +67,7 @@ chaos-broken: ## runs that can't prove anything, each of which must fail and say
 bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p tickets -p bench
-	"$(target_dir)/release/bench" --program "$(target_dir)/release/tickets" --json "$(target_dir)/bench.json"
+	"$(target_dir)/release/bench" --program "$(target_dir)/release/tickets"
 
 check: tools ## formatting, lints, documentation, dependencies; whether each patch still applies
 	cargo fmt --check

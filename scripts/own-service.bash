@@ -2,6 +2,7 @@
 # Sets `tickets`, the program, `address`, and `log`, the service's.
 
 . "$root/scripts/ports.bash"
+. "$root/scripts/mongo.bash"
 name=run$$
 service=
 folder=$(mktemp -d) # outside of the clone, so that no .env is read
@@ -17,7 +18,7 @@ tidy() {
   if [ -n "$service" ]; then
     kill "$service" 2>/dev/null || true
     wait "$service" 2>/dev/null || true
-    "$root/scripts/mongo-command" "mongodb://127.0.0.1:$mongo_port/$name" '{"dropDatabase": 1}' >/dev/null 2>&1 ||
+    mongo_command "mongodb://127.0.0.1:$mongo_port/$name?directConnection=true" '{"dropDatabase": 1}' >/dev/null 2>&1 ||
       say "the database $name stays behind in MongoDB"
     (delete_stream) 2>/dev/null || say "the stream $name stays behind in NATS"
   fi
@@ -30,6 +31,7 @@ is_ready() {
 }
 
 start_own_service() {
+  fetch_pymongo
   # With the tests: so are the dependencies' features the same as theirs, and nothing is built twice.
   cargo build --locked --workspace --tests --manifest-path "$root/Cargo.toml"
   tickets=$(target_directory)/debug/tickets

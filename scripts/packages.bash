@@ -54,23 +54,27 @@ apt_install() { # PACKAGE…; where it fails, `why` says so
       apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@"
 }
 
-# Prints the path of a program from PyPI, in a virtual environment of its own. A program that needs other packages is fetched without
-# hashes: pip wants them for all packages or for none, and which packages there are differs by Python and system.
+# Prints the path of a program from PyPI, in a virtual environment of its own.
 python_program() { # FOLDER PROGRAM VERSION [PACKAGE [SHA256…]]
-  local program wanted=${4:-$2}==$3
-  [ $# -lt 5 ] || wanted+=$(printf ' --hash=sha256:%s' "${@:5}")
-  need python3
+  local program
   mkdir -p "$1"
   program=$(cd "$1" && pwd)/bin/$2
-  if ! "$program" --version 2>/dev/null | grep -qF "$3"; then
-    say "fetching $2 $3 from PyPI"
-    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
-      fail "python3 can't make a virtual environment, and python3-venv can't be installed: $why"
-    try python3 -m venv --clear "$1" && echo "$wanted" >"$1/wanted.txt" &&
-      try "$1/bin/pip" --disable-pip-version-check install --requirement "$1/wanted.txt" ||
-      fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
-  fi
+  "$program" --version 2>/dev/null | grep -qF "$3" || python_package "$1" "${4:-$2}" "$3" "${@:5}"
   echo "$program"
+}
+
+# Makes the folder a virtual environment with a package from PyPI. One that needs others is fetched without hashes: pip wants them for
+# all packages or for none, and which packages there are differs by Python and system.
+python_package() { # FOLDER PACKAGE VERSION [SHA256…]
+  local wanted="$2==$3"
+  [ $# -lt 4 ] || wanted+=$(printf ' --hash=sha256:%s' "${@:4}")
+  need python3
+  say "fetching $2 $3 from PyPI"
+  python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
+    fail "python3 can't make a virtual environment, and python3-venv can't be installed: $why"
+  try python3 -m venv --clear "$1" && echo "$wanted" >"$1/wanted.txt" &&
+    try "$1/bin/pip" --disable-pip-version-check install --requirement "$1/wanted.txt" ||
+    fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
 }
 
 # Asked of cargo: CARGO_TARGET_DIR and cargo's own settings move it.

@@ -40,7 +40,7 @@ in_tree() { # FOLDER: as tar names it; one outside of the tree has a name that t
 fresh_servers() {
   stop_servers
   mkdir -p "$SERVICES_DIR"
-  ln -s "$fetched/bin" "$SERVICES_DIR/bin"
+  ln -s "$fetched/bin" "$fetched/python" "$SERVICES_DIR/"
   [ ! -d "$fetched/prometheus" ] || ln -s "$fetched/prometheus" "$SERVICES_DIR/prometheus"
   temporary=$(mktemp -d /tmp/scratch.XXXXXX)
   MONGO_PORT=$(free_port) NATS_PORT=$(free_port) TMPDIR=$temporary

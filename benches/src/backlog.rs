@@ -63,7 +63,7 @@ async fn service_drain(
     drained(database).await?;
     let elapsed = began.elapsed().as_secs_f64();
     let cpu_us = (service.cpu_seconds()? - cpu) * 1e6 / events as f64;
-    service.stop().await?;
+    service.stop()?;
     Ok((events as f64 / elapsed, cpu_us))
 }
 
@@ -122,12 +122,12 @@ pub(crate) async fn memory(bench: &Bench, events: usize) -> anyhow::Result<Vec<R
     let database = bench.fresh("service", 4).await?;
     let (service, _) = bench.servers.service("service").await?;
     let idle = service.resident_mib()?;
-    bench.servers.stop_nats().await?;
+    bench.servers.stop_nats().await;
     fill(&database, events, events, "NO").await?;
-    bench.servers.start_nats().await?;
+    bench.servers.start_nats().await;
     drained(&database).await?;
     let more = service.peak_mib()? - idle;
-    service.stop().await?;
+    service.stop()?;
     let name = format!("memory over idle, draining {events}");
     Ok(vec![alone(name, "MiB", [more], Some(Target::AtMost(20.0)))])
 }

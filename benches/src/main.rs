@@ -23,6 +23,7 @@ use anyhow::ensure;
 use async_nats::jetstream;
 use clap::{Parser, ValueEnum};
 use mongodb::Database;
+use testbed::target;
 
 use crate::{
     servers::{STREAM, Servers},
@@ -35,18 +36,18 @@ struct Cli {
     /// The service's release build.
     #[arg(long, default_value = "target/release/tickets")]
     program: PathBuf,
-    /// The folder of `scripts/services`: the servers get ports and folders of their own in it.
-    #[arg(long, env = "SERVICES_DIR", default_value = ".services")]
-    folder: PathBuf,
+    /// The folder for data and logs, which is emptied; by default `bench` in cargo's target directory.
+    #[arg(long)]
+    folder: Option<PathBuf>,
     /// Rounds of each figure, of which the medians are shown.
     #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3)]
     rounds: usize,
     /// Only these figures.
     #[arg(long, env = "BENCH_ONLY", value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
-    /// Where the figures go, as JSON.
-    #[arg(long, default_value = "target/bench.json")]
-    json: PathBuf,
+    /// Where the figures go, as JSON; by default `bench.json` in cargo's target directory.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -137,7 +138,7 @@ impl Bench {
         for _ in 0..self.rounds.max(5) {
             let (service, took) = self.servers.service("service").await?;
             took_ms.push(took.as_secs_f64() * 1000.0);
-            service.stop().await?;
+            service.stop()?;
         }
         Ok(vec![alone(
             "start to ready",
@@ -156,9 +157,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         "{} is not there: make bench builds it",
         cli.program.display()
     );
-    let folder = fs::canonicalize(&cli.folder)?;
+    let folder = cli.folder.unwrap_or_else(|| target().join("bench"));
+    let folder = std::path::absolute(folder)?;
     let servers = Servers::start(fs::canonicalize(&cli.program)?, folder).await?;
-    let token = servers.token().await?;
+    let token = servers.token()?;
     let bench = Bench {
         servers,
         token,
@@ -177,9 +179,9 @@ async fn main() -> anyhow::Result<ExitCode> {
             rows.push(row);
         }
     }
-    bench.servers.stop().await?;
-    fs::write(&cli.json, serde_json::to_vec_pretty(&rows)?)?;
-    println!("\nthe figures are in {}", cli.json.display());
+    let json = cli.json.unwrap_or_else(|| target().join("bench.json"));
+    fs::write(&json, serde_json::to_vec_pretty(&rows)?)?;
+    println!("\nthe figures are in {}", json.display());
     let missed = rows.iter().filter(|row| !row.is_met()).count();
     Ok(if missed == 0 {
         ExitCode::SUCCESS

@@ -50,7 +50,7 @@ pub(crate) async fn overload(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         peak_p99_ms.push(peak.percentile_ms(99));
         p99_ms.push(percentile(&done, 99));
         refused_p50_ms.push(percentile(&refused, 50));
-        service.stop().await?;
+        service.stop()?;
     }
     let name = "creates at 3 times what can be done, limit: the most";
     Ok(vec![

@@ -55,7 +55,7 @@ pub(crate) async fn one(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         };
         let load = requests(&service, READERS, LASTS, ("GET", 200), &bench.token, get).await?;
         per_second.push((load.per_second, limit.per_second));
-        service.stop().await?;
+        service.stop()?;
     }
     Ok(vec![compared(
         "GET of one ticket, 64 connections",
@@ -105,7 +105,7 @@ pub(crate) async fn pages(bench: &Bench, tickets: usize) -> anyhow::Result<Vec<R
         });
         p50_ms.push((last, first));
     }
-    service.stop().await?;
+    service.stop()?;
     let name = format!("page 1,000 of {tickets} tickets, limit: page 1");
     Ok(vec![compared(
         name,

@@ -1,83 +1,73 @@
-//! MongoDB, NATS and the service as processes, started by `scripts/services` on ports of their own.
+//! MongoDB, NATS and the service as processes, on ports and in a folder of their own.
 
 use std::{
     fs,
     path::PathBuf,
-    process::Stdio,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 use async_nats::jetstream;
 use mongodb::{Client, Database, options::ClientOptions};
-use tokio::{
-    process::{Child, Command},
-    time::sleep,
-};
+use testbed::{Mongo, Nats, Process, empty, free_port, local};
+use tokio::{sync::Mutex, time::sleep};
 
 use crate::http::Connection;
 
-const MONGO_PORT: &str = "37017";
-const NATS_PORT: &str = "34222";
-const SERVICE: &str = "127.0.0.1:33000";
+/// As `scripts/services` starts it.
+const OF_MONGO: &str = "--wiredTigerCacheSizeGB 0.5 --oplogSize 1024 \
+                        --setParameter transactionLifetimeLimitSeconds=15 \
+                        --setParameter enableTestCommands=1 \
+                        --setParameter diagnosticDataCollectionEnabled=false";
 const JWT_KEY: &str = "a key for measurements only, 32 b";
 const START_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) const STREAM: &str = "BENCH";
 
-/// MongoDB and NATS.
+/// MongoDB and NATS, which run, and how the service is started.
 pub(crate) struct Servers {
-    folder: PathBuf,
+    mongo: Mongo,
+    nats: Mutex<Nats>,
+    nats_url: String,
     program: PathBuf,
+    folder: PathBuf,
+    /// Where the service listens.
+    address: String,
 }
 
 impl Servers {
-    /// Starts both with empty folders.
+    /// Starts both with their data in `folder`, which is emptied first.
     pub(crate) async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
-        let servers = Self { folder, program };
-        servers.stop().await?;
-        for data in [format!("mongo-{MONGO_PORT}"), format!("nats-{NATS_PORT}")] {
-            let data = servers.folder.join(data);
-            if data.exists() {
-                fs::remove_dir_all(data)?;
-            }
-        }
-        servers.script(["start", "mongo"]).await?;
-        servers.script(["start", "nats"]).await?;
-        Ok(servers)
+        empty(&folder)?;
+        let mut mongo = Mongo::in_folder(&folder, 1, OF_MONGO);
+        let mut nats = Nats::in_folder(&folder, 1);
+        mongo.start().await;
+        nats.start().await;
+        Ok(Self {
+            mongo,
+            nats_url: nats.url(),
+            nats: Mutex::new(nats),
+            program,
+            folder,
+            address: local(free_port()).to_string(),
+        })
     }
 
-    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
-        self.script(["stop", "mongo"]).await?;
-        self.stop_nats().await
+    pub(crate) async fn stop_nats(&self) {
+        self.nats.lock().await.kill();
     }
 
-    pub(crate) async fn stop_nats(&self) -> anyhow::Result<()> {
-        self.script(["stop", "nats"]).await
+    pub(crate) async fn start_nats(&self) {
+        self.nats.lock().await.start().await;
     }
 
-    pub(crate) async fn start_nats(&self) -> anyhow::Result<()> {
-        self.script(["start", "nats"]).await
-    }
-
-    async fn script(&self, args: [&str; 2]) -> anyhow::Result<()> {
-        let output = Command::new("scripts/services")
-            .args(args)
-            .env("MONGO_PORT", MONGO_PORT)
-            .env("NATS_PORT", NATS_PORT)
-            .env("SERVICES_DIR", &self.folder)
-            .output()
-            .await?;
-        let told = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "scripts/services {args:?} failed: {told}"
-        );
-        Ok(())
+    fn mongo_uri(&self, database: &str) -> String {
+        self.mongo.uri().replace("/?", &format!("/{database}?"))
     }
 
     /// A database of this name, over a pool of `connections`.
     pub(crate) async fn database(&self, name: &str, connections: u32) -> anyhow::Result<Database> {
-        let mut options = ClientOptions::parse(mongo_uri(name)).await?;
+        let mut options = ClientOptions::parse(self.mongo_uri(name)).await?;
         options.max_pool_size = Some(connections);
         options.max_connecting = Some(8);
         options.write_concern = Some(mongodb::options::WriteConcern::majority());
@@ -86,7 +76,7 @@ impl Servers {
     }
 
     pub(crate) async fn nats(&self) -> anyhow::Result<async_nats::Client> {
-        Ok(async_nats::connect(format!("127.0.0.1:{NATS_PORT}")).await?)
+        Ok(async_nats::connect(&self.nats_url).await?)
     }
 
     pub(crate) async fn jetstream(&self) -> anyhow::Result<jetstream::Context> {
@@ -97,23 +87,23 @@ impl Servers {
     pub(crate) async fn service(&self, database: &str) -> anyhow::Result<(Service, Duration)> {
         drop(self.jetstream().await?.delete_stream(STREAM).await);
         let began = Instant::now();
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .arg("serve")
-            .env("MONGO_URI", mongo_uri(database))
-            .env("NATS_URL", format!("nats://127.0.0.1:{NATS_PORT}"))
+            .env("MONGO_URI", self.mongo_uri(database))
+            .env("NATS_URL", &self.nats_url)
             .env("NATS_STREAM", STREAM)
             .env("JWT_KEY", JWT_KEY)
-            .env("LISTEN_ADDR", SERVICE)
+            .env("LISTEN_ADDR", &self.address)
             .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("RATE_LIMIT", "0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(self.folder.join("service.log"))?)
-            .kill_on_drop(true)
-            .spawn()?;
-        let service = Service { child };
+            .env("RATE_LIMIT", "0");
+        let log = self.folder.join("service.log");
+        let mut process = Process::new("service", command, log);
+        process.start();
+        let address = self.address.clone();
+        let service = Service { process, address };
         loop {
-            if let Ok(mut connection) = Connection::open(SERVICE).await
+            if let Ok(mut connection) = Connection::open(&self.address).await
                 && connection
                     .send("GET", "/health/ready", "", "")
                     .await?
@@ -128,29 +118,25 @@ impl Servers {
     }
 
     /// A token that the service itself signs.
-    pub(crate) async fn token(&self) -> anyhow::Result<String> {
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
         let args = ["token", "--user", "bench", "--ttl", "1d"];
         let output = Command::new(&self.program)
             .args(args)
             .env("JWT_KEY", JWT_KEY)
-            .output()
-            .await?;
+            .output()?;
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 }
 
-fn mongo_uri(database: &str) -> String {
-    format!("mongodb://127.0.0.1:{MONGO_PORT}/{database}?replicaSet=rs0")
-}
-
 /// The running service.
 pub(crate) struct Service {
-    child: Child,
+    process: Process,
+    address: String,
 }
 
 impl Service {
     pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
-        Connection::open(SERVICE).await
+        Connection::open(&self.address).await
     }
 
     /// Processor time so far, in seconds: user and system, of all threads.
@@ -179,11 +165,11 @@ impl Service {
     }
 
     fn pid(&self) -> anyhow::Result<u32> {
-        self.child.id().context("the service has ended")
+        self.process.pid().context("the service has ended")
     }
 
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        Ok(self.child.kill().await?)
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.process.kill()
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) async fn creates(bench: &Bench, connections: usize) -> anyhow::Result
         per_second.push((load.per_second, limit.per_second));
         cpu_ms.push(service.cpu_seconds()? * 1000.0 / load.done as f64);
         peak_mib.push(service.peak_mib()?);
-        service.stop().await?;
+        service.stop()?;
     }
     let at = format!("at {connections} connections");
     Ok(vec![
@@ -92,7 +92,7 @@ pub(crate) async fn one_at_a_time(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let (service, _) = bench.servers.service("service").await?;
         let load = requests(&service, 1, LASTS / 2, ("POST", 201), &bench.token, create).await?;
         p50_ms.push((load.percentile_ms(50), limit.percentile_ms(50)));
-        service.stop().await?;
+        service.stop()?;
     }
     Ok(vec![compared(
         "one create alone, p50",
@@ -127,7 +127,7 @@ pub(crate) async fn hot_ticket(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let load = requests(&service, WRITERS, LASTS, ("PUT", 200), &bench.token, put).await?;
         per_second.push((load.per_second, limit.per_second));
         drained(&database).await?;
-        service.stop().await?;
+        service.stop()?;
     }
     Ok(vec![compared(
         "updates of one ticket, 32 writers",
@@ -148,7 +148,7 @@ pub(crate) async fn lag(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         p50.push(percentile(&lags_ms, 50));
         p99.push(percentile(&lags_ms, 99));
         drained(&database).await?;
-        service.stop().await?;
+        service.stop()?;
     }
     Ok(vec![
         alone(

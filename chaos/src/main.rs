@@ -26,6 +26,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use testbed::target;
 
 use crate::{
     fault::Fault,
@@ -136,10 +137,7 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
     report.print_writes();
     report.print_floors();
     report.print_verdict();
-    let json = match run.json {
-        Some(json) => json,
-        None => target()?.join("chaos.json"),
-    };
+    let json = run.json.unwrap_or_else(|| target().join("chaos.json"));
     fs::write(&json, serde_json::to_vec_pretty(&report)?)?;
     let (json, logs) = (json.display(), experiment.folder.display());
     println!("\nthe report is in {json}, the logs are in {logs}");
@@ -154,10 +152,8 @@ impl Programs {
         let absolute = |path: &PathBuf| {
             fs::canonicalize(path).with_context(|| format!("{} is not there", path.display()))
         };
-        let folder = match &self.folder {
-            Some(folder) => folder.clone(),
-            None => target()?.join("chaos"),
-        };
+        let folder = self.folder.clone();
+        let folder = folder.unwrap_or_else(|| target().join("chaos"));
         Ok(Experiment {
             aim,
             size,
@@ -167,11 +163,4 @@ impl Programs {
             environment: Vec::new(),
         })
     }
-}
-
-/// Cargo's target directory: it holds a folder for each profile, in which this program is.
-fn target() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(2);
-    Ok(target.context("this program is in no folder")?.to_owned())
 }

@@ -1,7 +1,6 @@
 //! The servers, the instances of the service, and the links between them.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -11,7 +10,7 @@ use std::{
 use anyhow::ensure;
 use mongodb::{Client, Database};
 use serde::Serialize;
-use testbed::{Mongo, Nats, Process, free_ports, local, proxy::Link, within};
+use testbed::{Mongo, Nats, Process, empty, free_ports, local, proxy::Link, within};
 use tokio::{sync::Mutex, task::JoinSet};
 
 use crate::wiring::{ToMongo, ToNats};
@@ -161,13 +160,6 @@ impl World {
 
 pub(crate) fn instance_name(number: usize) -> String {
     format!("instance-{number}")
-}
-
-fn empty(folder: &Path) -> io::Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
-    fs::create_dir_all(folder)
 }
 
 fn shared(process: Process) -> Shared {

@@ -8,6 +8,7 @@
     reason = "what goes wrong with the machine fails the test"
 )]
 
+mod folder;
 mod mongo;
 mod nats;
 mod place;
@@ -17,6 +18,7 @@ pub mod proxy;
 mod shared;
 mod wait;
 
+pub use folder::{empty, target};
 pub use mongo::Mongo;
 pub use nats::Nats;
 pub use place::Place;

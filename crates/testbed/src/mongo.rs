@@ -138,3 +138,27 @@ impl Mongo {
         self.members.iter().for_each(|member| member.signal(signal));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inserts one more document; how many there are then.
+    async fn inserted(mongo: &Mongo) -> u64 {
+        let client = Client::with_uri_str(mongo.uri()).await.unwrap();
+        let two = client.database("test").collection::<Document>("two");
+        two.insert_one(doc! {}).await.unwrap();
+        two.count_documents(doc! {}).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_set_of_two_that_is_killed_comes_back_with_its_documents() {
+        let mut mongo = Mongo::absent_set(2);
+        mongo.start().await;
+        assert_eq!(inserted(&mongo).await, 1);
+
+        mongo.kill();
+        mongo.start().await;
+        assert_eq!(inserted(&mongo).await, 2);
+    }
+}

@@ -102,3 +102,51 @@ impl Nats {
         self.nodes.iter().for_each(|node| node.signal(signal));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_nats::jetstream::{self, stream};
+
+    use super::*;
+    use crate::wait::within;
+
+    /// Elections of a cluster take seconds, and more on a busy machine.
+    const LIMIT: Duration = Duration::from_secs(50);
+
+    async fn jetstream(nats: &Nats) -> anyhow::Result<jetstream::Context> {
+        let mut jetstream = jetstream::new(async_nats::connect(nats.url()).await?);
+        // A cluster without a leader yet does not answer.
+        jetstream.set_timeout(Duration::from_millis(500));
+        Ok(jetstream)
+    }
+
+    #[tokio::test]
+    async fn a_cluster_of_three_that_is_killed_comes_back_with_its_messages() {
+        let folder = TempDir::new().unwrap();
+        let mut nats = Nats::in_folder(folder.path(), 3);
+        nats.start().await;
+        let config = stream::Config {
+            name: "THREE".to_owned(),
+            num_replicas: 3,
+            ..stream::Config::default()
+        };
+        let store = async || {
+            let jetstream = jetstream(&nats).await?;
+            jetstream.create_stream(&config).await?;
+            Ok(jetstream.publish("THREE", "kept".into()).await?.await?)
+        };
+        let stored = within(LIMIT, "a message is stored", store).await;
+        let stored = stored.unwrap().sequence;
+
+        nats.kill();
+        nats.start().await;
+        let read = async || {
+            let stream = jetstream(&nats).await?.get_stream("THREE").await?;
+            Ok(stream.get_raw_message(stored).await?)
+        };
+        let read = within(LIMIT, "the message is read", read).await;
+        assert_eq!(read.unwrap().payload, "kept");
+    }
+}
