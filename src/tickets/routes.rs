@@ -11,17 +11,14 @@ use db::Abort;
 use service::Context;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{
-    Answer, Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, Problem, Refusal, TraceParent,
-    User, ValidJson, etag, paged,
+    Answer, Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, Refusal, TraceParent, User,
+    ValidJson, etag, paged,
 };
 
 use super::{
     model::{NewTicket, Ticket, TicketRefusal, TicketView},
     store,
 };
-
-const NOT_THE_OWNER: &str = "only the owner may change it";
-const RESERVED: &str = "the ticket is reserved by an order";
 
 pub fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
@@ -33,19 +30,9 @@ pub fn routes() -> OpenApiRouter<Context> {
 ///
 /// The ticket and the event `ticket.created` are saved together.
 #[utoipa::path(
-    post,
-    path = "/api/tickets",
-    tag = "tickets",
-    security(("bearer" = []), ("cookie" = [])),
-    params(
-        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "Sent again with the same key within 24 hours, the request is not done again: the first answer is given, with `Idempotent-Replayed: true`.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
-        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event."),
-    ),
-    request_body = NewTicket,
-    responses((status = 201, description = "The ticket.", body = TicketView<'_>, headers(
-        ("Location" = String, description = "The ticket's address."),
-        ("ETag" = String, description = "The version in quotes, for `If-Match`."),
-    ))),
+    post, path = "/api/tickets", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
+    params(IdempotencyKey, TraceParent), request_body = NewTicket,
+    responses((status = 201, description = "The ticket.", body = TicketView<'_>)),
 )]
 async fn create_ticket(
     State(context): State<Context>,
@@ -80,16 +67,8 @@ async fn create_ticket(
 ///
 /// The newest first; `Link` with `rel="next"` is the address of the next page.
 #[utoipa::path(
-    get,
-    path = "/api/tickets",
-    tag = "tickets",
-    params(
-        ("limit" = Option<i64>, Query, description = "How many on a page; 50 by default.", minimum = 1, maximum = 200, example = 50),
-        ("cursor" = Option<String>, Query, description = "Where the page begins, as `Link` gives it.", pattern = "^[A-Za-z0-9_-]{26}[AEIMQUYcgkosw048]$"),
-    ),
-    responses((status = 200, description = "A page of tickets.", body = Vec<TicketView<'_>>, headers(
-        ("Link" = String, description = "The next page, where there is one."),
-    ))),
+    get, path = "/api/tickets", tag = "tickets", params(PageQuery),
+    responses((status = 200, description = "A page of tickets.", body = Vec<TicketView<'_>>)),
 )]
 async fn list_tickets(
     State(context): State<Context>,
@@ -102,18 +81,8 @@ async fn list_tickets(
 
 /// Read a ticket
 #[utoipa::path(
-    get,
-    path = "/api/tickets/{id}",
-    tag = "tickets",
-    params(
-        ("id" = String, Path, description = "The ticket's id.", example = "65f0a1b2c3d4e5f60718293a"),
-        ("If-None-Match" = Option<String>, Header, nullable = false, description = "Versions that the caller has, in quotes."),
-    ),
-    responses(
-        (status = 200, description = "The ticket.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
-        (status = 304, description = "The caller has it.", headers(("ETag" = String, description = "The version in quotes."))),
-        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::NotFound))),
-    ),
+    get, path = "/api/tickets/{id}", tag = "tickets", params(Id, IfNoneMatch),
+    responses((status = 200, description = "The ticket.", body = TicketView<'_>)),
 )]
 async fn get_ticket(
     State(context): State<Context>,
@@ -134,23 +103,12 @@ async fn get_ticket(
 ///
 /// Only its owner may, and only while no order holds it. The event `ticket.updated` is saved with the change.
 #[utoipa::path(
-    put,
-    path = "/api/tickets/{id}",
-    tag = "tickets",
-    security(("bearer" = []), ("cookie" = [])),
-    params(
-        ("id" = String, Path, description = "The ticket's id.", example = "65f0a1b2c3d4e5f60718293a"),
-        ("If-Match" = Option<String>, Header, nullable = false, description = "The version that the change is meant for, in quotes."),
-        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "As for the creation.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
-        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context; it goes on to the consumers of the event."),
-    ),
-    request_body = NewTicket,
+    put, path = "/api/tickets/{id}", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
+    params(Id, IfMatch, IdempotencyKey, TraceParent), request_body = NewTicket,
     responses(
-        (status = 200, description = "The ticket as it is now.", body = TicketView<'_>, headers(("ETag" = String, description = "The version in quotes."))),
-        (status = 404, description = "There is no such ticket.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::NotFound))),
-        (status = 403, description = "The user is not the owner, or a page of another site sent the session cookie.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::Forbidden(NOT_THE_OWNER)))),
-        (status = 409, description = "An order has reserved the ticket, or a request with this `Idempotency-Key` is under way.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::Conflict(RESERVED)))),
-        (status = 412, description = "`If-Match` names another version.", body = Problem, content_type = "application/problem+json", example = json!(Problem::of(&Refusal::PreconditionFailed))),
+        (status = 200, description = "The ticket as it is now.", body = TicketView<'_>),
+        (status = 403, description = "The user is not the owner, or a page of another site sent the session cookie."),
+        (status = 409, description = "An order has reserved the ticket, or a request with this `Idempotency-Key` is under way."),
     ),
 )]
 async fn update_ticket(
@@ -216,8 +174,8 @@ impl From<TicketRefusal> for Refusal {
     fn from(why: TicketRefusal) -> Self {
         match why {
             TicketRefusal::NotFound => Self::NotFound,
-            TicketRefusal::NotTheOwner => Self::Forbidden(NOT_THE_OWNER),
-            TicketRefusal::Reserved => Self::Conflict(RESERVED),
+            TicketRefusal::NotTheOwner => Self::Forbidden("only the owner may change it"),
+            TicketRefusal::Reserved => Self::Conflict("the ticket is reserved by an order"),
             TicketRefusal::AnotherVersion => Self::PreconditionFailed,
         }
     }

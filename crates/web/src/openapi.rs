@@ -1,5 +1,6 @@
 //! The OpenAPI document, and the page that shows it.
 
+mod params;
 mod shared;
 
 use axum::{

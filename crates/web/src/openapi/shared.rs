@@ -1,95 +1,164 @@
 //! What every operation of the domain may answer besides its own: that of the limits, of the extractors and of `Refusal`.
 
+use anyhow::anyhow;
 use serde_json::json;
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Required,
-    Response, ResponseBuilder,
-    path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+    ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Response,
+    ResponseBuilder,
+    path::Operation,
     schema::{Schema, Type},
 };
 
+use super::params;
 use crate::{Problem, Refusal};
 
-/// Which refusal, and when.
-type Answer = (Refusal, &'static str);
+const PROBLEM_JSON: &str = "application/problem+json";
 
-fn of_any() -> [Answer; 6] {
-    [
-        (
+/// What an operation wants, which says what it may answer.
+struct Wants {
+    token: bool,
+    body: bool,
+    parameters: Vec<String>,
+}
+
+impl Wants {
+    fn of(operation: &Operation) -> Self {
+        let parameters = operation.parameters.iter().flatten();
+        let name = |parameter: &RefOr<_>| match parameter {
+            RefOr::T(utoipa::openapi::path::Parameter { name, .. }) => Some(name.clone()),
+            RefOr::Ref(_) => None,
+        };
+        Self {
+            token: operation.security.is_some(),
+            body: operation.request_body.is_some(),
+            parameters: parameters.filter_map(name).collect(),
+        }
+    }
+
+    fn parameter(&self, name: &str) -> bool {
+        self.parameters.iter().any(|it| it == name)
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        let mut refusals = vec![
             Refusal::invalid("the body must be a JSON object"),
-            "The request is not valid; `errors` says why.",
-        ),
-        (
             Refusal::BodyTimeout,
-            "The body took too long; nothing was done.",
-        ),
-        (Refusal::PayloadTooLarge, "The body is larger than 64 KiB."),
-        (
+            Refusal::PayloadTooLarge,
             Refusal::TooManyRequests,
-            "Too many requests of this user or address.",
-        ),
-        (
-            Refusal::Internal(anyhow::anyhow!("")),
-            "Something went wrong on our side.",
-        ),
-        (
+            Refusal::Internal(anyhow!("")),
             Refusal::Overloaded,
-            "MongoDB could not answer in time, or too much is asked for at once.",
-        ),
-    ]
+        ];
+        if self.token {
+            let token = "the token is not valid, or not any more";
+            let page = "a page of another site may not write with the session cookie";
+            refusals.extend([Refusal::Unauthorized(token), Refusal::Forbidden(page)]);
+        }
+        if self.body {
+            refusals.push(Refusal::UnsupportedMediaType);
+        }
+        if self.parameter("id") {
+            refusals.push(Refusal::NotFound);
+        }
+        if self.parameter("If-Match") {
+            refusals.push(Refusal::PreconditionFailed);
+        }
+        if self.parameter("Idempotency-Key") {
+            refusals.extend([Refusal::KeyInUse, Refusal::KeyReused]);
+        }
+        refusals
+    }
+
+    /// The names of the headers of an answer with this status.
+    fn headers(&self, status: &str) -> Vec<&'static str> {
+        let key = self.parameter("Idempotency-Key");
+        let versions = self.parameter("If-Match") || self.parameter("If-None-Match");
+        let mut names = vec!["RateLimit", "RateLimit-Policy"];
+        match status {
+            "201" => names.extend(["Location", "ETag"]),
+            "200" | "304" if versions => names.push("ETag"),
+            "200" if self.parameter("cursor") => names.push("Link"),
+            "401" => names.push("WWW-Authenticate"),
+            "429" | "503" => names.push("Retry-After"),
+            "409" if key => names.push("Retry-After"),
+            _ => {}
+        }
+        if key && status.starts_with('2') {
+            names.push("Idempotent-Replayed");
+        }
+        names
+    }
 }
 
-fn with_token() -> [Answer; 2] {
-    let cross_site = "a page of another site may not write with the session cookie";
-    [
-        (
-            Refusal::Unauthorized("the token is not valid, or not any more"),
-            "There is no token, or not one that is accepted.",
-        ),
-        (
-            Refusal::Forbidden(cross_site),
-            "A page of another site sent the session cookie.",
-        ),
-    ]
+/// When a refusal is told.
+fn when(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Invalid(_) => "The request is not valid; `errors` says why.",
+        Refusal::Unauthorized(_) => "There is no token, or not one that is accepted.",
+        Refusal::Forbidden(_) => "A page of another site sent the session cookie.",
+        Refusal::NotFound => "There is nothing of this id.",
+        Refusal::BodyTimeout => "The body took too long; nothing was done.",
+        Refusal::KeyInUse => "A request with this `Idempotency-Key` is under way.",
+        Refusal::PreconditionFailed => "`If-Match` names another version.",
+        Refusal::PayloadTooLarge => "The body is larger than 64 KiB.",
+        Refusal::UnsupportedMediaType => "The body is not `application/json`.",
+        Refusal::KeyReused => "The `Idempotency-Key` was used for another request.",
+        Refusal::TooManyRequests => "Too many requests of this user or address.",
+        Refusal::Overloaded => {
+            "MongoDB could not answer in time, or too much is asked for at once."
+        }
+        _ => "Something went wrong on our side.",
+    }
 }
 
-fn with_key() -> [Answer; 2] {
-    [
-        (
-            Refusal::KeyInUse,
-            "A request with this `Idempotency-Key` is under way.",
-        ),
-        (
-            Refusal::KeyReused,
-            "The `Idempotency-Key` was used for another request.",
-        ),
-    ]
-}
-
-fn with_body() -> [Answer; 1] {
-    [(
-        Refusal::UnsupportedMediaType,
-        "The body is not `application/json`.",
-    )]
+fn meaning(header: &str) -> &'static str {
+    match header {
+        "RateLimit" => "Requests that are left at once, and in how many seconds all are again.",
+        "RateLimit-Policy" => "How many requests in how many seconds.",
+        "Location" => "The address of what was made.",
+        "ETag" => "The version in quotes, for `If-Match`.",
+        "Link" => "The next page, where there is one.",
+        "Idempotent-Replayed" => {
+            "`true` where it is the answer of an earlier request with the key."
+        }
+        "WWW-Authenticate" => "`Bearer`.",
+        "Retry-After" => "Seconds; where it helps to try again.",
+        _ => "The request's id, as the log has it.",
+    }
 }
 
 /// Adds to every operation what any of its kind may answer, where it does not say so itself, and the headers of all answers.
 pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
     for operation in api.paths.paths.values_mut().flat_map(operations) {
-        let has_key = parameters(operation).any(|it| it.name == "Idempotency-Key");
-        add(operation, of_any());
-        if operation.security.is_some() {
-            add(operation, with_token());
+        let wants = Wants::of(operation);
+        let responses = &mut operation.responses.responses;
+        for refusal in wants.refusals() {
+            let example = json!(Problem::of(&refusal));
+            let answer = ResponseBuilder::new().description(when(&refusal));
+            let content = problem().example(Some(example)).build();
+            let answer = answer.content(PROBLEM_JSON, content).build();
+            let status = refusal.status().as_str().to_owned();
+            responses.entry(status).or_insert(RefOr::T(answer));
         }
-        if operation.request_body.is_some() {
-            add(operation, with_body());
+        if wants.parameter("If-None-Match") {
+            let has_it = ResponseBuilder::new()
+                .description("The caller has it.")
+                .build();
+            responses
+                .entry("304".to_owned())
+                .or_insert(RefOr::T(has_it));
         }
-        if has_key {
-            add(operation, with_key());
-        }
-        for (status, response) in &mut operation.responses.responses {
-            if let RefOr::T(response) = response {
-                add_headers(status, response, has_key);
+        for (status, response) in responses {
+            let RefOr::T(response) = response else {
+                continue;
+            };
+            if status.as_str() >= "400" && response.content.is_empty() {
+                let content = problem().build();
+                response
+                    .content
+                    .insert(PROBLEM_JSON.to_owned(), content.into());
+            }
+            for name in wants.headers(status) {
+                add_header(response, name);
             }
         }
     }
@@ -101,117 +170,43 @@ pub(super) fn with_request_ids(mut api: OpenApi) -> OpenApi {
     for operation in api.paths.paths.values_mut().flat_map(operations) {
         for response in operation.responses.responses.values_mut() {
             if let RefOr::T(response) = response {
-                let told = "The request's id, as the log has it.";
-                add_header(response, "x-request-id", told, Type::String);
+                add_header(response, "x-request-id");
             }
         }
-        let id = "Kept as the request's id in answer and log, if it is short and plain; else one is made.";
-        let id = ParameterBuilder::new()
-            .name("x-request-id")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(id))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
-            .build();
         let parameters = operation.parameters.get_or_insert_default();
-        parameters.push(RefOr::T(id));
-        parameters.iter_mut().for_each(add_example);
+        parameters.push(RefOr::T(params::request_id()));
     }
     api
 }
 
-/// To the schema of an optional header: a page such as Swagger UI takes an example beside it for what is to be sent.
-fn add_example(parameter: &mut RefOr<Parameter>) {
-    let RefOr::T(parameter) = parameter else {
-        return;
-    };
-    let example = match parameter.name.as_str() {
-        "Idempotency-Key" => "8e03978e-40d5-43e8-bc93-6894a57f9324",
-        "If-Match" | "If-None-Match" => "\"0\"",
-        "traceparent" => "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        "x-request-id" => "checkout-7f3a",
-        _ => return,
-    };
-    if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
-        schema.examples.push(json!(example));
-    }
-}
-
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    let all = [
-        &mut item.get,
-        &mut item.put,
-        &mut item.post,
-        &mut item.delete,
-        &mut item.options,
-        &mut item.head,
-        &mut item.patch,
-    ];
-    all.into_iter().flatten()
+    let PathItem {
+        get,
+        put,
+        post,
+        delete,
+        patch,
+        ..
+    } = item;
+    [get, put, post, delete, patch].into_iter().flatten()
 }
 
-fn parameters(operation: &Operation) -> impl Iterator<Item = &Parameter> {
-    let parameters = operation.parameters.iter().flatten();
-    parameters.filter_map(|parameter| match parameter {
-        RefOr::T(parameter) => Some(parameter),
-        RefOr::Ref(_) => None,
-    })
+fn problem() -> ContentBuilder {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")))
 }
 
-fn add<const N: usize>(operation: &mut Operation, answers: [Answer; N]) {
-    for (refusal, when) in answers {
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .example(Some(json!(Problem::of(&refusal))))
-            .build();
-        let response = ResponseBuilder::new()
-            .description(when)
-            .content("application/problem+json", content);
-        operation
-            .responses
-            .responses
-            .entry(refusal.status().as_str().to_owned())
-            .or_insert_with(|| RefOr::T(response.build()));
-    }
-}
-
-fn add_headers(status: &str, response: &mut Response, has_key: bool) {
-    add_header(
-        response,
-        "RateLimit",
-        "How many requests are left at once, and in how many seconds all are again; where the request was counted.",
-        Type::String,
-    );
-    add_header(
-        response,
-        "RateLimit-Policy",
-        "How many requests in how many seconds; where the request was counted.",
-        Type::String,
-    );
-    let (name, text, of) = match status {
-        "401" => ("WWW-Authenticate", "`Bearer`.", Type::String),
-        "409" if has_key => (
-            "Retry-After",
-            "Seconds; where a request with the key is under way.",
-            Type::Integer,
-        ),
-        "429" | "503" => ("Retry-After", "Seconds.", Type::Integer),
-        "200" | "201" if has_key => (
-            "Idempotent-Replayed",
-            "`true` where it is the answer of an earlier request with the same `Idempotency-Key`.",
-            Type::String,
-        ),
-        _ => return,
+fn add_header(response: &mut Response, name: &str) {
+    let of = if name == "Retry-After" {
+        Type::Integer
+    } else {
+        Type::String
     };
-    add_header(response, name, text, of);
-}
-
-fn add_header(response: &mut Response, name: &str, text: &str, of: Type) {
     let schema = Schema::from(ObjectBuilder::new().schema_type(of));
     let header = HeaderBuilder::new()
         .schema(Some(schema))
-        .description(Some(text))
-        .build();
+        .description(Some(meaning(name)));
     let headers = &mut response.headers;
-    headers.entry(name.to_owned()).or_insert(RefOr::T(header));
+    headers
+        .entry(name.to_owned())
+        .or_insert(RefOr::T(header.build()));
 }

@@ -1,0 +1,109 @@
+//! How the extractors of this crate stand in the document: `params(Id, IfMatch)` in a route's attributes.
+
+use serde_json::{Value, json};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
+};
+
+use crate::{Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, TraceParent};
+
+type Given = Option<ParameterIn>;
+
+/// An example stands in the schema: a page such as Swagger UI takes one beside it for what is to be sent.
+fn text(example: impl Into<Value>) -> ObjectBuilder {
+    let examples = [example.into()];
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .examples(examples)
+}
+
+fn parameter(within: ParameterIn, name: &str, told: &str, schema: ObjectBuilder) -> Parameter {
+    let required = match within {
+        ParameterIn::Path => Required::True,
+        _ => Required::False,
+    };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(within)
+        .required(required)
+        .description(Some(told))
+        .schema(Some(schema))
+        .build()
+}
+
+fn header(name: &str, told: &str, schema: ObjectBuilder) -> Parameter {
+    parameter(ParameterIn::Header, name, told, schema)
+}
+
+pub(super) fn request_id() -> Parameter {
+    let told =
+        "Kept as the request's id in answer and log, if it is short and plain; else one is made.";
+    header("x-request-id", told, text("checkout-7f3a"))
+}
+
+impl IntoParams for Id {
+    fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
+        let id = text("65f0a1b2c3d4e5f60718293a");
+        vec![parameter(ParameterIn::Path, "id", "The id.", id)]
+    }
+}
+
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
+        let told = "Sent again with the same key within 24 hours, the request is not done again: the first answer is given, with `Idempotent-Replayed: true`.";
+        let key = text("8e03978e-40d5-43e8-bc93-6894a57f9324");
+        let key = key
+            .min_length(Some(1))
+            .max_length(Some(255))
+            .pattern(Some("^[!-~]+$"));
+        vec![header("Idempotency-Key", told, key)]
+    }
+}
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
+        let told = "The version that the change is meant for, in quotes.";
+        vec![header("If-Match", told, text("\"0\""))]
+    }
+}
+
+impl IntoParams for IfNoneMatch {
+    fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
+        let told = "Versions that the caller has, in quotes.";
+        vec![header("If-None-Match", told, text("\"0\""))]
+    }
+}
+
+impl IntoParams for TraceParent {
+    fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
+        let told = "W3C trace context; it goes on to the consumers of the event.";
+        let trace = text("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        vec![header("traceparent", told, trace)]
+    }
+}
+
+impl IntoParams for PageQuery {
+    fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
+        let limit = ObjectBuilder::new().schema_type(Type::Integer);
+        let limit = limit
+            .minimum(Some(1))
+            .maximum(Some(200))
+            .examples([json!(50)]);
+        let cursor = ObjectBuilder::new().schema_type(Type::String);
+        let cursor = cursor.pattern(Some("^[A-Za-z0-9_-]{26}[AEIMQUYcgkosw048]$"));
+        let query = |name, told, schema| parameter(ParameterIn::Query, name, told, schema);
+        vec![
+            query("limit", "How many on a page; 50 by default.", limit),
+            query(
+                "cursor",
+                "Where the page begins, as `Link` gives it.",
+                cursor,
+            ),
+        ]
+    }
+}
