@@ -34,6 +34,7 @@ reason() { # OUTPUT of a command that failed
     *"onnection broken"* | *" resolv"* | *"Failed to fetch"* | *"Unable to locate package"*)
       echo "there is no network, or no way through it to the packages" ;;
     *"No space left on device"*) echo "the disk is full" ;;
+    *"DO NOT MATCH THE HASHES"*) echo "what PyPI has is not what was there when its hash was written down" ;;
     *) if [ "${free_kib:-1024}" -lt 1024 ]; then echo "the disk is full"; else echo "${1##*$'\n'}"; fi ;;
   esac
 }
@@ -53,20 +54,25 @@ apt_install() { # PACKAGE…; where it fails, `why` says so
       apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@"
 }
 
-python_program() { # FOLDER PROGRAM VERSION [PACKAGE]: prints the path of a program from PyPI, in a virtual environment of its own
+python_program() { # FOLDER PROGRAM VERSION [PACKAGE [SHA256…]]: prints the path of a program from PyPI, in a virtual environment of its own
   local program
   mkdir -p "$1"
   program=$(cd "$1" && pwd)/bin/$2
-  "$program" --version 2>/dev/null | grep -qF "$3" || python_package "$1" "${4:-$2}" "$3"
+  "$program" --version 2>/dev/null | grep -qF "$3" || python_package "$1" "${4:-$2}" "$3" "${@:5}"
   echo "$program"
 }
 
-python_package() { # FOLDER PACKAGE VERSION: makes the folder a virtual environment with a package from PyPI
+# Makes the folder a virtual environment with a package from PyPI. One that needs other packages is fetched without hashes: pip
+# wants them for all packages or for none, and which packages there are differs by Python and system.
+python_package() { # FOLDER PACKAGE VERSION [SHA256…]
+  local wanted=$2==$3
+  [ $# -lt 4 ] || wanted+=$(printf ' --hash=sha256:%s' "${@:4}")
   need python3
   say "fetching $2 $3 from PyPI"
   python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
     fail "python3 can't make a virtual environment, and python3-venv can't be installed: $why"
-  try python3 -m venv --clear "$1" && try "$1/bin/pip" --disable-pip-version-check install "$2==$3" ||
+  try python3 -m venv --clear "$1" && echo "$wanted" >"$1/wanted.txt" &&
+    try "$1/bin/pip" --disable-pip-version-check install --requirement "$1/wanted.txt" ||
     fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
 }
 

@@ -1,8 +1,14 @@
 # Sourced by the other scripts, which have set `root`: the ports of MongoDB and NATS on this machine. The environment's
 # MONGO_PORT and NATS_PORT win, then those of the addresses in .env, then the usual ones.
 
-port_in_dotenv() { # NAME
-  [ ! -f "$root/.env" ] || sed -nE "s|^$1=[a-z]+://127\.0\.0\.1:([0-9]+).*|\1|p" "$root/.env" | head -n 1
+in_dotenv() { # NAME: its value in .env, without quotes; the first line of that name counts, as for the service
+  [ ! -f "$root/.env" ] ||
+    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*//p" "$root/.env" | head -n 1 |
+    sed -E -e "s/^\"([^\"]*)\".*/\1/" -e t -e "s/^'([^']*)'.*/\1/" -e t -e 's/[[:space:]].*//'
+}
+
+port_in_dotenv() { # NAME: of an address on this machine
+  in_dotenv "$1" | sed -nE 's,^([a-z]+://)?([^@/]*@)?(127\.0\.0\.1|localhost):([0-9]+).*,\4,p'
 }
 
 mongo_port=${MONGO_PORT:-$(port_in_dotenv MONGO_URI)}

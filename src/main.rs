@@ -1,7 +1,14 @@
-//! The service: what it is made of. `src/tickets/` is the domain, `crates/` is everything else.
+//! What this service is made of: the domain is `src/tickets/`, everything else `crates/`.
 
 use std::process::ExitCode;
 
+use service::Service;
+
 fn main() -> ExitCode {
-    tickets::service().run()
+    Service::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"), env!("CARGO_PKG_LICENSE"))
+        .collections(tickets::collections)
+        .routes(tickets::routes)
+        .publishes(tickets::EVENTS)
+        .run()
 }

@@ -17,6 +17,8 @@ const ACCEPTED_SHARE: f64 = 1.0 / 3.0;
 const EFFECTIVE_SHARE: f64 = 0.75;
 /// Of the accepted writes.
 const PUBLISHED_SHARE: f64 = 0.25;
+/// Of the writes that a run begins. Of a hundred, about six must be refused.
+const JUDGED_REFUSALS_SHARE: f64 = 0.01;
 /// Of all writes.
 const UNCLEAR_SHARE: f64 = 0.05;
 /// So many seconds' worth of writes happen while only NATS is at fault.
@@ -100,8 +102,10 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
     let accepted = count(attempts, |attempt| {
         matches!(attempt.outcome, Outcome::Accepted { .. })
     });
-    let unclear = count(attempts, |attempt| {
-        matches!(attempt.outcome, Outcome::Unknown | Outcome::NotSent)
+    let unclear = count(attempts, |attempt| !attempt.is_clear());
+    let must_be_refused = count(attempts, Attempt::must_be_refused);
+    let judged = count(attempts, |attempt| {
+        attempt.must_be_refused() && attempt.is_clear()
     });
     let took_effect = count(faults, Injected::took_effect);
     let under_load = count(&observed.messages, |message| {
@@ -122,6 +126,12 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
             "writes without a clear answer",
             unclear,
             attempts.len(),
+        ),
+        Floor::at_least(
+            least(JUDGED_REFUSALS_SHARE, writes),
+            "refusals that were judged",
+            judged,
+            must_be_refused,
         ),
         Floor::at_least(
             least(EFFECTIVE_SHARE, aim.faults),

@@ -40,10 +40,14 @@ impl Attempt {
         self.expected >= 400
     }
 
+    /// Whether its answer says what became of it.
+    pub(crate) fn is_clear(&self) -> bool {
+        matches!(self.outcome, Outcome::Accepted { .. } | Outcome::Refused)
+    }
+
     /// Whether its answer is clear, and the one that it had to be.
     pub(crate) fn is_answered_rightly(&self) -> bool {
-        let is_clear = matches!(self.outcome, Outcome::Accepted { .. } | Outcome::Refused);
-        is_clear && self.status == self.expected
+        self.is_clear() && self.status == self.expected
     }
 
     /// From the first try to the last answer.

@@ -1,13 +1,28 @@
 //! The domain: tickets. A sibling service replaces this folder.
 
-mod events;
 mod model;
 mod price;
 mod routes;
 mod store;
 
-pub use events::EVENTS;
+use messaging::EventType;
+use utoipa::PartialSchema;
+
 pub use model::{NewTicket, Ticket};
 pub use price::Price;
 pub use routes::routes;
 pub use store::collections;
+
+use model::{CREATED, TicketView, UPDATED};
+
+/// What the rest of the world hears of a ticket: the types of our events, and what they carry.
+pub const EVENTS: &[EventType] = &[
+    EventType {
+        name: CREATED,
+        schema: TicketView::schema,
+    },
+    EventType {
+        name: UPDATED,
+        schema: TicketView::schema,
+    },
+];

@@ -1,13 +1,16 @@
-//! A ticket as it comes in, as it is stored, and as it goes out.
+//! A ticket as it comes in, as it is stored, and as it goes out: to clients and in events.
 
-use bson::{DateTime, oid::ObjectId};
+use bson::{DateTime, oid::ObjectId, serialize_to_raw_document_buf};
 use db::Abort;
+use messaging::Event;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
 use super::price::{self, Price};
 
+pub(super) const CREATED: &str = "ticket.created";
+pub(super) const UPDATED: &str = "ticket.updated";
 const MAX_TITLE_CHARACTERS: usize = 100;
 
 /// What a client says of a ticket.
@@ -156,6 +159,22 @@ impl Ticket {
             updated_at: now,
             ..self.clone()
         })
+    }
+
+    /// The event of what the ticket has become; its first version is its creation. `id` is made outside the transaction.
+    pub(super) fn saved(
+        &self,
+        id: ObjectId,
+        traceparent: Option<&str>,
+    ) -> bson::error::Result<Event> {
+        Ok(Event::new(
+            (id, self.updated_at),
+            if self.version == 0 { CREATED } else { UPDATED },
+            self.id.to_hex(),
+            self.version,
+            serialize_to_raw_document_buf(&self.view())?,
+            traceparent.map(str::to_owned),
+        ))
     }
 
     pub(super) fn view(&self) -> TicketView<'_> {

@@ -16,7 +16,6 @@ use web::{
 };
 
 use super::{
-    events,
     model::{NewTicket, Ticket, TicketRefusal, TicketView},
     store,
 };
@@ -64,7 +63,7 @@ async fn create_ticket(
         |session, (context, ticket, event_id, trace)| {
             Box::pin(async move {
                 store::insert(&context.db, session, ticket).await?;
-                let event = events::saved(ticket, *event_id, trace.as_deref())?;
+                let event = ticket.saved(*event_id, trace.as_deref())?;
                 context.outbox.record(session, &event).await?;
                 Ok::<_, Abort<TicketRefusal>>(created(ticket))
             })
@@ -189,7 +188,7 @@ async fn update_ticket(
                 return Ok(updated(&ticket));
             };
             store::update(db, session, &ticket).await?;
-            let event = events::saved(&ticket, update.event_id, update.trace.as_deref())?;
+            let event = ticket.saved(update.event_id, update.trace.as_deref())?;
             outbox.record(session, &event).await?;
             Ok::<_, Abort<TicketRefusal>>(updated(&ticket))
         })

@@ -1,6 +1,6 @@
 //! What is counted of requests, transactions and connections, also of those that fail.
 
-use bson::doc;
+use bson::{DateTime, doc};
 use serde_json::json;
 use testbed::{Mongo, eventually, nats_url};
 
@@ -8,6 +8,7 @@ use crate::{
     harness::{Place, token},
     idempotency::{at_the_next, fail, is_held},
     metrics::Metered,
+    operators::{event, plant},
     process::create,
 };
 
@@ -107,4 +108,30 @@ async fn as_many_connections_to_mongodb_are_in_use_at_most_as_operations_tells()
             .await
     };
     assert_eq!((in_use().await, waiting().await), (most, most));
+}
+
+#[tokio::test]
+async fn metrics_tell_how_old_events_are_when_they_are_acknowledged_and_how_many_go_together() {
+    const HOUR_MS: i64 = 3_600_000;
+    let place = Place::new();
+    let service = Metered::start(&place);
+    service.create().await;
+    place.drained().await;
+    let value = async |name: &str| service.value_of(name).await;
+    let (ages, sweeps) = (
+        "outbox_commit_to_ack_seconds_sum",
+        "outbox_sweep_size_events_sum",
+    );
+    let fresh = value(ages).await;
+    assert!((0.0..60.0).contains(&fresh), "{fresh}");
+    assert_eq!(value(sweeps).await, 1.0);
+    let mut old = event("old", 0, doc! {});
+    let made = DateTime::now().timestamp_millis() - HOUR_MS;
+    old.insert("createdAt", DateTime::from_millis(made));
+    plant(&place, [old]).await;
+    place.drained().await;
+    let both = value(ages).await;
+    assert!((3_600.0..3_720.0).contains(&both), "{both}");
+    assert_eq!(value(sweeps).await, 2.0);
+    place.remove().await;
 }

@@ -6,17 +6,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::Router;
 use db::MongoOptions;
 use messaging::{EventOptions, NatsOptions};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use service::{Http, NoOptions, Timing};
+use service::{Http, NoOptions, Service, Timing};
 use testbed::eventually;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use web::{Authenticator, HttpOptions, JwtOptions, Stack, sign};
+use web::{Authenticator, HttpOptions, JwtOptions, sign};
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
 
@@ -146,7 +145,7 @@ impl TestApp {
         let event_retention = place.event_retention;
         let events = EventOptions { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
-        let service = tickets::service();
+        let service = service();
         let process = service.connect(&mongo, events, Some(&nats), place.timing);
         let mut process = process.await.unwrap();
         process.http = Some(Http {
@@ -217,6 +216,14 @@ impl TestApp {
     }
 }
 
+/// As `main.rs` has it.
+fn service() -> Service {
+    Service::new("tickets", env!("CARGO_PKG_VERSION"))
+        .collections(tickets::collections)
+        .routes(tickets::routes)
+        .publishes(tickets::EVENTS)
+}
+
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {
         listen_addr: ([127, 0, 0, 1], 0).into(),
@@ -228,21 +235,6 @@ pub(crate) fn options() -> HttpOptions {
         stop_delay: Duration::ZERO,
         cors_origins: Vec::new(),
     }
-}
-
-/// Routes of a test's own, inside the middleware; so many requests are worked on at once.
-pub(crate) fn stacked(routes: Router, concurrency_limit: usize, timing: web::Timing) -> Router {
-    let mut options = options();
-    options.concurrency_limit = concurrency_limit;
-    let auth = Authenticator::new(&options).unwrap();
-    let options = &options;
-    let stack = Stack {
-        auth,
-        options,
-        timing,
-        is_traced: false,
-    };
-    web::stack(routes, Router::new(), stack)
 }
 
 pub(crate) fn jwt(key: &str) -> JwtOptions {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bson::doc;
 use futures_util::{StreamExt, stream};
+use serde_json::Value;
 use service::PING_INTERVAL;
 use testbed::{Mongo, nats_url};
 
@@ -56,5 +57,15 @@ async fn readiness_is_503_while_mongodb_takes_connections_and_answers_nothing() 
     };
     assert_eq!(unready.headers()["retry-after"], "2");
     assert_problem(unready, 503).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn health_tells_of_both_servers() {
+    let app = TestApp::start().await;
+    assert_eq!(app.get("/health/live").await.status(), 200);
+    let ready: Value = app.get("/health/ready").await.json().await.unwrap();
+    assert_eq!(ready["mongodb"], "up");
+    assert!(ready["nats"].is_string());
     app.finish().await;
 }

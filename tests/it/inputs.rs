@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::Value;
-use tickets::tickets::Price;
+use tickets::Price;
 
 use crate::harness::{TestApp, token};
 

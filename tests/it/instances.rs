@@ -81,6 +81,19 @@ async fn a_publisher_that_is_told_to_stop_hands_over_at_once() {
 }
 
 #[tokio::test]
+async fn an_instance_that_stops_does_not_take_the_lease_again() {
+    let mut place = Place::new();
+    for starts in 1..=6 {
+        let app = TestApp::start_at(place).await;
+        app.create().await;
+        app.place.drained().await;
+        place = app.stop().await;
+        assert_eq!(publisher(&place).await.unwrap().1, starts);
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
 async fn a_publisher_that_crashes_is_replaced_within_four_seconds() {
     let place = Place::new();
     let [(mut first, _), (_second, address)] = two(&place).await;
@@ -142,7 +155,10 @@ async fn an_instance_that_stands_by_writes_nothing() {
     let leases = place.database().await.collection::<Document>("leases");
     first.stop().await;
     let far = doc! { "$set": { "expiresAt": bson::DateTime::MAX, "holder": "another" } };
-    leases.update_one(doc! {}, far).await.unwrap();
+    leases
+        .update_one(doc! { "_id": "publisher" }, far)
+        .await
+        .unwrap();
     let oplog = client.database("local").collection::<Document>("oplog.rs");
     let written = async || {
         let of_leases = doc! { "ns": format!("{}.leases", place.name) };

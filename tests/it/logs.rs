@@ -1,4 +1,4 @@
-//! What the log never holds, at any level.
+//! What the log never holds.
 
 use std::process::Command;
 
@@ -6,11 +6,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Client, header::COOKIE};
 use serde_json::json;
 use testbed::{Process, eventually, free_port, nats_url};
+use web::sign;
 
 use crate::{
-    harness::{JWT_KEY, Place, now_seconds, token},
+    collector::{Traced, collector},
+    harness::{JWT_KEY, Place, jwt, now_seconds, token},
     process::command,
-    tokens::signed,
 };
 
 /// The program, whose log tells everything that is told at all.
@@ -29,8 +30,7 @@ impl Logged {
 
     /// Sends tokens and cookies, good ones and bad ones; what must not be logged of them.
     async fn ask(&self) -> Vec<String> {
-        let bad = json!({ "sub": "alice", "exp": now_seconds() - 600 });
-        let bad = signed(jsonwebtoken::Algorithm::HS256, JWT_KEY, bad);
+        let bad = sign(&jwt(JWT_KEY), "alice", None, now_seconds() - 1_200, 600).unwrap();
         let mut secrets = Vec::new();
         for token in [token("alice"), bad] {
             let cookie = STANDARD.encode(json!({ "jwt": token }).to_string());
@@ -84,6 +84,36 @@ async fn tokens_cookies_keys_and_passwords_are_never_logged_not_even_by_the_lowe
         for secret in &secrets {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{secret}");
+        }
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn log_lines_metrics_and_traces_name_tickets_and_no_people() {
+    let (collector, received) = collector().await;
+    let (place, admin) = (Place::new(), format!("127.0.0.1:{}", free_port()));
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+        ("ADMIN_ADDR", &admin),
+    ];
+    let service = Traced::start(&place, &variables).await;
+    assert_eq!(service.post(None).await, 201);
+    place.drained().await;
+    let id = place.events().await[0].get_str("key").unwrap().to_owned();
+    let change = Client::new().put(format!("http://{}/api/tickets/{id}", service.address));
+    let change = change.json(&json!({ "title": "concert", "price": 2 }));
+    let refused = change.bearer_auth(token("bob")).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let metrics = reqwest::get(format!("http://{admin}/metrics")).await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    let log = format!("{:?}", service.stop().await);
+    let traces = format!("{:?}", received.lock().unwrap().spans);
+    assert!(log.contains(&id) && traces.contains("publish ticket.created"));
+    assert!(metrics.contains("status=\"403\""), "{metrics}");
+    for told in [log, metrics, traces] {
+        for person in ["alice", "bob", "concert"] {
+            assert!(!told.contains(person), "{person}: {told}");
         }
     }
     place.remove().await;

@@ -27,7 +27,7 @@ async fn beside_a_stream(place: &Place) -> (Outbox, JetStream, jetstream::Contex
     };
     context.create_stream(config).await.unwrap();
     let (options, timing) = (place.nats(), place.timing.outbox);
-    let ours = JetStream::connect(&options, "test", tickets::tickets::EVENTS, timing)
+    let ours = JetStream::connect(&options, "test", tickets::EVENTS, timing)
         .await
         .unwrap();
     ours.connected().await;

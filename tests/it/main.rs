@@ -5,8 +5,6 @@
 )]
 
 mod atomic;
-mod browsers;
-mod callers;
 mod collector;
 mod command_line;
 mod commands;
@@ -17,12 +15,10 @@ mod faults;
 mod figures;
 mod harness;
 mod health;
-mod http;
 mod idempotency;
 mod inputs;
 mod instances;
 mod lifecycle;
-mod limits;
 mod lists;
 mod logs;
 mod losses;
@@ -40,7 +36,6 @@ mod secured;
 mod status;
 mod tickets;
 mod timing;
-mod tokens;
 mod traces;
 mod upgrades;
 mod waits;

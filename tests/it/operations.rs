@@ -5,8 +5,11 @@ use std::time::Duration;
 use async_nats::jetstream::{self, stream::Config};
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
+use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::nats_url;
+
+use testbed::Process;
 
 use crate::{
     harness::{Place, TestApp, text, token},
@@ -38,7 +41,7 @@ async fn all_that_is_kept(place: &Place) -> String {
 async fn a_person_is_erased_and_everybody_else_goes_on() {
     let app = TestApp::start().await;
     let hers = app
-        .request(reqwest::Method::POST, "/api/tickets")
+        .request(Method::POST, "/api/tickets")
         .bearer_auth(token("alice"))
         .header("idempotency-key", "a-key")
         .json(&json!({ "title": "alice's concert", "price": 1 }));
@@ -155,4 +158,60 @@ async fn fields_of_a_later_version_are_kept_and_published() {
     let message = messages.iter().find(|it| it.subject.ends_with(".later"));
     assert_eq!(&message.unwrap().payload[..], br#"{"seat":"A 7"}"#);
     app.finish().await;
+}
+
+/// How often the database was asked for `request`: its statements. A transaction's commit is one more.
+async fn statements(app: &TestApp, request: reqwest::RequestBuilder) -> u64 {
+    app.place.drained().await;
+    let database = app.place.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    assert!(request.send().await.unwrap().status().is_success());
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let ns = |name: &str| format!("{}.{name}", app.place.name);
+    // The publisher inserts no events, and asks nothing of the others.
+    let of_requests = doc! { "$or": [
+        { "ns": { "$in": [ns("tickets"), ns("answers")] } },
+        { "ns": ns("events"), "op": "insert" },
+    ] };
+    let profile = database.collection::<Document>("system.profile");
+    let asked = profile.count_documents(of_requests).await.unwrap();
+    profile.drop().await.unwrap();
+    asked
+}
+
+#[tokio::test]
+async fn each_request_asks_the_database_as_often_as_operations_tells() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    let request = |method: Method, path: &str, price: i32| {
+        let request = app.request(method, path).bearer_auth(token("alice"));
+        request.json(&json!({ "title": "play", "price": price }))
+    };
+    let path = format!("/api/tickets/{id}");
+    let create = || request(Method::POST, "/api/tickets", 1);
+    let with_key =
+        |request: reqwest::RequestBuilder, key: &str| request.header("idempotency-key", key);
+    assert_eq!(statements(&app, app.request(Method::GET, &path)).await, 1);
+    assert_eq!(statements(&app, create()).await + 1, 3);
+    assert_eq!(statements(&app, with_key(create(), "one")).await + 1, 5);
+    let change = |price| request(Method::PUT, &path, price);
+    assert_eq!(statements(&app, change(1)).await + 1, 4);
+    assert_eq!(statements(&app, with_key(change(2), "two")).await + 1, 6);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_make_a_unique_index_publishes_nothing_and_its_log_says_why() {
+    let place = Place::new();
+    plant(
+        &place,
+        [0, 0].map(|version| event("twice", version, doc! {})),
+    )
+    .await;
+    let mut service = Process::logged(&mut command(&place));
+    let line = service.told("waiting for the database");
+    assert!(line.contains("E11000") && line.contains("twice"), "{line}");
+    assert!(place.messages().await.is_empty());
+    drop(service);
+    place.remove().await;
 }

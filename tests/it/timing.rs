@@ -13,7 +13,7 @@ use bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use service::Timing;
-use testbed::{Mongo, Nats, eventually, mongo_uri, nats_url};
+use testbed::{DEADLINE, Mongo, Nats, eventually, mongo_uri, nats_url};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -340,4 +340,50 @@ async fn a_transaction_that_keeps_conflicting_is_given_up_when_its_attempts_end(
     assert!(began.elapsed() < Timing::default().http.work);
     fail(&app.place, "off", "insert", doc! {}).await;
     app.finish().await;
+}
+
+#[tokio::test]
+async fn two_sweeps_begin_no_sooner_after_each_other_than_they_should() {
+    let pause = Duration::from_secs(2);
+    let mut place = Place::new();
+    place.timing.outbox.sweep_pause = pause;
+    let app = TestApp::start_at(place).await;
+    app.create().await;
+    app.place.drained().await;
+    // The sweep of the first has begun before its event was acknowledged.
+    app.create().await;
+    app.place.drained().await;
+    let mut sent: Vec<DateTime> = app.place.events().await.iter().map(sent_at).collect();
+    sent.sort();
+    let apart = sent[1].timestamp_millis() - sent[0].timestamp_millis();
+    assert!(apart >= 1_000, "{apart} ms between two marks");
+    app.finish().await;
+}
+
+fn sent_at(event: &Document) -> DateTime {
+    *event.get_datetime("sentAt").unwrap()
+}
+
+#[tokio::test]
+async fn a_stop_without_nats_waits_for_no_acknowledgement() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let mut place = Place::at(&mongo_uri(), &nats.url());
+    place.timing.outbox.last_sweep = NEVER;
+    place.timing.outbox.ack_timeout = NEVER;
+    place.timing.outbox.unconnected_limit = NEVER;
+    place.timing.drain = NEVER;
+    let app = TestApp::start_at(place).await;
+    app.create().await;
+    app.place.drained().await;
+    nats.kill();
+    app.create().await;
+    eventually("it is not connected", async || {
+        let ready: Value = app.get("/health/ready").await.json().await.unwrap();
+        ready["nats"] == "down"
+    })
+    .await;
+    let stopped = tokio::time::timeout(DEADLINE, app.stop()).await;
+    nats.start().await;
+    stopped.expect("it stops").remove().await;
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{fault::Fault, history::Message};
 
-/// Ten writes a second for twenty seconds; all of NATS is away from 2 to 8 s, and an instance is killed at 12 s.
+/// Ten writes a second for twenty seconds, of which one in twenty must be refused, and is; all of NATS is away from 2 to 8 s, and an instance is killed at 12 s.
 struct Run {
     aim: Aim,
     observed: Observed,
@@ -26,11 +26,16 @@ impl Run {
             injected(Fault::KillInstance, 12_000, 13_000),
         ];
         let times = (0..200).map(|number| number * 100);
-        let observed = Observed {
+        let mut observed = Observed {
             attempts: times.clone().map(accepted).collect(),
             messages: times.map(message).collect(),
             ..Observed::default()
         };
+        let to_refuse = observed.attempts.iter_mut().skip(7).step_by(20);
+        to_refuse.for_each(|attempt| {
+            attempt.expected = 401;
+            refuse(attempt);
+        });
         Self {
             aim,
             observed,
@@ -138,10 +143,26 @@ fn a_run_without_any_write_shows_too_little() {
         idle.broken(),
         [
             "accepted writes",
+            "refusals that were judged",
             "events published under load",
             "writes while only NATS was at fault"
         ]
     );
+}
+
+#[test]
+fn a_run_in_which_no_refusal_is_judged_shows_too_little() {
+    let floor = ["refusals that were judged"];
+    let mut none_asked_for = Run::good();
+    let attempts = &mut none_asked_for.observed.attempts;
+    attempts.retain(|attempt| !attempt.must_be_refused());
+    assert_eq!(none_asked_for.broken(), floor);
+
+    let mut none_answered = Run::good();
+    let attempts = none_answered.observed.attempts.iter_mut();
+    let to_refuse = attempts.filter(|attempt| attempt.must_be_refused());
+    to_refuse.for_each(give_up);
+    assert_eq!(none_answered.broken()[0], floor[0]);
 }
 
 #[test]

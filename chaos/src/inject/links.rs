@@ -1,8 +1,8 @@
 //! Links that are cut, black-holed, slowed down or torn.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::Context;
 use testbed::{
     proxy::{Link, LinkFault, Mode},
     within,
@@ -16,7 +16,7 @@ const DELAY: Duration = Duration::from_millis(500);
 /// A standby's connections are silent for seconds.
 const IDLE_LIMIT: Duration = Duration::from_secs(6);
 
-/// All links of one instance, or of all.
+/// All links of one instance, or of all. It has an effect from the moment at which it strikes something.
 pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Result<Effect> {
     let (mode, what) = match planned.fault {
         Fault::CutNats | Fault::CutMongo => (Mode::Cut, "connections were cut"),
@@ -32,19 +32,16 @@ pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Re
             .filter(move |(i, _)| !planned.is_of_one || *i == chosen)
             .flat_map(|(_, links)| links)
     };
-    let since = Instant::now();
     links().for_each(|link| link.begin(&fault));
     sleep(planned.lasts).await;
     // An idle link has nothing to tear yet.
     let struck = within(IDLE_LIMIT, "something goes over the links", || async {
-        let strikes = fault.strikes();
-        ensure!(strikes > 0, "nothing did");
-        Ok(strikes)
+        fault.struck_first().context("nothing did")
     });
-    let struck = struck.await;
+    let since = struck.await;
     links().for_each(|link| link.end(&fault));
     Ok(Effect {
-        since,
-        seen: format!("{} {what}", struck?),
+        since: since?,
+        seen: format!("{} {what}", fault.strikes()),
     })
 }

@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bson::{Timestamp, doc};
+use bson::{Document, Timestamp, doc};
 use mongodb::{
     Client, Collection, Database, IndexModel,
     error::{Error as MongoError, ErrorKind, Result as MongoResult},
-    options::{ClientOptions, ReadConcern, WriteConcern},
+    options::{ClientOptions, ReadConcern, ReturnDocument, WriteConcern},
 };
 use tokio_util::task::TaskTracker;
 
@@ -31,11 +31,17 @@ const MAX_CONNECTING: u32 = 8;
 /// on at once.
 pub(crate) const MOST_UNDER_WAY: usize = 1_024;
 
+/// Who may do what is done by one at a time; and, in a document of its own, whose database it is.
+const LEASES: &str = "leases";
+const OWNER: &str = "service";
+
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
     pub(crate) client: Client,
     database: Database,
+    /// Whose it is to be.
+    service: Arc<str>,
     pub(crate) timing: Timing,
     pub(crate) tasks: TaskTracker,
     /// Whether collections and indexes are there: a transaction must not meet a database without them.
@@ -67,6 +73,7 @@ impl Db {
         Ok(Self {
             client,
             database,
+            service: service.into(),
             timing,
             tasks: TaskTracker::new(),
             prepared: Arc::default(),
@@ -84,6 +91,37 @@ impl Db {
         Err(MongoError::custom(
             "MongoDB has to run as a replica set: there are no transactions without one".to_owned(),
         ))
+    }
+
+    /// Makes the database this service's, where it is nobody's yet. Two services in one database would take each other's events.
+    ///
+    /// # Errors
+    /// The driver's; [`Unusable`] is told where it belongs to another.
+    pub async fn claim(&self) -> mongodb::error::Result<Option<Unusable>> {
+        let owner = doc! { "$setOnInsert": { "name": &*self.service } };
+        let leases = self.collection::<Document>(LEASES);
+        let claimed = leases.find_one_and_update(doc! { "_id": OWNER }, owner);
+        let claimed = claimed.upsert(true).return_document(ReturnDocument::After);
+        Ok(self.foreign(claimed.await?))
+    }
+
+    /// Whether the database is another service's; one that is nobody's stays so.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn is_foreign(&self) -> mongodb::error::Result<Option<Unusable>> {
+        let leases = self.collection::<Document>(LEASES);
+        Ok(self.foreign(leases.find_one(doc! { "_id": OWNER }).await?))
+    }
+
+    fn foreign(&self, owner: Option<Document>) -> Option<Unusable> {
+        let owner = owner?;
+        let (owner, service) = (owner.get_str("name").unwrap_or("?"), &self.service);
+        let reason = format!(
+            "the database {} belongs to the service {owner}, and this is {service}",
+            self.database.name()
+        );
+        (*owner != **service).then(|| unusable("MONGO_URI")(reason))
     }
 
     /// A collection of the service's database; reads and writes are acknowledged by a majority.

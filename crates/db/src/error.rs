@@ -1,4 +1,4 @@
-//! What a failure means: that the database is away for now, or that something is wrong.
+//! Tells temporary errors of the driver, such as an unreachable server or an election, from real faults.
 
 use mongodb::error::{
     Error as MongoError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
@@ -65,10 +65,12 @@ impl<R> From<bson::error::Error> for Abort<R> {
 }
 
 /// Why a transaction was not done.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum TransactionError<R> {
     /// The closure refused.
+    #[error("{0}")]
     Refused(R),
+    #[error(transparent)]
     Failed(Error),
 }
 

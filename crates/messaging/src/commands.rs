@@ -82,7 +82,10 @@ pub struct Show {
 impl Show {
     async fn outbox(&self, service: &str) -> anyhow::Result<Outbox> {
         let db = Db::connect(&self.mongo, service, db::Timing::default()).await?;
-        Ok(Outbox::new(&db))
+        match db.is_foreign().await? {
+            Some(foreign) => Err(foreign.into()),
+            None => Ok(Outbox::new(&db)),
+        }
     }
 
     fn print<T: Serialize>(&self, value: &T, as_text: impl FnOnce(&T)) -> anyhow::Result<()> {

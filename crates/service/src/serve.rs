@@ -94,8 +94,9 @@ impl<O: Send + Sync + 'static> Service<O> {
         let (prepared, served) = (db.clone(), lifecycle.served.clone());
         lifecycle.spawn("outbox", async move {
             let preparing = prepare(&prepared, &self.collections, events.event_retention, timing);
-            if served.run_until_cancelled(preparing).await.is_none() {
-                return Ok(());
+            match served.run_until_cancelled(preparing).await {
+                Some(prepared) => prepared?,
+                None => return Ok(()),
             }
             let Some(jetstream) = jetstream else {
                 served.cancelled().await;

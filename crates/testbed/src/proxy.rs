@@ -5,10 +5,10 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -40,7 +40,13 @@ pub enum Mode {
 #[derive(Clone)]
 pub struct LinkFault {
     mode: Mode,
-    strikes: Arc<AtomicU64>,
+    strikes: Arc<Strikes>,
+}
+
+#[derive(Default)]
+struct Strikes {
+    count: AtomicU64,
+    first: OnceLock<Instant>,
 }
 
 impl LinkFault {
@@ -52,11 +58,17 @@ impl LinkFault {
     }
 
     pub fn strikes(&self) -> u64 {
-        self.strikes.load(Ordering::Relaxed)
+        self.strikes.count.load(Ordering::Relaxed)
+    }
+
+    /// `None` until it strikes.
+    pub fn struck_first(&self) -> Option<Instant> {
+        self.strikes.first.get().copied()
     }
 
     fn strike(&self) {
-        self.strikes.fetch_add(1, Ordering::Relaxed);
+        self.strikes.first.get_or_init(Instant::now);
+        self.strikes.count.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,23 +1,15 @@
 //! How a client is told that something went wrong: RFC 9457 `application/problem+json`, with an `errors` array to loop over.
-//! The one place that every error passes on its way out: plain ones of axum and tower-http get that form here, and the cause of
-//! each goes to the log, never to the client.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::Next,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    Refusal,
-    rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY},
-};
+use crate::Refusal;
 
 /// One thing wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -99,60 +91,3 @@ pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/prob
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 /// A database that elects a new primary is back within a few seconds.
 pub(crate) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
-
-const KEPT: [HeaderName; 5] = [
-    header::ALLOW,
-    header::CONNECTION,
-    header::RETRY_AFTER,
-    RATE_LIMIT,
-    RATE_LIMIT_POLICY,
-];
-
-/// Makes every error response problem+json, keeping the headers that say more, and logs its cause.
-pub(crate) async fn unify(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return response;
-    }
-    if status.is_server_error() && response.extensions().get::<NotBegun>().is_none() {
-        let cause = response.extensions().get();
-        let cause = cause.map(|Cause(cause)| format!("{cause:#}"));
-        tracing::error!(
-            http.status = status.as_u16(),
-            error = cause,
-            "request failed"
-        );
-    }
-    if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
-        return response;
-    }
-    let mut problem = Problem::with_message(status, message(status)).into_response();
-    for (name, value) in response.headers() {
-        if KEPT.contains(name) {
-            problem.headers_mut().insert(name, value.clone());
-        }
-    }
-    problem
-}
-
-fn message(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::NOT_FOUND => "there is nothing at this address",
-        StatusCode::METHOD_NOT_ALLOWED => "this address does not take this method; see Allow",
-        StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this server takes",
-        StatusCode::SERVICE_UNAVAILABLE => {
-            "no answer in time; if this was a write, it is not known whether it was saved"
-        }
-        status => status.canonical_reason().unwrap_or("the request failed"),
-    }
-}
-
-/// A handler that panics is a 500 like any other.
-pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or(panic.downcast_ref::<&str>().copied());
-    Refusal::Internal(anyhow::anyhow!("panic: {}", text.unwrap_or("of no text"))).into_response()
-}

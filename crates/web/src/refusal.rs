@@ -12,7 +12,7 @@ use metrics::counter;
 
 use crate::{
     Invalid, NotBegun, Problem,
-    metrics::HTTP_REFUSED,
+    observe::HTTP_REFUSED,
     problem::{Cause, RETRY_AFTER_SECONDS},
 };
 

@@ -1,11 +1,14 @@
-//! The middleware around the routes, outermost first.
+//! The middleware around the routes, outermost first. Every error passes here on its way out: plain ones of axum and tower-http
+//! become problem+json, and the cause of each goes to the log, never to the client.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use axum::{
     Router,
-    http::{HeaderName, HeaderValue, Method, header},
-    middleware,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
 };
 use tower::ServiceBuilder;
 use tower_http::{
@@ -19,17 +22,23 @@ use tower_http::{
 };
 
 use crate::{
-    Authenticator, HttpOptions, REPLAYED, Timing,
+    Authenticator, HttpOptions, NotBegun, PROBLEM_JSON, Problem, REPLAYED, Refusal, Timing,
     auth::identify,
-    metrics, problem,
-    rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY, with_rate_limit},
-    request_id, trace,
-    workload::with_bounded_work,
+    limits::{RATE_LIMIT, RATE_LIMIT_POLICY, with_bounded_work, with_rate_limit},
+    observe,
+    problem::Cause,
 };
 
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 
+const KEPT: [HeaderName; 5] = [
+    header::ALLOW,
+    header::CONNECTION,
+    header::RETRY_AFTER,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
+];
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 /// An answer that a browser takes for a page loads nothing, runs nothing and is in no frame.
@@ -65,7 +74,7 @@ pub fn stack(
 fn with_middleware(routes: Router, cors_origins: &[HeaderValue], is_traced: bool) -> Router {
     let stack = ServiceBuilder::new()
         // An id that comes in is kept if it is sane, else replaced.
-        .layer(middleware::map_request(request_id::drop_insane))
+        .layer(middleware::map_request(observe::drop_insane))
         .layer(SetRequestIdLayer::new(X_REQUEST_ID, MakeRequestUuid))
         .layer(SetSensitiveRequestHeadersLayer::new([
             header::AUTHORIZATION,
@@ -73,13 +82,13 @@ fn with_middleware(routes: Router, cors_origins: &[HeaderValue], is_traced: bool
         ]))
         .layer(
             TraceLayer::new_for_http()
-                .make_span_with(trace::span(is_traced))
+                .make_span_with(observe::span(is_traced))
                 .on_request(())
-                .on_response(trace::answered)
+                .on_response(observe::answered)
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::new(X_REQUEST_ID))
-        .layer(middleware::from_fn(metrics::measure))
+        .layer(middleware::from_fn(observe::measure))
         .layer(SetResponseHeaderLayer::overriding(
             header::X_CONTENT_TYPE_OPTIONS,
             NO_SNIFF,
@@ -94,8 +103,8 @@ fn with_middleware(routes: Router, cors_origins: &[HeaderValue], is_traced: bool
         ))
         .option_layer((!cors_origins.is_empty()).then(|| cors(cors_origins)))
         // Below it, whoever fails may answer in any form: here it becomes problem+json, and is logged once.
-        .layer(middleware::from_fn(problem::unify))
-        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(unify))
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT_BYTES));
     routes.layer(stack)
 }
@@ -118,4 +127,53 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             RATE_LIMIT_POLICY,
             REPLAYED,
         ])
+}
+
+/// Makes every error response problem+json, keeping the headers that say more, and logs its cause.
+async fn unify(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    if status.is_server_error() && response.extensions().get::<NotBegun>().is_none() {
+        let cause = response.extensions().get();
+        let cause = cause.map(|Cause(cause)| format!("{cause:#}"));
+        tracing::error!(
+            http.status = status.as_u16(),
+            error = cause,
+            "request failed"
+        );
+    }
+    if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
+        return response;
+    }
+    let mut problem = Problem::with_message(status, message(status)).into_response();
+    for (name, value) in response.headers() {
+        if KEPT.contains(name) {
+            problem.headers_mut().insert(name, value.clone());
+        }
+    }
+    problem
+}
+
+fn message(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "there is nothing at this address",
+        StatusCode::METHOD_NOT_ALLOWED => "this address does not take this method; see Allow",
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this server takes",
+        StatusCode::SERVICE_UNAVAILABLE => {
+            "no answer in time; if this was a write, it is not known whether it was saved"
+        }
+        status => status.canonical_reason().unwrap_or("the request failed"),
+    }
+}
+
+/// A handler that panics is a 500 like any other.
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    Refusal::Internal(anyhow::anyhow!("panic: {}", text.unwrap_or("of no text"))).into_response()
 }

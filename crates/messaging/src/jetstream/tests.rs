@@ -44,15 +44,6 @@ fn a_stream_that_is_not_there_is_told_from_one_that_cannot_be_asked() {
     )));
 }
 
-#[test]
-fn no_message_of_a_subject_is_told_from_no_answer() {
-    let kind = LastRawMessageErrorKind::NoMessageFound;
-    let none = none_stored(LastRawMessageError::new(kind));
-    assert!(matches!(none, Ok(Last::Earlier(0))));
-    let unknown = none_stored(LastRawMessageError::new(LastRawMessageErrorKind::Other));
-    assert!(matches!(unknown, Err(Failure::Broker(_))));
-}
-
 #[tokio::test]
 async fn a_stream_is_made_as_it_is_configured() {
     let stream = jetstream("test").await.stream;

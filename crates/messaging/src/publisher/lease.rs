@@ -138,7 +138,7 @@ async fn take(db: &Db, holder: ObjectId, term: Duration) -> MongoResult<Option<i
     let may = doc! { "$or": [mine.clone(), free] };
     let term_ms = i64::try_from(term.as_millis()).unwrap_or(i64::MAX);
     let next_fence = doc! { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] };
-    // A lease that another has is written back as it is, which the server makes nothing of.
+    // If another instance holds the lease, this update changes nothing, and MongoDB skips the write.
     let update = doc! { "$set": {
         "holder": { "$cond": [may.clone(), holder, "$holder"] },
         "instance": { "$cond": [may.clone(), instance(), "$instance"] },
@@ -164,9 +164,8 @@ async fn take(db: &Db, holder: ObjectId, term: Duration) -> MongoResult<Option<i
 
 /// Which process has it, for people to read: `host/pid`.
 fn instance() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let host = host.as_deref().map_or("unknown", str::trim);
-    format!("{host}/{}", std::process::id())
+    let host = gethostname::gethostname();
+    format!("{}/{}", host.display(), std::process::id())
 }
 
 /// Who publishes at this moment, and the fence of its lease.

@@ -48,11 +48,6 @@ impl Unmarked {
         self.last_mark_failed
     }
 
-    pub(super) fn is_due(&self) -> bool {
-        self.ids.len() >= LARGEST_MARK
-            || (!self.ids.is_empty() && self.since.elapsed() >= self.timing.mark_delay)
-    }
-
     /// Returns when a mark is due.
     pub(super) async fn due(&self) {
         if self.ids.is_empty() {

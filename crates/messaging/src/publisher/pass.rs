@@ -198,3 +198,17 @@ fn age(event: &Event) -> f64 {
     let ms = DateTime::now().timestamp_millis() - event.created_at.timestamp_millis();
     ms.max(0) as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_events_are_marked_at_once_beside_at_most_three_other_marks() {
+        assert!(makes_a_mark(1_000, 0));
+        assert!(makes_a_mark(2_000, 3));
+        assert!(!makes_a_mark(999, 0));
+        assert!(!makes_a_mark(5_000, 4));
+        assert!(!makes_a_mark(5_000, 5));
+    }
+}

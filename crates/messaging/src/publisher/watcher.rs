@@ -9,7 +9,7 @@ use crate::{Outbox, Timing};
 /// Rings `bell` after every commit that saved events; rings of the same moment are one. It never returns: a
 /// stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
-/// The stream has this task for good, and is dropped with a `next_if_any()` that was: it is unusable then.
+/// This task owns the change stream. A cancelled `next_if_any()` leaves the stream unusable, so after a time-out a new one is opened.
 pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Notify>) {
     loop {
         let watched = outbox.clone();

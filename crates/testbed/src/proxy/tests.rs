@@ -72,8 +72,12 @@ async fn a_tear_ends_a_connection_in_the_middle_of_a_message() {
     let mut connection = Connection::new().await;
     let tear = LinkFault::new(Mode::Tear);
     connection.link.begin(&tear);
+    assert_eq!(tear.struck_first(), None);
+    let idle_until = Instant::now();
     assert!(connection.echo(*b"never").await.is_err());
     assert_eq!(tear.strikes(), 1);
+    // It counts from there, and not from when it began.
+    assert!(tear.struck_first().unwrap() >= idle_until);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
-//! How many requests a second are taken from one caller.
+//! How much is taken: so many requests a second from one caller, and so many at once, each for so long.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     num::NonZeroU32,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,8 +12,9 @@ use std::{
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Request, State},
-    http::{HeaderName, HeaderValue, header},
+    body::{Body, Bytes},
+    extract::{ConnectInfo, FromRequest, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -22,7 +24,11 @@ use governor::{
     middleware::StateInformationMiddleware,
 };
 
-use crate::{Refusal, auth::Caller};
+use metrics::counter;
+use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument;
+
+use crate::{Refusal, Timing, auth::Caller, idempotency::WholeBody, observe::HTTP_REFUSED};
 
 /// Callers are forgotten when they have been quiet: after so many requests it is looked for such.
 const FORGET_EVERY: usize = 10_000;
@@ -122,4 +128,65 @@ fn peer(request: &Request) -> Option<IpAddr> {
                 address => address,
             },
         )
+}
+
+#[derive(Clone)]
+struct Workload {
+    permits: Arc<Semaphore>,
+    timing: Timing,
+}
+
+/// Works on `concurrency_limit` requests to `routes` at once, and refuses those above (503).
+pub(crate) fn with_bounded_work(
+    routes: Router,
+    concurrency_limit: usize,
+    timing: Timing,
+) -> Router {
+    let workload = Workload {
+        permits: Arc::new(Semaphore::new(concurrency_limit)),
+        timing,
+    };
+    routes.layer(middleware::from_fn_with_state(workload, bound))
+}
+
+/// Work goes on in a task of its own when its client hangs up, as it does in the database, and counts until it is done or
+/// its time is over: clients that give up and send again would else pile up more than is allowed.
+async fn bound(State(workload): State<Workload>, request: Request, next: Next) -> Response {
+    let Workload { permits, timing } = workload;
+    let request = match timeout(timing.body, with_whole_body(request)).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(error)) => return error.into_response(),
+        Err(_) => return Refusal::BodyTimeout.into_response(),
+    };
+    let Ok(permit) = permits.try_acquire_owned() else {
+        counter!(HTTP_REFUSED).increment(1);
+        return Refusal::Overloaded.into_response();
+    };
+    let work = async move {
+        let answer = timeout(timing.work, next.run(request)).await;
+        drop(permit);
+        answer.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
+    };
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(answer) => answer,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(error) => Refusal::Internal(error.into()).into_response(),
+        },
+    }
+}
+
+/// Slow clients wait here, and keep nobody else from being served.
+async fn with_whole_body(request: Request) -> Result<Request, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    match Bytes::from_request(Request::new(body), &()).await {
+        Ok(body) => {
+            parts.extensions.insert(WholeBody(body.clone()));
+            Ok(Request::from_parts(parts, Body::from(body)))
+        }
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Refusal::PayloadTooLarge)
+        }
+        Err(_) => Err(Refusal::invalid("the body could not be read")),
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use web::LEEWAY_SECONDS;
 
-use crate::harness::{JWT_KEY, TestApp, assert_problem, now_seconds, token};
+use crate::toy::{JWT_KEY, Toy, assert_problem, now_seconds, token};
 
 pub(crate) fn signed(header: Algorithm, key: &str, claims: Value) -> String {
     encode(
@@ -26,7 +26,7 @@ pub(crate) fn signed(header: Algorithm, key: &str, claims: Value) -> String {
 
 #[tokio::test]
 async fn bad_tokens_are_401_and_say_how_to_authenticate() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let later = now_seconds() + 600;
     let fine = json!({ "sub": "alice", "exp": later });
     let none = format!(
@@ -61,7 +61,7 @@ async fn bad_tokens_are_401_and_say_how_to_authenticate() {
     ];
     for token in bad {
         let request = app
-            .request(Method::POST, "/api/tickets")
+            .request(Method::POST, "/api/notes")
             .bearer_auth(&token)
             .json(&json!({}));
         let refused = request.send().await.unwrap();
@@ -70,7 +70,7 @@ async fn bad_tokens_are_401_and_say_how_to_authenticate() {
         assert_problem(refused, 401).await;
     }
     let without = app
-        .request(Method::PUT, "/api/tickets/nonsense")
+        .request(Method::PUT, "/api/notes/nonsense")
         .body("nonsense")
         .send()
         .await
@@ -81,11 +81,11 @@ async fn bad_tokens_are_401_and_say_how_to_authenticate() {
 
 #[tokio::test]
 async fn the_clock_of_the_signer_may_be_half_a_minute_apart_from_ours() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let status = async |claims: Value| {
         let token = signed(Algorithm::HS256, JWT_KEY, claims);
-        let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
-        let post = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        let post = app.request(Method::POST, "/api/notes").bearer_auth(token);
+        let post = post.json(&json!({ "text": "concert" })).send();
         post.await.unwrap().status().as_u16()
     };
     let (now, slack) = (now_seconds(), 10);
@@ -102,13 +102,13 @@ async fn the_clock_of_the_signer_may_be_half_a_minute_apart_from_ours() {
 
 #[tokio::test]
 async fn where_there_is_an_authorization_header_the_cookie_does_not_count() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let session = STANDARD.encode(json!({ "jwt": token("alice") }).to_string());
     for header in ["Bearer nonsense", "Basic YWxpY2U6", "Bearer", ""] {
-        let post = app.request(Method::POST, "/api/tickets");
+        let post = app.request(Method::POST, "/api/notes");
         let post = post.header("authorization", header);
         let post = post.header("cookie", format!("express:sess={session}"));
-        let refused = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        let refused = post.json(&json!({ "text": "concert" })).send();
         assert_problem(refused.await.unwrap(), 401).await;
     }
     app.finish().await;
@@ -116,9 +116,9 @@ async fn where_there_is_an_authorization_header_the_cookie_does_not_count() {
 
 #[tokio::test]
 async fn reading_asks_for_no_token_and_minds_none_that_is_bad() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let id = app.create().await;
-    for path in ["/api/tickets".to_owned(), format!("/api/tickets/{id}")] {
+    for path in ["/api/notes".to_owned(), format!("/api/notes/{id}")] {
         assert_eq!(app.get(&path).await.status(), 200);
         let read = app.request(Method::GET, &path).bearer_auth("nonsense");
         assert_eq!(read.send().await.unwrap().status(), 200);
@@ -128,10 +128,10 @@ async fn reading_asks_for_no_token_and_minds_none_that_is_bad() {
 
 #[tokio::test]
 async fn a_token_comes_by_header_or_by_cookie_and_names_its_user_by_sub_or_id() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let post = || {
-        app.request(Method::POST, "/api/tickets")
-            .json(&json!({ "title": "concert", "price": 1, "userId": "mallory" }))
+        app.request(Method::POST, "/api/notes")
+            .json(&json!({ "text": "concert", "userId": "mallory" }))
     };
     let later = now_seconds() + 600;
     for claims in [
@@ -172,10 +172,10 @@ async fn a_token_comes_by_header_or_by_cookie_and_names_its_user_by_sub_or_id() 
 
 #[tokio::test]
 async fn a_token_without_exp_is_taken_where_that_is_configured() {
-    let app = TestApp::start_with(|http| http.jwt_require_exp = false).await;
+    let app = Toy::start_with(|http| http.jwt_require_exp = false).await;
     let token = signed(Algorithm::HS256, JWT_KEY, json!({ "sub": "alice" }));
     let request = app
-        .request(Method::POST, "/api/tickets")
+        .request(Method::POST, "/api/notes")
         .bearer_auth(&token)
         .json(&json!({}));
     assert_eq!(request.send().await.unwrap().status(), 400);
@@ -185,7 +185,7 @@ async fn a_token_without_exp_is_taken_where_that_is_configured() {
         json!({ "sub": "alice", "exp": now_seconds() - 60 }),
     );
     let request = app
-        .request(Method::POST, "/api/tickets")
+        .request(Method::POST, "/api/notes")
         .bearer_auth(&expired)
         .json(&json!({}));
     assert_eq!(request.send().await.unwrap().status(), 401);
@@ -217,11 +217,10 @@ async fn tokens_are_checked_with_a_public_key_of_each_kind() {
         let claims = json!({ "sub": "alice", "exp": now_seconds() + 60 });
         let signed = encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();
         let public_text = fs::read(&public).unwrap();
-        let app =
-            TestApp::start_with(|http| http.jwt.jwt_public_key_file = Some(public.clone())).await;
+        let app = Toy::start_with(|http| http.jwt.jwt_public_key_file = Some(public.clone())).await;
         let post = |token: String| {
-            let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
-            post.json(&json!({ "title": "concert", "price": 1 })).send()
+            let post = app.request(Method::POST, "/api/notes").bearer_auth(token);
+            post.json(&json!({ "text": "concert" })).send()
         };
         assert_eq!(post(signed).await.unwrap().status(), 201, "{algorithm:?}");
         // Neither the secret nor the public key taken for one signs a token any more.
@@ -235,7 +234,7 @@ async fn tokens_are_checked_with_a_public_key_of_each_kind() {
 
 #[tokio::test]
 async fn a_token_of_another_issuer_or_for_another_application_is_refused() {
-    let app = TestApp::start_with(|http| {
+    let app = Toy::start_with(|http| {
         http.jwt.jwt_issuer = Some("https://id.example.com".to_owned());
         http.jwt.jwt_audience = Some("tickets".to_owned());
     })
@@ -247,8 +246,8 @@ async fn a_token_of_another_issuer_or_for_another_application_is_refused() {
             .extend(claims.as_object().unwrap().clone());
         let key = EncodingKey::from_secret(JWT_KEY.as_bytes());
         let token = encode(&Header::default(), &all, &key).unwrap();
-        let post = app.request(Method::POST, "/api/tickets").bearer_auth(token);
-        let post = post.json(&json!({ "title": "concert", "price": 1 })).send();
+        let post = app.request(Method::POST, "/api/notes").bearer_auth(token);
+        let post = post.json(&json!({ "text": "concert" })).send();
         post.await.unwrap().status().as_u16()
     };
     let issuer = "https://id.example.com";

@@ -6,12 +6,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, Response};
 use serde_json::json;
 
-use crate::harness::{TestApp, assert_problem, token};
+use crate::toy::{Toy, assert_problem, token};
 
 #[tokio::test]
 async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
     let trusted = "https://app.example.com";
-    let app = TestApp::start_with(|http| {
+    let app = Toy::start_with(|http| {
         http.cors_origins = vec![trusted.parse().unwrap()];
     })
     .await;
@@ -19,12 +19,12 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
     let own = app.address.clone();
     let post = |headers: &[(&'static str, &str)]| {
         let mut post = app
-            .request(Method::POST, "/api/tickets")
+            .request(Method::POST, "/api/notes")
             .header("cookie", format!("express:sess={session}"));
         for (name, value) in headers {
             post = post.header(*name, *value);
         }
-        post.json(&json!({ "title": "concert", "price": 1 })).send()
+        post.json(&json!({ "text": "concert" })).send()
     };
     for cross in [
         &[("sec-fetch-site", "cross-site")][..],
@@ -49,12 +49,12 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
     }
     // A page cannot make up a header of its own: a token there is proof.
     let by_header = app
-        .request(Method::POST, "/api/tickets")
+        .request(Method::POST, "/api/notes")
         .bearer_auth(token("alice"))
         .header("sec-fetch-site", "cross-site");
     assert_eq!(
         by_header
-            .json(&json!({ "title": "concert", "price": 1 }))
+            .json(&json!({ "text": "concert" }))
             .send()
             .await
             .unwrap()
@@ -66,9 +66,9 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
 
 const PAGES: &str = "https://app.example.com";
 
-async fn asks_first(app: &TestApp, origin: &str, method: &str) -> Response {
+async fn asks_first(app: &Toy, origin: &str, method: &str) -> Response {
     let request = app
-        .request(Method::OPTIONS, "/api/tickets")
+        .request(Method::OPTIONS, "/api/notes")
         .header("origin", origin)
         .header("access-control-request-headers", "idempotency-key,if-match");
     let request = request.header("access-control-request-method", method);
@@ -77,9 +77,9 @@ async fn asks_first(app: &TestApp, origin: &str, method: &str) -> Response {
 
 #[tokio::test]
 async fn pages_of_other_origins_may_do_nothing_by_default() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let answer = asks_first(&app, PAGES, "POST").await;
-    let read = app.request(Method::GET, "/api/tickets");
+    let read = app.request(Method::GET, "/api/notes");
     let read = read.header("origin", PAGES).send().await.unwrap();
     for answer in [answer, read] {
         let mut names = answer.headers().keys().map(|name| name.as_str());
@@ -91,7 +91,7 @@ async fn pages_of_other_origins_may_do_nothing_by_default() {
 #[tokio::test]
 async fn pages_of_configured_origins_may_call_with_cookies_and_read_our_headers() {
     let origins = vec![PAGES.parse().unwrap()];
-    let app = TestApp::start_with(|http| http.cors_origins = origins).await;
+    let app = Toy::start_with(|http| http.cors_origins = origins).await;
     for method in ["GET", "POST", "PUT"] {
         let allowed = asks_first(&app, PAGES, method).await;
         let told = |name: &str| allowed.headers()[name].to_str().unwrap().to_owned();
@@ -103,7 +103,7 @@ async fn pages_of_configured_origins_may_call_with_cookies_and_read_our_headers(
             "idempotency-key,if-match"
         );
     }
-    let read = app.request(Method::GET, "/api/tickets");
+    let read = app.request(Method::GET, "/api/notes");
     let read = read.header("origin", PAGES).send().await.unwrap();
     assert_eq!(read.headers()["access-control-allow-origin"], PAGES);
     let exposed = read.headers()["access-control-expose-headers"].to_str();
@@ -128,25 +128,25 @@ async fn pages_of_configured_origins_may_call_with_cookies_and_read_our_headers(
 
 #[tokio::test]
 async fn every_answer_keeps_browsers_from_guessing_telling_loading_and_framing() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let id = app.create().await;
     let mut answers = Vec::new();
     for path in [
         "/health/live",
         "/health/ready",
-        "/api/tickets",
-        &format!("/api/tickets/{id}"),
-        "/api/tickets/nonsense",
-        "/api/tickets?limit=x",
+        "/api/notes",
+        &format!("/api/notes/{id}"),
+        "/api/notes/nonsense",
+        "/api/notes?limit=x",
         "/nowhere",
         "/openapi.json",
     ] {
         answers.push(app.get(path).await);
     }
     answers.push(app.post("alice", json!({})).await);
-    let unknown = app.request(Method::DELETE, "/api/tickets").send().await;
+    let unknown = app.request(Method::DELETE, "/api/notes").send().await;
     answers.push(unknown.unwrap());
-    let unsigned = app.request(Method::POST, "/api/tickets").send().await;
+    let unsigned = app.request(Method::POST, "/api/notes").send().await;
     answers.push(unsigned.unwrap());
     for answer in answers {
         let (url, headers) = (answer.url().path().to_owned(), answer.headers());
@@ -163,7 +163,7 @@ async fn every_answer_keeps_browsers_from_guessing_telling_loading_and_framing()
 
 #[tokio::test]
 async fn the_page_of_the_interface_needs_nothing_from_elsewhere_and_may_load_nothing_from_there() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let page = app.get("/docs/").await;
     assert_eq!(page.status(), 200);
     assert_eq!(

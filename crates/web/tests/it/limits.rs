@@ -20,7 +20,7 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use reqwest::Method;
-use testbed::{DEADLINE, Mongo, eventually, nats_url};
+use testbed::{DEADLINE, Mongo, Place, eventually, nats_url};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -30,13 +30,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use web::{BODY_LIMIT_BYTES, Timing, serve};
 
-use crate::harness::{Place, TestApp, assert_problem, stacked, token};
+use crate::toy::{Toy, assert_problem, stacked, token};
 
 #[tokio::test]
 async fn one_user_or_address_over_the_rate_is_429_and_others_are_not() {
-    let app = TestApp::start_with(|http| http.rate_limit = 1).await;
+    let app = Toy::start_with(|http| http.rate_limit = 1).await;
     let list = |user: &str| {
-        app.request(Method::GET, "/api/tickets")
+        app.request(Method::GET, "/api/notes")
             .bearer_auth(token(user))
             .send()
     };
@@ -61,7 +61,7 @@ async fn one_user_or_address_over_the_rate_is_429_and_others_are_not() {
         let list = client
             .build()
             .unwrap()
-            .get(format!("{}/api/tickets", app.address));
+            .get(format!("{}/api/notes", app.address));
         list.header("x-forwarded-for", format!("10.0.0.{forwarded}"))
             .send()
     };
@@ -83,15 +83,14 @@ async fn above_the_concurrency_limit_requests_are_refused_at_once() {
     let mut mongo = Mongo::absent();
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
-    let app = TestApp::begin_with(place, |http| http.concurrency_limit = 1).await;
-    let app = app.ready().await;
+    let app = Toy::start_at(place, |http| http.concurrency_limit = 1).await;
     let admin = app.place.database().await.client().database("admin");
     let hold = doc! {
         "configureFailPoint": "failCommand", "mode": "alwaysOn",
-        "data": { "failCommands": ["find"], "appName": &app.place.name, "namespace": format!("{}.tickets", app.place.name), "blockConnection": true, "blockTimeMS": 2000 },
+        "data": { "failCommands": ["find"], "appName": &app.place.name, "namespace": format!("{}.notes", app.place.name), "blockConnection": true, "blockTimeMS": 2000 },
     };
     admin.run_command(hold).await.unwrap();
-    let lists = [app.get("/api/tickets"), app.get("/api/tickets")];
+    let lists = [app.get("/api/notes"), app.get("/api/notes")];
     let mut answers: FuturesUnordered<_> = lists.into_iter().collect();
     // The one that is refused does not wait for the other.
     let refused = answers.next().await.unwrap();
@@ -154,11 +153,11 @@ async fn a_connection_that_is_idle_after_its_request_is_closed() {
 
 #[tokio::test]
 async fn a_body_of_64_kib_is_taken_and_a_byte_more_is_413() {
-    let app = TestApp::start().await;
+    let app = Toy::start().await;
     let post = async |length: usize| {
-        let (head, tail) = ("{\"title\":\"concert", "\",\"price\":1}");
+        let (head, tail) = ("{\"text\":\"concert\"", "}");
         let blanks = " ".repeat(length - head.len() - tail.len());
-        let post = app.request(Method::POST, "/api/tickets");
+        let post = app.request(Method::POST, "/api/notes");
         let post = post.bearer_auth(token("alice"));
         let post = post.header("content-type", "application/json");
         post.body(format!("{head}{blanks}{tail}"))

@@ -9,14 +9,14 @@ use tower::ServiceExt;
 use web::{Authenticator, Stack, Timing};
 
 use crate::{
-    harness::{TestApp, now_seconds, options, token},
     tokens::signed,
+    toy::{Toy, now_seconds, options, token},
 };
 
-/// Routes that take one request a second of each caller, and two at once.
-fn limited() -> Router {
+/// Routes that take so many requests a second of each caller, and twice as many at once.
+fn limited(rate_limit: u32) -> Router {
     let mut options = options();
-    options.rate_limit = 1;
+    options.rate_limit = rate_limit;
     let stack = Stack {
         auth: Authenticator::new(&options).unwrap(),
         options: &options,
@@ -47,7 +47,7 @@ async fn three(routes: &Router, from: &str) -> [u16; 3] {
 
 #[tokio::test]
 async fn a_network_of_64_bits_is_one_caller_and_an_ipv4_address_is_one_on_any_socket() {
-    let routes = limited();
+    let routes = limited(1);
     assert_eq!(three(&routes, "2001:db8:0:1::1").await, [200, 200, 429]);
     assert_eq!(three(&routes, "2001:db8:0:1:ffff::2").await, [429; 3]);
     assert_eq!(three(&routes, "2001:db8:0:2::1").await, [200, 200, 429]);
@@ -57,10 +57,18 @@ async fn a_network_of_64_bits_is_one_caller_and_an_ipv4_address_is_one_on_any_so
 }
 
 #[tokio::test]
+async fn a_limit_of_0_is_none() {
+    let routes = limited(0);
+    for _ in 0..100 {
+        assert_eq!(three(&routes, "192.0.2.1").await, [200; 3]);
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_valid_counts_for_its_address_whatever_user_it_names() {
-    let app = TestApp::start_with(|http| http.rate_limit = 1).await;
+    let app = Toy::start_with(|http| http.rate_limit = 1).await;
     let list = async |token: &str| {
-        let list = app.request(Method::GET, "/api/tickets").bearer_auth(token);
+        let list = app.request(Method::GET, "/api/notes").bearer_auth(token);
         list.send().await.unwrap().status()
     };
     let forged = |user: usize| {

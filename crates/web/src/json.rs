@@ -1,0 +1,140 @@
+//! JSON in and out: a body that is valid, and the answer to a write, which can be stored and given again.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::{FromRequest, Request, rejection::JsonRejection},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use validator::{Validate, ValidationErrors};
+
+use crate::{Invalid, Refusal};
+
+/// Says of an answer that it was given before.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A body that `T` accepts; or 400, 413 or 415.
+pub struct ValidJson<T>(pub T);
+
+impl<S, T> FromRequest<S> for ValidJson<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Validate,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Json(raw) = Json::<Box<RawValue>>::from_request(request, state)
+            .await
+            .map_err(rejected)?;
+        // serde would take an array for a struct.
+        if !raw.get().trim_start().starts_with('{') {
+            return Err(Refusal::invalid("the body must be a JSON object"));
+        }
+        let body: T = serde_json::from_str(raw.get())
+            .map_err(|error| Refusal::invalid(format!("the body is not as expected: {error}")))?;
+        body.validate().map_err(invalid)?;
+        Ok(Self(body))
+    }
+}
+
+fn rejected(rejection: JsonRejection) -> Refusal {
+    match rejection {
+        JsonRejection::MissingJsonContentType(_) => Refusal::UnsupportedMediaType,
+        rejection if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::PayloadTooLarge
+        }
+        _ => Refusal::invalid("the body must be well-formed JSON"),
+    }
+}
+
+/// Each message once for each field, in the fields' order.
+fn invalid(errors: ValidationErrors) -> Refusal {
+    let fields: BTreeMap<_, _> = errors.field_errors().into_iter().collect();
+    let mut told: Vec<Invalid> = Vec::new();
+    for (field, errors) in fields {
+        for error in errors {
+            let message = error
+                .message
+                .as_deref()
+                .unwrap_or("is not valid")
+                .to_owned();
+            let entry = Invalid {
+                message,
+                field: Some(field.clone().into_owned()),
+            };
+            if !told.contains(&entry) {
+                told.push(entry);
+            }
+        }
+    }
+    Refusal::Invalid(told)
+}
+
+/// Status, headers and body of a response.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// JSON; empty for none.
+    body: String,
+}
+
+impl Answer {
+    /// An answer with `body` as JSON.
+    ///
+    /// # Panics
+    /// When `body` is no JSON, which texts, numbers and structs of them always are.
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        Self {
+            body: serde_json::to_string(body).expect("texts and numbers are JSON"),
+            ..Self::empty(status)
+        }
+    }
+
+    /// An answer without a body, such as 204.
+    pub fn empty(status: StatusCode) -> Self {
+        Self {
+            status: status.as_u16(),
+            headers: BTreeMap::new(),
+            body: String::new(),
+        }
+    }
+
+    /// Whether it was given before, and nothing was done now.
+    pub fn is_replayed(&self) -> bool {
+        self.headers.contains_key(REPLAYED.as_str())
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: impl ToString) -> Self {
+        self.headers.insert(name.to_string(), value.to_string());
+        self
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let has_body = !self.body.is_empty();
+        let mut response = self.body.into_response();
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_TYPE);
+        if has_body {
+            headers.insert(header::CONTENT_TYPE, JSON);
+        }
+        for (name, value) in self.headers {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,12 @@
+//! What every service's HTTP interface does, tried on a toy domain and a real MongoDB.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod browsers;
+mod callers;
+mod http;
+mod limits;
+mod tokens;
+mod toy;

@@ -1,0 +1,298 @@
+//! A service of notes, without events: the routes of a domain inside the whole stack.
+
+use std::time::{Duration, SystemTime};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    routing::get,
+};
+use bson::{DateTime, doc, oid::ObjectId};
+use db::{Abort, Db, MongoOptions};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use testbed::Place;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use validator::Validate;
+use web::{
+    Answer, Authenticator, HttpOptions, Id, IdempotencyKey, IfMatch, JwtOptions, PageQuery,
+    Refusal, Stack, Timing, User, ValidJson, etag,
+    openapi::{self, About},
+    paged, sign,
+};
+
+pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
+const NOTES: &str = "notes";
+
+#[derive(Deserialize, Validate)]
+struct NewNote {
+    #[validate(length(min = 1, max = 100, message = "text must have 1 to 100 characters"))]
+    text: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Note {
+    #[serde(rename = "_id")]
+    id: ObjectId,
+    text: String,
+    user_id: String,
+    version: i64,
+    created_at: DateTime,
+}
+
+impl Note {
+    fn view(&self) -> Value {
+        json!({ "id": self.id.to_hex(), "text": self.text, "userId": self.user_id })
+    }
+
+    fn answer(&self, status: StatusCode) -> Answer {
+        let answer = Answer::json(status, &self.view()).with(header::ETAG, etag(self.version));
+        answer.with(header::LOCATION, format!("/api/notes/{}", self.id))
+    }
+}
+
+async fn write_note(
+    State(db): State<Db>,
+    user: User,
+    key: IdempotencyKey,
+    ValidJson(new): ValidJson<NewNote>,
+) -> Result<Answer, Refusal> {
+    let note = Note {
+        id: ObjectId::new(),
+        text: new.text,
+        user_id: user.id,
+        version: 0,
+        created_at: DateTime::now(),
+    };
+    key.once(&db.clone(), (db, note), |session, (db, note)| {
+        Box::pin(async move {
+            let notes = db.collection::<Note>(NOTES);
+            notes.insert_one(note).session(session).await?;
+            Ok::<_, Abort<Refusal>>(note.answer(StatusCode::CREATED))
+        })
+    })
+    .await
+}
+
+async fn change_note(
+    State(db): State<Db>,
+    user: User,
+    Id(id): Id,
+    if_match: IfMatch,
+    key: IdempotencyKey,
+    ValidJson(new): ValidJson<NewNote>,
+) -> Result<Answer, Refusal> {
+    let id = id.ok_or(Refusal::NotFound)?;
+    let change = (db.clone(), id, user, if_match, new);
+    key.once(&db, change, |session, (db, id, user, if_match, new)| {
+        Box::pin(async move {
+            let notes = db.collection::<Note>(NOTES);
+            let of_id = doc! { "_id": id };
+            let note = notes.find_one(of_id.clone()).session(&mut *session).await?;
+            let mut note = note.ok_or(Abort::Refused(Refusal::NotFound))?;
+            if note.user_id != user.id {
+                return Err(Abort::Refused(Refusal::Forbidden(
+                    "only the owner may change it",
+                )));
+            }
+            if !if_match.accepts(note.version) {
+                return Err(Abort::Refused(Refusal::PreconditionFailed));
+            }
+            note.text.clone_from(&new.text);
+            note.version += 1;
+            notes.replace_one(of_id, &note).session(session).await?;
+            Ok(note.answer(StatusCode::OK))
+        })
+    })
+    .await
+}
+
+async fn read_note(State(db): State<Db>, Id(id): Id) -> Result<Json<Value>, Refusal> {
+    let id = id.ok_or(Refusal::NotFound)?;
+    let notes = db.collection::<Note>(NOTES);
+    let note = db.read(async move { notes.find_one(doc! { "_id": id }).await });
+    Ok(Json(note.await?.ok_or(Refusal::NotFound)?.view()))
+}
+
+async fn list_notes(
+    State(db): State<Db>,
+    asked: PageQuery,
+) -> Result<axum::response::Response, Refusal> {
+    let (notes, next) = db.page::<Note>(NOTES, doc! {}, asked.page).await?;
+    let notes: Vec<Value> = notes.iter().map(Note::view).collect();
+    Ok(paged(&asked, &notes, next))
+}
+
+/// The service, running.
+pub(crate) struct Toy {
+    pub(crate) place: Place,
+    pub(crate) address: String,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Toy {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With another configuration.
+    pub(crate) async fn start_with(adjust: impl FnOnce(&mut HttpOptions)) -> Self {
+        Self::start_at(Place::shared(), adjust).await
+    }
+
+    pub(crate) async fn start_at(place: Place, adjust: impl FnOnce(&mut HttpOptions)) -> Self {
+        let mut options = options();
+        adjust(&mut options);
+        let mongo_uri = place.mongo_uri.clone().into();
+        let mongo = MongoOptions { mongo_uri };
+        let db = Db::connect(&mongo, "toy", db::Timing::default()).await;
+        let db = db.unwrap();
+        db.ensure_collection(NOTES, []).await.unwrap();
+        web::collections(&db).await.unwrap();
+        db.mark_prepared();
+        let routes = Router::new()
+            .route("/api/notes", get(list_notes).post(write_note))
+            .route("/api/notes/{id}", get(read_note).put(change_note))
+            .with_state(db);
+        let timing = Timing::default();
+        let routes = web::stack(
+            routes,
+            open(),
+            Stack {
+                auth: Authenticator::new(&options).unwrap(),
+                options: &options,
+                timing,
+                is_traced: false,
+            },
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(web::serve(listener, routes, timing, stop.clone()));
+        Self {
+            place,
+            address,
+            stop,
+            running,
+        }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        reqwest::Client::new().request(method, format!("{}{path}", self.address))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, user: &str, body: Value) -> Response {
+        let post = self.request(Method::POST, "/api/notes");
+        let post = post.bearer_auth(token(user)).json(&body).send();
+        post.await.unwrap()
+    }
+
+    /// A note of alice's; its id.
+    pub(crate) async fn create(&self) -> String {
+        let created = self.post("alice", json!({ "text": "hello" })).await;
+        assert_eq!(created.status(), 201);
+        text(&created.json::<Value>().await.unwrap()["id"])
+    }
+
+    /// Every test's last step.
+    pub(crate) async fn finish(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+        self.place.remove().await;
+    }
+}
+
+/// Beside the domain, neither limited nor signed: health, and the page of the interface.
+fn open() -> Router {
+    let about = About {
+        name: "toy",
+        version: "0.1.0",
+        description: "Notes.",
+        license: "MIT",
+    };
+    let api = openapi::document(about, OpenApi::default(), OpenApi::default());
+    let live = Router::new().route("/health/live", get(async || "ok"));
+    live.merge(openapi::routes(api))
+}
+
+pub(crate) fn options() -> HttpOptions {
+    HttpOptions {
+        listen_addr: ([127, 0, 0, 1], 0).into(),
+        jwt: jwt(JWT_KEY),
+        jwt_require_exp: true,
+        session_cookie: "express:sess".to_owned(),
+        rate_limit: 0,
+        concurrency_limit: 256,
+        stop_delay: Duration::ZERO,
+        cors_origins: Vec::new(),
+    }
+}
+
+/// Routes of a test's own, inside the middleware; so many requests are worked on at once.
+pub(crate) fn stacked(routes: Router, concurrency_limit: usize, timing: Timing) -> Router {
+    let mut options = options();
+    options.concurrency_limit = concurrency_limit;
+    let stack = Stack {
+        auth: Authenticator::new(&options).unwrap(),
+        options: &options,
+        timing,
+        is_traced: false,
+    };
+    web::stack(routes, Router::new(), stack)
+}
+
+pub(crate) fn jwt(key: &str) -> JwtOptions {
+    JwtOptions {
+        jwt_key: key.into(),
+        jwt_public_key_file: None,
+        jwt_issuer: None,
+        jwt_audience: None,
+    }
+}
+
+pub(crate) fn token(user: &str) -> String {
+    sign(&jwt(JWT_KEY), user, None, now_seconds(), 600).unwrap()
+}
+
+pub(crate) fn now_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Every error has this form.
+pub(crate) async fn assert_problem(response: Response, status: u16) -> Value {
+    assert_eq!(response.status(), status);
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
+    assert!(response.headers().contains_key("x-request-id"));
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status);
+    assert!(problem["title"].is_string() && problem["type"] == "about:blank");
+    assert!(!problem["errors"].as_array().unwrap().is_empty());
+    assert!(
+        problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|error| error["message"].is_string())
+    );
+    problem
+}
