@@ -54,7 +54,8 @@ apt_install() { # PACKAGE…; where it fails, `why` says so
       apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@"
 }
 
-python_program() { # FOLDER PROGRAM VERSION [PACKAGE [SHA256…]]: prints the path of a program from PyPI, in a virtual environment of its own
+# Prints the path of a program from PyPI, in a virtual environment of its own.
+python_program() { # FOLDER PROGRAM VERSION [PACKAGE [SHA256…]]
   local program
   mkdir -p "$1"
   program=$(cd "$1" && pwd)/bin/$2
@@ -62,10 +63,10 @@ python_program() { # FOLDER PROGRAM VERSION [PACKAGE [SHA256…]]: prints the pa
   echo "$program"
 }
 
-# Makes the folder a virtual environment with a package from PyPI. One that needs other packages is fetched without hashes: pip
-# wants them for all packages or for none, and which packages there are differs by Python and system.
+# Makes the folder a virtual environment with a package from PyPI. One that needs others is fetched without hashes: pip wants them for
+# all packages or for none, and which packages there are differs by Python and system.
 python_package() { # FOLDER PACKAGE VERSION [SHA256…]
-  local wanted=$2==$3
+  local wanted="$2==$3"
   [ $# -lt 4 ] || wanted+=$(printf ' --hash=sha256:%s' "${@:4}")
   need python3
   say "fetching $2 $3 from PyPI"
