@@ -16,6 +16,8 @@ mod ports;
 mod process;
 pub mod proxy;
 mod shared;
+#[cfg(feature = "nats")]
+mod stream;
 mod wait;
 
 pub use folder::{empty, target};

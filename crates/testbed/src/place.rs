@@ -1,6 +1,5 @@
 //! What sets one test's data apart from all others': its own database, stream and subject prefix, all of the same name.
 
-use async_nats::jetstream::{self, message::StreamMessage, stream::RawMessageErrorKind};
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
@@ -57,27 +56,10 @@ impl Place {
         .await;
     }
 
-    /// Every message of the stream, in its order.
-    pub async fn messages(&self) -> Vec<StreamMessage> {
-        let client = async_nats::connect(&self.nats_url).await.unwrap();
-        let Ok(mut stream) = jetstream::new(client).get_stream(&self.name).await else {
-            return Vec::new();
-        };
-        let state = stream.info().await.unwrap().state.clone();
-        let mut messages = Vec::new();
-        for sequence in state.first_sequence.max(1)..=state.last_sequence {
-            match stream.get_raw_message(sequence).await {
-                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
-                message => messages.push(message.unwrap()),
-            }
-        }
-        messages
-    }
-
     /// Drops the database and deletes the stream.
     pub async fn remove(&self) {
         self.database().await.drop().await.unwrap();
-        let client = async_nats::connect(&self.nats_url).await.unwrap();
-        drop(jetstream::new(client).delete_stream(&self.name).await);
+        #[cfg(feature = "nats")]
+        self.delete_stream().await;
     }
 }

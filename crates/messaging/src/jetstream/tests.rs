@@ -60,7 +60,7 @@ async fn a_subject_of_the_stream_is_below_its_root_and_has_no_wildcard() {
     assert!(jetstream.is_of_stream("test.order.created.1"));
     for other in [
         "order.created.1",
-        "test.ticket.created.1",
+        "test.invoice.created.1",
         "test.order.",
         "test.order",
         "test.order.created.*",

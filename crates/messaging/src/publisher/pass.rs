@@ -45,6 +45,32 @@ pub(super) struct Swept {
     pub(super) broker_failed: bool,
 }
 
+impl Swept {
+    /// Takes in what became of a turn; what is to be parked of it.
+    fn add(&mut self, result: TurnResult) -> Option<(Bson, String)> {
+        self.left_some |= result.cut_short;
+        self.published += result.acked.len();
+        self.unmarked.extend(result.acked);
+        match result.failure {
+            Some(Failure::Broker(error)) => {
+                if !self.broker_failed {
+                    tracing::warn!(error = format!("{error:#}"), "cannot publish");
+                }
+                self.broker_failed = true;
+            }
+            Some(Failure::Event(error)) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "an event could not be published"
+                );
+                self.try_again = true;
+            }
+            Some(Failure::Never(_)) | None => {}
+        }
+        result.parked
+    }
+}
+
 /// What became of a turn.
 struct TurnResult {
     acked: Vec<ObjectId>,
@@ -83,25 +109,8 @@ pub(super) async fn sweep(
         }
         tokio::select! {
             Some(result) = turns.next() => {
-                let TurnResult { acked: done, parked, failure, cut_short } = result;
-                swept.left_some |= cut_short;
-                swept.published += done.len();
-                swept.unmarked.extend(done);
-                if let Some((id, reason)) = parked {
+                if let Some((id, reason)) = swept.add(result) {
                     marks.push(tokio::spawn(publisher.outbox.clone().park(id, reason)));
-                }
-                match failure {
-                    Some(Failure::Broker(error)) => {
-                        if !swept.broker_failed {
-                            tracing::warn!(error = format!("{error:#}"), "cannot publish");
-                        }
-                        swept.broker_failed = true;
-                    }
-                    Some(Failure::Event(error)) => {
-                        tracing::warn!(error = format!("{error:#}"), "an event could not be published");
-                        swept.try_again = true;
-                    }
-                    Some(Failure::Never(_)) | None => {}
                 }
             }
             Some(marked) = marks.next() => marked.map_err(io::Error::other)??,

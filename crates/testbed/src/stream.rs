@@ -1,0 +1,32 @@
+//! The stream of a place.
+
+use async_nats::jetstream::{self, Context, message::StreamMessage, stream::RawMessageErrorKind};
+
+use crate::Place;
+
+impl Place {
+    async fn jetstream(&self) -> Context {
+        jetstream::new(async_nats::connect(&self.nats_url).await.unwrap())
+    }
+
+    /// Every message of the stream, in its order.
+    pub async fn messages(&self) -> Vec<StreamMessage> {
+        let Ok(mut stream) = self.jetstream().await.get_stream(&self.name).await else {
+            return Vec::new();
+        };
+        let state = stream.info().await.unwrap().state.clone();
+        let mut messages = Vec::new();
+        for sequence in state.first_sequence.max(1)..=state.last_sequence {
+            match stream.get_raw_message(sequence).await {
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
+                message => messages.push(message.unwrap()),
+            }
+        }
+        messages
+    }
+
+    /// Where there is one.
+    pub(crate) async fn delete_stream(&self) {
+        drop(self.jetstream().await.delete_stream(&self.name).await);
+    }
+}
