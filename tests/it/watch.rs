@@ -69,7 +69,7 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     database.run_command(doc! { "profile": 2 }).await.unwrap();
 
     let secondary = &mongo.members[1];
-    secondary.pause().await.unwrap();
+    secondary.signal("-STOP");
     let events = database.collection::<Document>("events");
     let insert = events.insert_one(event("late", 0, doc! {}));
     insert.write_concern(WriteConcern::nodes(1)).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
         profile.count_documents(sweep.clone()).await.unwrap() > 0
     })
     .await;
-    secondary.resume().unwrap();
+    secondary.signal("-CONT");
     app.place.drained().await;
     assert_eq!(app.place.messages().await.len(), 2);
     app.finish().await;

@@ -1,6 +1,7 @@
 //! What is done to a process counts only when it was seen.
 
 use super::*;
+use crate::eventually;
 
 /// Sleeps for as long as a test may take.
 fn sleeper() -> Process {
@@ -24,6 +25,17 @@ async fn a_pause_is_seen_and_so_is_its_end() {
     sleeper.resume().unwrap();
     sleeper.kill().unwrap();
     assert!(!sleeper.is_stopped());
+}
+
+#[tokio::test]
+async fn a_process_that_is_not_seen_to_stop_was_not_paused() {
+    let ended = shell("exit 0");
+    let stat = format!("/proc/{}/stat", ended.pid().unwrap());
+    // Nobody has asked for its exit status yet: it takes signals, and does nothing.
+    let is_over = async || fs::read_to_string(&stat).unwrap().contains(") Z");
+    eventually("it is over", is_over).await;
+
+    ended.pause().await.unwrap_err();
 }
 
 #[tokio::test]
