@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -132,4 +132,15 @@ fn the_bounds_of_a_variable_are_taken_and_what_lies_beyond_is_refused() {
             "{variable}"
         );
     }
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    let mut openapi = command(&Place::new());
+    let openapi = openapi.arg("openapi").stdout(Stdio::piped());
+    let mut child = openapi.stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(told(&ended), "");
+    assert_eq!(ended.status.code(), Some(0));
 }

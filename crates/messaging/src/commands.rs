@@ -1,7 +1,7 @@
 //! What operators ask of the outbox: the subcommands of `outbox`. They read the arguments, ask [`Outbox`], and print tables or JSON.
 
 use std::{
-    io::{Write, stderr},
+    io::{Write, stderr, stdout},
     time::{Duration, SystemTime},
 };
 
@@ -88,13 +88,17 @@ impl Show {
         }
     }
 
-    fn print<T: Serialize>(&self, value: &T, as_text: impl FnOnce(&T)) -> anyhow::Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(value)?);
+    fn print<T: Serialize>(
+        &self,
+        value: &T,
+        as_text: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let text = if self.json {
+            serde_json::to_string_pretty(value)?
         } else {
-            as_text(value);
-        }
-        Ok(())
+            as_text(value)
+        };
+        Ok(writeln!(stdout(), "{text}")?)
     }
 }
 
@@ -110,7 +114,7 @@ pub async fn execute(
     match command {
         OutboxCommand::Status(show) => {
             let status = show.outbox(service).await?.status().await?;
-            show.print(&status, print_status)
+            show.print(&status, status_text)
         }
         OutboxCommand::List {
             parked,
@@ -118,7 +122,7 @@ pub async fn execute(
             show,
         } => {
             let waiting = show.outbox(service).await?.list(parked, limit).await?;
-            show.print(&waiting, |waiting| print_waiting(waiting))
+            show.print(&waiting, |waiting| waiting_text(waiting))
         }
         OutboxCommand::Retry {
             which: Which { id, .. },
@@ -131,7 +135,7 @@ pub async fn execute(
                 "no event with this id is parked; `outbox list --parked` shows those that are"
             );
             show.print(&serde_json::json!({ "retried": retried }), |_| {
-                println!("{retried} events are tried again");
+                format!("{retried} events are tried again")
             })
         }
         OutboxCommand::Replay {
@@ -167,7 +171,7 @@ async fn replay(
     })
     .await?;
     if dry_run || found.lost.is_empty() {
-        return show.print(&found, print_found);
+        return show.print(&found, found_text);
     }
     // The events are there, so their collection is.
     outbox.db.mark_prepared();
@@ -176,7 +180,7 @@ async fn replay(
         published = published_again(outbox, &found.lost) => published?,
         _ = tokio::signal::ctrl_c() => eprintln!("\nthe publisher goes on with what is left"),
     }
-    show.print(&found, print_found)
+    show.print(&found, found_text)
 }
 
 async fn published_again(outbox: &Outbox, lost: &[Lost]) -> anyhow::Result<()> {
@@ -203,62 +207,52 @@ fn progress(line: std::fmt::Arguments<'_>) {
     drop(writeln!(stderr(), "{line}"));
 }
 
-fn print_status(status: &Status) {
-    let oldest = match status.oldest_unsent_seconds {
-        Some(seconds) => format!(", the oldest for {seconds:.1} s"),
-        None => String::new(),
-    };
-    println!("unsent     {}{oldest}", status.unsent);
-    println!("parked     {}", status.parked);
-    match &status.publisher {
-        Some(publisher) => println!(
-            "publisher  {}, fence {}",
-            publisher.instance, publisher.fence
-        ),
-        None => println!("publisher  none"),
-    }
+fn status_text(status: &Status) -> String {
+    let oldest = status.oldest_unsent_seconds;
+    let oldest = oldest.map(|seconds| format!(", the oldest for {seconds:.1} s"));
+    let publisher = status.publisher.as_ref().map_or_else(
+        || "none".to_owned(),
+        |publisher| format!("{}, fence {}", publisher.instance, publisher.fence),
+    );
+    format!(
+        "unsent     {}{}\nparked     {}\npublisher  {publisher}",
+        status.unsent,
+        oldest.unwrap_or_default(),
+        status.parked
+    )
 }
 
-fn print_waiting(waiting: &[Waiting]) {
-    println!(
-        "{:<24}  {:<24}  {:>7}  {:<24}  {:<24}  parked",
-        "id", "key", "version", "type", "created"
-    );
+fn waiting_text(waiting: &[Waiting]) -> String {
+    let row = |[id, key, version, r#type, created, parked]: [&str; 6]| {
+        format!("{id:<24}  {key:<24}  {version:>7}  {type:<24}  {created:<24}  {parked}")
+    };
+    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+    let mut rows = vec![row(["id", "key", "version", "type", "created", "parked"])];
     for event in waiting {
-        let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
-        let version = event
-            .version
-            .map_or_else(|| "?".to_owned(), |version| version.to_string());
         let parked = event.parked.as_ref().map(|parked| {
             let (at, attempts) = (or_unknown(&parked.at), parked.attempts.unwrap_or_default());
             format!("{at}, attempt {attempts}: {}", or_unknown(&parked.reason))
         });
-        println!(
-            "{:<24}  {:<24}  {version:>7}  {:<24}  {:<24}  {}",
-            event.id,
-            or_unknown(&event.key),
-            or_unknown(&event.r#type),
-            or_unknown(&event.created_at),
-            parked.unwrap_or_default()
-        );
+        rows.push(row([
+            &event.id,
+            &or_unknown(&event.key),
+            &or_unknown(&event.version.map(|version| version.to_string())),
+            &or_unknown(&event.r#type),
+            &or_unknown(&event.created_at),
+            &parked.unwrap_or_default(),
+        ]));
     }
+    rows.join("\n")
 }
 
-fn print_found(found: &Found) {
-    for Lost {
-        id,
-        r#type,
-        key,
-        version,
-    } in &found.lost
-    {
-        println!("{}  {key:<24}  {version:>7}  {type}", id.to_hex());
-    }
-    println!(
-        "{} events were looked at, {} were lost",
-        found.checked,
-        found.lost.len()
-    );
+fn found_text(found: &Found) -> String {
+    let row = |lost: &Lost| {
+        let (id, key) = (lost.id.to_hex(), &lost.key);
+        format!("{id}  {key:<24}  {:>7}  {}\n", lost.version, lost.r#type)
+    };
+    let lost: String = found.lost.iter().map(row).collect();
+    let (looked, count) = (found.checked, found.lost.len());
+    format!("{lost}{looked} events were looked at, {count} were lost")
 }
 
 fn limit(value: &str) -> Result<i64, String> {

@@ -2,6 +2,7 @@
 //! (0 done, 1 failed, 2 bad command line or configuration).
 
 use std::{
+    io::{self, Write, stdout},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
     time::{Duration, SystemTime},
@@ -123,6 +124,8 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         };
         match self.execute(cli.command) {
             Ok(()) => ExitCode::SUCCESS,
+            // Whoever reads has read enough, as `head` does.
+            Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error:#}");
                 ExitCode::from(if error.is::<Unusable>() { 2 } else { 1 })
@@ -170,10 +173,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
             Command::Outbox(command) => {
                 messaging::commands::execute(command, self.about.name, self.events).await
             }
-            Command::Openapi => {
-                println!("{}", self.openapi().to_pretty_json()?);
-                Ok(())
-            }
+            Command::Openapi => Ok(writeln!(stdout(), "{}", self.openapi().to_pretty_json()?)?),
             Command::Token(Token {
                 user,
                 email,
@@ -182,8 +182,8 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
             }) => {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
                 let (now, ttl) = (now.as_secs(), ttl.as_secs());
-                println!("{}", sign(&jwt, &user, email.as_deref(), now, ttl)?);
-                Ok(())
+                let token = sign(&jwt, &user, email.as_deref(), now, ttl)?;
+                Ok(writeln!(stdout(), "{token}")?)
             }
             Command::Healthcheck(Healthcheck { listen_addr }) => healthcheck(listen_addr).await,
         }
@@ -226,6 +226,11 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         telemetry.end().await;
         ended
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
