@@ -31,7 +31,6 @@ mod nats;
 mod openapi;
 mod operations;
 mod operators;
-mod outbox;
 mod passing;
 mod process;
 mod publisher;

@@ -8,6 +8,7 @@
     reason = "what goes wrong with the machine fails the test"
 )]
 
+mod fail_point;
 mod mongo;
 mod nats;
 mod place;
@@ -17,9 +18,10 @@ pub mod proxy;
 mod shared;
 mod wait;
 
+pub use fail_point::{at_the_next, fail, has_entered};
 pub use mongo::Mongo;
 pub use nats::Nats;
-pub use place::Place;
+pub use place::{Place, plant, stream};
 pub use ports::{free_port, free_ports, local};
 pub use process::{Process, program};
 pub use shared::{mongo_uri, nats_url};

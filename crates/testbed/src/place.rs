@@ -1,6 +1,10 @@
 //! What sets one test's data apart from all others': its own database, stream and subject prefix, all of the same name.
 
-use async_nats::jetstream::{self, message::StreamMessage, stream::RawMessageErrorKind};
+use async_nats::jetstream::{
+    self,
+    message::StreamMessage,
+    stream::{RawMessageErrorKind, Stream},
+};
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
@@ -80,4 +84,17 @@ impl Place {
         let client = async_nats::connect(&self.nats_url).await.unwrap();
         drop(jetstream::new(client).delete_stream(&self.name).await);
     }
+}
+
+/// Events as they stand in the collection.
+pub async fn plant(place: &Place, events: impl IntoIterator<Item = Document>) {
+    let collection = place.database().await.collection::<Document>("events");
+    collection.insert_many(events).await.unwrap();
+}
+
+/// The stream, which has to be there.
+pub async fn stream(place: &Place) -> Stream {
+    let client = async_nats::connect(&place.nats_url).await.unwrap();
+    let stream = jetstream::new(client).get_stream(&place.name).await;
+    stream.unwrap()
 }
