@@ -4,5 +4,16 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod database;
+mod instances;
+mod log;
+mod losses;
+mod nats;
 mod outbox;
+mod passing;
+mod publisher;
+mod status;
+mod timing;
 mod toy;
+mod waits;
+mod watch;
