@@ -8,6 +8,7 @@
     reason = "what goes wrong with the machine fails the test"
 )]
 
+mod certificates;
 mod fail_point;
 mod mongo;
 mod nats;
@@ -18,6 +19,7 @@ pub mod proxy;
 mod shared;
 mod wait;
 
+pub use certificates::Certificates;
 pub use fail_point::{at_the_next, fail, has_entered};
 pub use mongo::Mongo;
 pub use nats::Nats;

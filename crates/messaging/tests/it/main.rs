@@ -12,6 +12,8 @@ mod nats;
 mod outbox;
 mod passing;
 mod publisher;
+mod replays;
+mod secured;
 mod status;
 mod timing;
 mod toy;
