@@ -9,7 +9,7 @@ use crate::harness::{Place, TestApp, assert_problem};
 
 #[tokio::test]
 async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_database_only() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::issue();
     let key_file = certificates.write("replica-set.key", "bm90IGEgc2VjcmV0IG9mIGFueWJvZHk=");
     let mut mongo = Mongo::absent();
     mongo.args.extend([

@@ -11,7 +11,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    pub fn new() -> Self {
+    pub fn issue() -> Self {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority =

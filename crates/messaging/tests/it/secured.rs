@@ -25,7 +25,7 @@ fn nats_jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &Value) -> 
 
 #[tokio::test]
 async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credentials() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::issue();
     let (operator, account, user) = (
         KeyPair::new_operator(),
         KeyPair::new_account(),

@@ -21,16 +21,12 @@ pub(crate) const NAME: &str = "toy";
 
 const COUNTERS: &str = "counters";
 
-pub(crate) const EVENTS: &[EventType] = &[
-    EventType {
-        name: "counter.created",
-        schema: || Schema::default().into(),
-    },
-    EventType {
-        name: "counter.updated",
-        schema: || Schema::default().into(),
-    },
-];
+const EVENTS: &[EventType] = &[event_type("counter.created"), event_type("counter.updated")];
+
+const fn event_type(name: &'static str) -> EventType {
+    let schema = || Schema::default().into();
+    EventType { name, schema }
+}
 
 /// What sets one test's data apart from all others', and how the outbox is configured there.
 #[derive(Clone)]
