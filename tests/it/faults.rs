@@ -31,6 +31,8 @@ async fn what_is_written_while_nats_is_down_is_published_in_order_when_it_is_bac
     );
     nats.start().await;
     app.place.drained().await;
+    let ready: Value = app.get("/health/ready").await.json().await.unwrap();
+    assert_eq!(ready["nats"], "up");
 
     nats.kill();
     app.put("alice", &id, json!({ "title": "play", "price": 2 }))

@@ -2,11 +2,12 @@
 
 use std::{cell::Cell, time::Duration};
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use testbed::{Mongo, eventually, nats_url};
+pub(crate) use testbed::{at_the_next, fail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
@@ -129,21 +130,6 @@ pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
     mongo.start().await;
     let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
     (mongo, app)
-}
-
-/// Commands of this name of `place`'s service meet `what`.
-pub(crate) async fn fail(place: &Place, mode: impl Into<Bson>, command: &str, what: Document) {
-    let mut data = doc! { "failCommands": [command], "appName": &place.name };
-    data.extend(what);
-    let mode: Bson = mode.into();
-    let command = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
-    let admin = place.database().await.client().database("admin");
-    admin.run_command(command).await.unwrap();
-}
-
-/// The next one does.
-pub(crate) async fn at_the_next(place: &Place, command: &str, what: Document) {
-    fail(place, doc! { "times": 1 }, command, what).await;
 }
 
 /// Waits until such a command of a transaction is held at the server.

@@ -2,10 +2,10 @@
 
 use std::{cell::Cell, process::Output};
 
-use async_nats::jetstream;
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use serde_json::{Value, json};
 use testbed::eventually;
+pub(crate) use testbed::{plant, stream};
 
 use crate::{
     harness::{Place, TestApp},
@@ -44,11 +44,6 @@ pub(crate) fn event(key: &str, version: i64, data: Document) -> Document {
     }
 }
 
-pub(crate) async fn plant(place: &Place, events: impl IntoIterator<Item = Document>) {
-    let collection = place.database().await.collection::<Document>("events");
-    collection.insert_many(events).await.unwrap();
-}
-
 async fn parked(place: &Place) -> Vec<Value> {
     json(place, &["list", "--parked"])
         .await
@@ -74,14 +69,6 @@ pub(crate) async fn published(place: &Place, key: &str) -> Vec<i64> {
                 .unwrap()
         })
         .collect()
-}
-
-pub(crate) async fn stream(place: &Place) -> jetstream::stream::Stream {
-    let client = async_nats::connect(&place.nats_url).await.unwrap();
-    jetstream::new(client)
-        .get_stream(&place.name)
-        .await
-        .unwrap()
 }
 
 #[tokio::test]

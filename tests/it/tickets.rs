@@ -61,6 +61,39 @@ async fn a_ticket_is_created_and_read() {
 }
 
 #[tokio::test]
+async fn each_write_is_announced_with_the_ticket_as_its_payload_and_the_trace_of_its_request() {
+    let app = TestApp::start().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = app.request(Method::POST, "/api/tickets");
+    let request = request.bearer_auth(token("alice"));
+    let request = request.header("traceparent", trace);
+    let created = request.json(&json!({ "title": "concert", "price": 20.5 }));
+    let created: Value = created.send().await.unwrap().json().await.unwrap();
+    let id = text(&created["id"]);
+    let updated = app
+        .put("alice", &id, json!({ "title": "play", "price": 20 }))
+        .await;
+    let updated: Value = updated.json().await.unwrap();
+    app.place.drained().await;
+    let messages = app.place.messages().await;
+    assert_eq!(messages.len(), 2);
+    for (message, (r#type, ticket)) in messages
+        .iter()
+        .zip([("ticket.created", created), ("ticket.updated", updated)])
+    {
+        let subject = format!("{}.{type}.{id}", app.place.name);
+        assert_eq!(message.subject.as_str(), subject);
+        let payload: Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(payload, ticket);
+        let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
+        assert_eq!(header("ce-source"), Some("/tickets"));
+        let is_traced = r#type == "ticket.created";
+        assert_eq!(header("traceparent"), is_traced.then_some(trace));
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn an_update_is_checked_in_the_order_of_the_contract() {
     let app = TestApp::start().await;
     let id = app.create().await;

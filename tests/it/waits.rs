@@ -1,80 +1,18 @@
-//! What is waited for and what is not: one key for another, a server that hangs, a stream of somebody else's.
+//! What is waited for at the start: collections that hang in the making, or fail to be made.
 
-use std::{net::ToSocketAddrs, time::Duration};
+use std::time::Duration;
 
-use async_nats::jetstream::{self, stream};
 use bson::{Document, doc};
 use service::Timing;
-use testbed::{
-    Mongo, Process, free_port, mongo_uri, nats_url,
-    proxy::{Callers, Link, LinkFault, Mode, serve},
-};
-use tokio::net::TcpListener;
+use testbed::{Mongo, nats_url};
 
 use crate::{
     harness::{Place, TestApp},
     idempotency::{at_the_next, fail},
-    operators::{event, plant},
-    process::command,
 };
 
 /// Longer than any test lasts.
 const NEVER_MS: i32 = 3_600_000;
-
-/// Passes connections on to NATS, each chunk a tenth of a second later.
-async fn far_away() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("nats://{}", listener.local_addr().unwrap());
-    let address = nats_url().replace("nats://", "");
-    let server = address.to_socket_addrs().unwrap().next().unwrap();
-    let link = Link::default();
-    link.begin(&LinkFault::new(Mode::Slow(Duration::from_millis(100))));
-    tokio::spawn(serve(listener, server, Callers::One(link)));
-    url
-}
-
-#[tokio::test]
-async fn different_keys_do_not_wait_for_each_others_acknowledgements() {
-    const MORE_THAN_ONE_AFTER_THE_OTHER_ALLOW: i64 = 150;
-    let mut place = Place::at(&mongo_uri(), &far_away().await);
-    let app = TestApp::start_at(place.clone()).await;
-    let events = (0..MORE_THAN_ONE_AFTER_THE_OTHER_ALLOW)
-        .map(|number| event(&format!("key-{number}"), 0, doc! {}));
-    plant(&app.place, events).await;
-    app.place.drained().await;
-    app.stop().await;
-    place.nats_url = nats_url();
-    place.remove().await;
-}
-
-#[tokio::test]
-async fn of_several_nats_servers_one_that_answers_is_enough() {
-    let urls = format!("nats://127.0.0.1:{},{}", free_port(), nats_url());
-    let mut place = Place::at(&mongo_uri(), &urls);
-    let app = TestApp::start_at(place.clone()).await;
-    app.create().await;
-    app.place.drained().await;
-    app.stop().await;
-    place.nats_url = nats_url();
-    place.remove().await;
-}
-
-#[tokio::test]
-async fn a_stream_that_does_not_take_our_subjects_is_told_of_and_nothing_is_published() {
-    let place = Place::new();
-    let nats = jetstream::new(async_nats::connect(nats_url()).await.unwrap());
-    let other = stream::Config {
-        name: place.name.clone(),
-        subjects: vec![format!("{}.other.>", place.name)],
-        ..stream::Config::default()
-    };
-    nats.create_stream(other).await.unwrap();
-    let mut service = Process::logged(&mut command(&place));
-    let told = service.told("the stream cannot be used");
-    assert!(told.contains("takes the subjects"), "{told}");
-    drop(service);
-    place.remove().await;
-}
 
 /// A server of the test's own, because a fail point holds for all of a server.
 async fn own_mongo(adjust: impl FnOnce(&mut Timing)) -> (Mongo, Place) {
@@ -89,20 +27,6 @@ async fn own_mongo(adjust: impl FnOnce(&mut Timing)) -> (Mongo, Place) {
 
 fn hangs() -> Document {
     doc! { "blockConnection": true, "blockTimeMS": NEVER_MS }
-}
-
-#[tokio::test]
-async fn a_mark_that_hangs_is_given_up_and_its_events_are_marked_later() {
-    let (_mongo, place) =
-        own_mongo(|timing| timing.outbox.mark_limit = Duration::from_millis(300)).await;
-    let app = TestApp::start_at(place).await;
-    let mut mark = hangs();
-    mark.insert("namespace", format!("{}.events", app.place.name));
-    at_the_next(&app.place, "update", mark).await;
-    app.create().await;
-    app.place.drained().await;
-    assert_eq!(app.place.messages().await.len(), 1);
-    app.finish().await;
 }
 
 #[tokio::test]
@@ -127,33 +51,5 @@ async fn the_pauses_before_collections_are_made_anew_stop_growing() {
     fail(&place, mode, "create", doc! { "errorCode": 2 }).await;
     let app = TestApp::start_at(place).await;
     app.create().await;
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn a_change_stream_that_failed_is_opened_anew_after_a_pause_of_its_own() {
-    let (_mongo, place) = own_mongo(|timing| {
-        timing.outbox.watch_again = Duration::from_millis(10);
-        timing.outbox.watch_silence_limit = Duration::from_secs(3600);
-        timing.outbox.safety_interval = Duration::from_secs(3600);
-    })
-    .await;
-    let app = TestApp::start_at(place).await;
-    app.create().await;
-    app.place.drained().await;
-    // Each failure wakes the publisher, so the last one has to be over.
-    fail(
-        &app.place,
-        doc! { "times": 5 },
-        "getMore",
-        doc! { "errorCode": 286 },
-    )
-    .await;
-    let admin = app.place.database().await.client().database("admin");
-    let entered =
-        doc! { "waitForFailPoint": "failCommand", "timesEntered": 5, "maxTimeMS": 15_000 };
-    admin.run_command(entered).await.unwrap();
-    app.create().await;
-    app.place.drained().await;
     app.finish().await;
 }

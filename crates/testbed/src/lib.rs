@@ -8,6 +8,8 @@
     reason = "what goes wrong with the machine fails the test"
 )]
 
+mod certificates;
+mod fail_point;
 mod folder;
 mod mongo;
 mod nats;
@@ -20,11 +22,15 @@ mod shared;
 mod stream;
 mod wait;
 
+pub use certificates::Certificates;
+pub use fail_point::{at_the_next, fail, has_entered};
 pub use folder::{empty, target};
 pub use mongo::Mongo;
 pub use nats::Nats;
-pub use place::Place;
+pub use place::{Place, plant};
 pub use ports::{free_port, free_ports, local};
 pub use process::{Process, program};
 pub use shared::{mongo_uri, nats_url};
+#[cfg(feature = "nats")]
+pub use stream::stream;
 pub use wait::{DEADLINE, eventually, within};

@@ -63,3 +63,9 @@ impl Place {
         self.delete_stream().await;
     }
 }
+
+/// Events as they stand in the collection.
+pub async fn plant(place: &Place, events: impl IntoIterator<Item = Document>) {
+    let collection = place.database().await.collection::<Document>("events");
+    collection.insert_many(events).await.unwrap();
+}

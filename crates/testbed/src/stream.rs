@@ -1,6 +1,10 @@
 //! The stream of a place.
 
-use async_nats::jetstream::{self, Context, message::StreamMessage, stream::RawMessageErrorKind};
+use async_nats::jetstream::{
+    self, Context,
+    message::StreamMessage,
+    stream::{RawMessageErrorKind, Stream},
+};
 
 use crate::Place;
 
@@ -29,4 +33,10 @@ impl Place {
     pub(crate) async fn delete_stream(&self) {
         drop(self.jetstream().await.delete_stream(&self.name).await);
     }
+}
+
+/// The stream, which has to be there.
+pub async fn stream(place: &Place) -> Stream {
+    let stream = place.jetstream().await.get_stream(&place.name).await;
+    stream.unwrap()
 }

@@ -2,14 +2,9 @@
 
 use bson::{DateTime, Document, doc};
 use messaging::{Outbox, Retry, Waiting};
-use testbed::{Mongo, nats_url};
+use testbed::{Mongo, at_the_next, nats_url, plant};
 
-use crate::{
-    database::prepared,
-    harness::Place,
-    idempotency::at_the_next,
-    operators::{event, plant},
-};
+use crate::toy::{Place, event};
 
 /// An event that was made so many seconds ago.
 fn unsent(key: &str, version: i64, seconds: i64) -> Document {
@@ -25,7 +20,7 @@ async fn backlog(place: &Place) -> Outbox {
     parked.insert("parked", why);
     let mut sent = unsent("c", 0, 10_800);
     sent.insert("sent", "YES");
-    let outbox = Outbox::new(&prepared(place).await);
+    let (_, outbox) = place.prepared().await;
     let events = [
         unsent("b", 1, 600),
         sent,
@@ -68,7 +63,7 @@ async fn what_waits_is_listed_in_the_order_in_which_it_is_published() {
     assert_eq!(listed(false, 3).await, ["a0", "a1", "b0"]);
     assert_eq!(listed(true, 10).await, ["a0"]);
     let first = outbox.list(false, 1).await.unwrap().remove(0);
-    assert_eq!(first.r#type.as_deref(), Some("ticket.updated"));
+    assert_eq!(first.r#type.as_deref(), Some("counter.updated"));
     let created = DateTime::parse_rfc3339_str(first.created_at.unwrap()).unwrap();
     let age_ms = DateTime::now().timestamp_millis() - created.timestamp_millis();
     assert!((7_200_000..7_260_000).contains(&age_ms), "{age_ms}");

@@ -1,130 +1,101 @@
 //! What is published: each event once, in order, as the contract says.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use bson::{Document, doc, oid::ObjectId};
+use bson::{Document, doc};
 use futures_util::StreamExt;
-use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::{Mongo, eventually, nats_url};
 
-use crate::harness::{Place, TestApp, text, token};
+use crate::toy::{NAME, Place, Toy, event};
 
 #[tokio::test]
 async fn an_event_is_published_with_its_payload_headers_and_subject_and_then_marked() {
-    let app = TestApp::start().await;
+    let toy = Toy::start().await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let request = app
-        .request(Method::POST, "/api/tickets")
-        .bearer_auth(token("alice"))
-        .header("traceparent", trace);
-    let ticket: Value = request
-        .json(&json!({ "title": "concert", "price": 20.5 }))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    let id = text(&ticket["id"]);
-    app.put("alice", &id, json!({ "title": "play", "price": 20 }))
-        .await;
-    app.place.drained().await;
+    let id = toy.create_traced(Some(trace)).await;
+    toy.update(&id).await;
+    toy.place.drained().await;
 
-    let (events, messages) = (app.place.events().await, app.place.messages().await);
+    let (events, messages) = (toy.place.events().await, toy.place.messages().await);
     assert_eq!((events.len(), messages.len()), (2, 2));
     for ((event, message), (r#type, version)) in events
         .iter()
         .zip(&messages)
-        .zip([("ticket.created", 0), ("ticket.updated", 1)])
+        .zip([("counter.created", 0), ("counter.updated", 1)])
     {
         assert_eq!(event.get_str("type").unwrap(), r#type);
         assert_eq!(event.get_str("subject").unwrap(), format!("{type}.{id}"));
-        assert_eq!(
-            (
-                event.get_str("key").unwrap(),
-                event.get_i64("version").unwrap()
-            ),
-            (id.as_str(), version)
-        );
+        assert_eq!(event.get_str("key").unwrap(), id);
+        assert_eq!(event.get_i64("version").unwrap(), version);
         assert_eq!(event.get_str("sent").unwrap(), "YES");
         assert!(event.get_datetime("sentAt").is_ok());
-        assert_eq!(
-            message.subject.as_str(),
-            format!("{}.{type}.{id}", app.place.name)
-        );
-        let header = |name: &str| {
-            message
-                .headers
-                .get(name)
-                .map(|value| value.as_str().to_owned())
-        };
+        let subject = format!("{}.{type}.{id}", toy.place.name);
+        assert_eq!(message.subject.as_str(), subject);
+        let header = |name: &str| message.headers.get(name).map(ToString::to_string);
         let event_id = event.get_object_id("_id").unwrap().to_hex();
         assert_eq!(header("Nats-Msg-Id"), Some(event_id.clone()));
         assert_eq!(header("ce-id"), Some(event_id));
         assert_eq!(header("ce-specversion").as_deref(), Some("1.0"));
-        assert_eq!(header("ce-source").as_deref(), Some("/tickets"));
+        assert_eq!(header("ce-source"), Some(format!("/{NAME}")));
         assert_eq!(header("ce-type").as_deref(), Some(r#type));
         assert_eq!(header("ce-subject"), Some(id.clone()));
         assert_eq!(header("content-type").as_deref(), Some("application/json"));
         assert!(header("ce-time").unwrap().ends_with('Z'));
-        assert_eq!(
-            header("traceparent").as_deref(),
-            (version == 0).then_some(trace)
-        );
+        let expected = (version == 0).then_some(trace);
+        assert_eq!(header("traceparent").as_deref(), expected);
     }
     let payload: Value = serde_json::from_slice(&messages[0].payload).unwrap();
-    assert_eq!(payload, ticket);
-    app.finish().await;
+    assert_eq!(payload, json!({ "id": id, "version": 0, "value": 1 }));
+    toy.finish().await;
 }
 
 #[tokio::test]
-async fn every_event_is_published_once_and_in_order_for_its_ticket() {
-    let app = TestApp::start().await;
+async fn every_event_is_published_once_and_in_order_for_its_key() {
+    let toy = Toy::start().await;
     let chains = (0..40).map(async |_| {
-        let id = app.create().await;
-        for price in 1..=5 {
-            assert_eq!(
-                app.put("alice", &id, json!({ "title": "concert", "price": price }))
-                    .await
-                    .status(),
-                200
-            );
+        let id = toy.create().await;
+        for _ in 1..=5 {
+            toy.update(&id).await;
         }
     });
     futures_util::stream::iter(chains)
         .buffer_unordered(16)
         .collect::<Vec<_>>()
         .await;
-    app.place.drained().await;
-    let mut next = std::collections::HashMap::<String, i64>::new();
-    for message in app.place.messages().await {
+    toy.place.drained().await;
+    let mut next = HashMap::<String, i64>::new();
+    for message in toy.place.messages().await {
         let payload: Value = serde_json::from_slice(&message.payload).unwrap();
-        let version = next.entry(text(&payload["id"])).or_default();
+        let version = next
+            .entry(payload["id"].as_str().unwrap().to_owned())
+            .or_default();
         assert_eq!(payload["version"], *version);
         *version += 1;
     }
     assert_eq!(next.len(), 40);
     assert!(next.values().all(|published| *published == 6));
-    app.finish().await;
+    toy.finish().await;
 }
 
 #[tokio::test]
 async fn an_event_whose_copy_left_the_duplicate_window_is_not_stored_twice() {
     let mut place = Place::new();
-    place.duplicate_window = std::time::Duration::from_millis(100);
-    let app = TestApp::start_at(place).await;
-    let id = app.create().await;
-    for price in 1..=3 {
-        app.put("alice", &id, json!({ "title": "concert", "price": price }))
-            .await;
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let id = toy.create().await;
+    for _ in 1..=3 {
+        toy.update(&id).await;
     }
-    app.place.drained().await;
-    let client = async_nats::connect(&app.place.nats_url).await.unwrap();
+    toy.place.drained().await;
+    let client = async_nats::connect(&toy.place.nats_url).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    let before = app.place.messages().await;
+    let before = toy.place.messages().await;
     eventually("the server has forgotten the ids", async || {
-        let probe = format!("{}.ticket.probe", app.place.name);
+        let probe = format!("{}.counter.probe", toy.place.name);
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(
             "Nats-Msg-Id",
@@ -140,71 +111,71 @@ async fn an_event_whose_copy_left_the_duplicate_window_is_not_stored_twice() {
     })
     .await;
 
-    let events = app.place.database().await.collection::<Document>("events");
+    let events = toy.place.database().await.collection::<Document>("events");
     events
         .update_many(doc! {}, doc! { "$set": { "sent": "NO" } })
         .await
         .unwrap();
-    app.create().await; // rings
-    app.place.drained().await;
-    let tickets_of = |messages: &[async_nats::jetstream::message::StreamMessage]| {
+    toy.create().await; // rings
+    toy.place.drained().await;
+    let of_key = |messages: &[async_nats::jetstream::message::StreamMessage]| {
         messages
             .iter()
             .filter(|message| message.subject.ends_with(&id))
             .count()
     };
-    assert_eq!(tickets_of(&app.place.messages().await), 4);
-    app.finish().await;
+    assert_eq!(of_key(&toy.place.messages().await), 4);
+    toy.finish().await;
 }
 
 #[tokio::test]
 async fn a_dropped_events_collection_and_a_removed_stream_are_recovered_from() {
-    let app = TestApp::start().await;
-    app.create().await;
-    app.place.drained().await;
-    app.place
+    let toy = Toy::start().await;
+    toy.create().await;
+    toy.place.drained().await;
+    toy.place
         .database()
         .await
         .collection::<Document>("events")
         .drop()
         .await
         .unwrap();
-    let client = async_nats::connect(&app.place.nats_url).await.unwrap();
+    let client = async_nats::connect(&toy.place.nats_url).await.unwrap();
     async_nats::jetstream::new(client)
-        .delete_stream(&app.place.name)
+        .delete_stream(&toy.place.name)
         .await
         .unwrap();
-    let id = app.create().await;
-    app.place.drained().await;
+    let id = toy.create().await;
+    toy.place.drained().await;
     eventually("the event is in the new stream", async || {
-        app.place
+        toy.place
             .messages()
             .await
             .iter()
             .any(|message| message.subject.ends_with(&id))
     })
     .await;
-    app.finish().await;
+    toy.finish().await;
 }
 
 #[tokio::test]
 async fn a_renamed_events_collection_is_recovered_from() {
-    let app = TestApp::start().await;
-    app.create().await;
-    app.place.drained().await;
-    let admin = app.place.database().await.client().database("admin");
+    let toy = Toy::start().await;
+    toy.create().await;
+    toy.place.drained().await;
+    let admin = toy.place.database().await.client().database("admin");
     let (from, to) = (
-        format!("{}.events", app.place.name),
-        format!("{}.kept", app.place.name),
+        format!("{}.events", toy.place.name),
+        format!("{}.kept", toy.place.name),
     );
     admin
         .run_command(doc! { "renameCollection": from, "to": to })
         .await
         .unwrap();
-    app.create().await;
-    app.place.drained().await;
-    assert_eq!(app.place.messages().await.len(), 2);
-    app.finish().await;
+    toy.create().await;
+    toy.place.drained().await;
+    assert_eq!(toy.place.messages().await.len(), 2);
+    toy.finish().await;
 }
 
 #[tokio::test]
@@ -212,35 +183,35 @@ async fn a_change_stream_that_lost_its_history_is_opened_anew() {
     // A server of its own: a fail point holds for all of a server.
     let mut mongo = Mongo::absent();
     mongo.start().await;
-    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
-    app.create().await;
-    app.place.drained().await;
-    let admin = app.place.database().await.client().database("admin");
+    let toy = Toy::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let admin = toy.place.database().await.client().database("admin");
     let lost = doc! {
         "configureFailPoint": "failCommand", "mode": { "times": 3 },
-        "data": { "failCommands": ["getMore", "aggregate"], "appName": &app.place.name, "errorCode": 286 },
+        "data": { "failCommands": ["getMore", "aggregate"], "appName": &toy.place.name, "errorCode": 286 },
     };
     admin.run_command(lost).await.unwrap();
-    app.create().await;
-    app.place.drained().await;
-    app.create().await;
-    app.place.drained().await;
-    assert_eq!(app.place.messages().await.len(), 3);
-    app.finish().await;
+    toy.create().await;
+    toy.place.drained().await;
+    toy.create().await;
+    toy.place.drained().await;
+    assert_eq!(toy.place.messages().await.len(), 3);
+    toy.finish().await;
 }
 
 #[tokio::test]
 async fn what_was_published_is_marked_before_the_service_ends() {
-    let app = TestApp::start().await;
+    let toy = Toy::start().await;
     let nats = async_nats::connect(nats_url()).await.unwrap();
     let mut messages = nats
-        .subscribe(format!("{}.>", app.place.name))
+        .subscribe(format!("{}.>", toy.place.name))
         .await
         .unwrap();
     nats.flush().await.unwrap();
-    app.create().await;
+    toy.create().await;
     messages.next().await.unwrap();
-    let place = app.stop().await;
+    let place = toy.stop().await;
     assert_eq!(place.events().await[0].get_str("sent").unwrap(), "YES");
     place.remove().await;
 }
@@ -250,15 +221,15 @@ async fn marks_that_fail_are_tried_again_after_growing_delays_and_nothing_is_pub
     // A server of its own: a fail point holds for all of a server.
     let mut mongo = Mongo::absent();
     mongo.start().await;
-    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
-    let admin = app.place.database().await.client().database("admin");
+    let toy = Toy::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    let admin = toy.place.database().await.client().database("admin");
     let fail = doc! {
         "configureFailPoint": "failCommand", "mode": "alwaysOn",
-        "data": { "failCommands": ["update"], "appName": &app.place.name, "errorCode": 2 },
+        "data": { "failCommands": ["update"], "appName": &toy.place.name, "errorCode": 2 },
     };
     admin.run_command(fail).await.unwrap();
     let began = Instant::now();
-    app.create().await;
+    toy.create().await;
     let entered =
         doc! { "waitForFailPoint": "failCommand", "timesEntered": 5, "maxTimeMS": 10_000 };
     admin.run_command(entered).await.unwrap();
@@ -266,20 +237,20 @@ async fn marks_that_fail_are_tried_again_after_growing_delays_and_nothing_is_pub
     assert!(began.elapsed() >= Duration::from_millis(750));
     let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
     admin.run_command(off).await.unwrap();
-    app.place.drained().await;
-    assert_eq!(app.place.messages().await.len(), 1);
-    app.finish().await;
+    toy.place.drained().await;
+    assert_eq!(toy.place.messages().await.len(), 1);
+    toy.finish().await;
 }
 
 #[tokio::test]
 async fn what_was_sent_expires_after_the_retention_that_was_set_last() {
     let mut place = Place::new();
     for seconds in [3600, 7200] {
-        place.event_retention = std::time::Duration::from_secs(seconds);
-        let app = TestApp::start_at(place).await;
-        app.create().await;
-        app.place.drained().await;
-        let events = app.place.database().await.collection::<Document>("events");
+        place.event_retention = Duration::from_secs(seconds);
+        let toy = Toy::start_at(place).await;
+        toy.create().await;
+        toy.place.drained().await;
+        let events = toy.place.database().await.collection::<Document>("events");
         let mut indexes = events.list_indexes().await.unwrap();
         let mut expiring = None;
         while let Some(index) = indexes.next().await {
@@ -292,28 +263,23 @@ async fn what_was_sent_expires_after_the_retention_that_was_set_last() {
         let sent = doc! { "sent": "YES", "sentAt": { "$type": "date" } };
         let all = events.count_documents(doc! {}).await.unwrap();
         assert_eq!(events.count_documents(sent).await.unwrap(), all);
-        place = app.stop().await;
+        place = toy.stop().await;
     }
     place.remove().await;
 }
 
 #[tokio::test]
 async fn a_run_of_one_key_that_is_longer_than_a_turn_is_published_whole_and_in_order() {
-    let app = TestApp::start().await;
-    let events = app.place.database().await.collection::<Document>("events");
-    let of = |key: &str, version: i64| {
-        doc! {
-            "_id": ObjectId::new(), "key": key, "version": version, "sent": "NO", "type": "ticket.updated",
-            "subject": format!("ticket.updated.{key}"), "createdAt": bson::DateTime::now(), "data": { "version": version },
-        }
-    };
+    let toy = Toy::start().await;
+    let events = toy.place.database().await.collection::<Document>("events");
+    let of = |key: &str, version: i64| event(key, version, doc! { "version": version });
     let backlog: Vec<Document> = ["a", "b", "c"]
         .iter()
         .flat_map(|key| (0..200).map(move |version| of(key, version)))
         .collect();
     events.insert_many(backlog).await.unwrap();
-    app.place.drained().await;
-    let messages = app.place.messages().await;
+    toy.place.drained().await;
+    let messages = toy.place.messages().await;
     for key in ["a", "b", "c"] {
         let of_key = messages
             .iter()
@@ -325,5 +291,5 @@ async fn a_run_of_one_key_that_is_longer_than_a_turn_is_published_whole_and_in_o
             .collect();
         assert_eq!(versions, (0..200).map(Value::from).collect::<Vec<_>>());
     }
-    app.finish().await;
+    toy.finish().await;
 }

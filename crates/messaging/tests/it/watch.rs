@@ -4,13 +4,9 @@ use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
 use mongodb::{Database, options::WriteConcern};
-use testbed::{Mongo, eventually, nats_url};
+use testbed::{Mongo, at_the_next, eventually, nats_url};
 
-use crate::{
-    harness::{Place, TestApp},
-    idempotency::at_the_next,
-    operators::event,
-};
+use crate::toy::{Place, Toy, event};
 
 /// When the change stream was opened that is open now.
 async fn opened(database: &Database) -> Option<DateTime> {
@@ -59,13 +55,13 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     mongo.start().await;
     let mut place = Place::at(&mongo.uri(), &nats_url());
     stays_primary(&mongo, &place.database().await).await;
-    place.timing.outbox.safety_interval = Duration::from_secs(3600);
+    place.timing.safety_interval = Duration::from_secs(3600);
     // It can't be renewed while there is no majority.
-    place.timing.outbox.lease_term = Duration::from_secs(60);
-    let app = TestApp::start_at(place).await;
-    app.create().await;
-    app.place.drained().await;
-    let database = app.place.database().await;
+    place.timing.lease_term = Duration::from_secs(60);
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let database = toy.place.database().await;
     database.run_command(doc! { "profile": 2 }).await.unwrap();
 
     let secondary = &mongo.members[1];
@@ -74,7 +70,7 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     let insert = events.insert_one(event("late", 0, doc! {}));
     insert.write_concern(WriteConcern::nodes(1)).await.unwrap();
     let before = opened(&database).await;
-    at_the_next(&app.place, "getMore", doc! { "errorCode": 286 }).await;
+    at_the_next(&toy.place, "getMore", doc! { "errorCode": 286 }).await;
     eventually("the stream is opened anew", async || {
         opened(&database).await > before
     })
@@ -82,13 +78,13 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     let profile = database.collection::<Document>("system.profile");
     let since = opened(&database).await.unwrap();
     let sweep =
-        doc! { "ns": format!("{}.events", app.place.name), "op": "query", "ts": { "$gt": since } };
+        doc! { "ns": format!("{}.events", toy.place.name), "op": "query", "ts": { "$gt": since } };
     eventually("a sweep has looked", async || {
         profile.count_documents(sweep.clone()).await.unwrap() > 0
     })
     .await;
     secondary.signal("-CONT");
-    app.place.drained().await;
-    assert_eq!(app.place.messages().await.len(), 2);
-    app.finish().await;
+    toy.place.drained().await;
+    assert_eq!(toy.place.messages().await.len(), 2);
+    toy.finish().await;
 }

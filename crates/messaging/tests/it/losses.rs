@@ -8,13 +8,9 @@ use messaging::{
     JetStream, Outbox,
     replay::{self, Range},
 };
-use testbed::eventually;
+use testbed::{eventually, plant, stream};
 
-use crate::{
-    database::prepared,
-    harness::{Place, now_seconds},
-    operators::{event, plant, stream},
-};
+use crate::toy::{Place, event};
 
 /// A stream without a service, and the database beside it.
 async fn beside_a_stream(place: &Place) -> (Outbox, JetStream, jetstream::Context) {
@@ -26,12 +22,15 @@ async fn beside_a_stream(place: &Place) -> (Outbox, JetStream, jetstream::Contex
         ..Default::default()
     };
     context.create_stream(config).await.unwrap();
-    let (options, timing) = (place.nats(), place.timing.outbox);
-    let ours = JetStream::connect(&options, "test", tickets::EVENTS, timing)
-        .await
-        .unwrap();
+    let ours = place.jetstream().await;
     ours.connected().await;
-    (Outbox::new(&prepared(place).await), ours, context)
+    let (_, outbox) = place.prepared().await;
+    (outbox, ours, context)
+}
+
+/// In seconds.
+fn now() -> i64 {
+    DateTime::now().timestamp_millis() / 1000
 }
 
 /// An event that was sent `seconds` from now, which may be past.
@@ -61,7 +60,7 @@ fn range(since_seconds: i64) -> Range {
 async fn publish(place: &Place, jetstream: &jetstream::Context, id: &str) {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", id);
-    let subject = format!("{}.ticket.created.x", place.name);
+    let subject = format!("{}.counter.created.x", place.name);
     let ack = jetstream
         .publish_with_headers(subject, headers, "".into())
         .await
@@ -79,9 +78,9 @@ async fn the_stream_is_read_from_an_hour_before_the_range_to_its_end() {
     let mut sequence = 0;
     // Several messages in each of three seconds: the first sequences of the seconds.
     for _ in 0..3 {
-        let before = now_seconds();
-        eventually("the next second", async || now_seconds() > before).await;
-        let second = i64::try_from(now_seconds()).unwrap();
+        let before = now();
+        eventually("the next second", async || now() > before).await;
+        let second = now();
         seconds.push((second, sequence + 1));
         for _ in 0..5 {
             sequence += 1;

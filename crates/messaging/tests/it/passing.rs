@@ -7,57 +7,77 @@ use std::sync::{
 
 use async_nats::jetstream::stream::DiscardPolicy;
 use bson::{Document, doc};
-use testbed::{Nats, eventually, mongo_uri};
+use metrics::LocalRecorderGuard;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use testbed::{Nats, eventually, mongo_uri, stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
 };
 
-use crate::{harness::Place, metrics::Metered, operators::stream};
+use crate::toy::{Place, Toy};
 
 const FAILURES: &str = "outbox_publish_failures_total{reason=\"broker\"}";
 
-/// A service that publishes to a NATS server of the test's own.
+/// An outbox that publishes to a NATS server of the test's own.
 struct Failing {
-    place: Place,
-    service: Metered,
+    toy: Toy,
+    metrics: PrometheusHandle,
+    /// Of this test's thread, which all of its tasks run on.
+    _metrics: LocalRecorderGuard<'static>,
 }
 
 impl Failing {
     async fn start(nats_url: &str) -> Self {
-        let place = Place::at(&mongo_uri(), nats_url);
-        let service = Metered::start(&place);
-        service.create().await;
-        place.drained().await;
-        Self { place, service }
+        let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+        let metrics = recorder.handle();
+        let guard = metrics::set_default_local_recorder(recorder);
+        let toy = Toy::start_at(Place::at(&mongo_uri(), nats_url)).await;
+        toy.create().await;
+        toy.place.drained().await;
+        Self {
+            toy,
+            metrics,
+            _metrics: guard,
+        }
+    }
+
+    fn failures(&self) -> u64 {
+        let text = self.metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(FAILURES));
+        value.map_or(0, |value| value.trim().parse().unwrap())
     }
 
     /// Saves an event that can't be published for now, and waits until that was seen.
     async fn fails_to_publish(&self) {
-        let before = self.service.value_of(FAILURES).await;
-        self.service.create().await;
+        let before = self.failures();
+        self.toy.create().await;
         eventually("an event cannot be published", async || {
-            self.service.value_of(FAILURES).await > before
+            self.failures() > before
         })
         .await;
         self.parks_nothing().await;
     }
 
     async fn parks_nothing(&self) {
-        let events = self.place.database().await.collection::<Document>("events");
+        let events = self
+            .toy
+            .place
+            .database()
+            .await
+            .collection::<Document>("events");
         let parked = doc! { "parked": { "$exists": true } };
         assert_eq!(events.count_documents(parked).await.unwrap(), 0);
     }
 
     /// What could not be published is, now that the cause is gone.
     async fn recovers(&self) {
-        self.place.drained().await;
+        self.toy.place.drained().await;
         self.parks_nothing().await;
     }
 
     async fn finish(self) {
-        drop(self.service);
-        self.place.database().await.drop().await.unwrap();
+        self.toy.finish().await;
     }
 }
 
@@ -69,10 +89,13 @@ async fn a_stream_that_is_gone_parks_nothing() {
     let client = async_nats::connect(nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
     // Nobody answers; then it is made anew.
-    jetstream.delete_stream(&failing.place.name).await.unwrap();
+    jetstream
+        .delete_stream(&failing.toy.place.name)
+        .await
+        .unwrap();
     failing.fails_to_publish().await;
     failing.recovers().await;
-    assert_eq!(failing.place.messages().await.len(), 1);
+    assert_eq!(failing.toy.place.messages().await.len(), 1);
     failing.finish().await;
 }
 
@@ -83,7 +106,11 @@ async fn a_stream_that_is_full_parks_nothing() {
     let failing = Failing::start(&nats.url()).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    let mut config = stream(&failing.place).await.cached_info().config.clone();
+    let mut config = stream(&failing.toy.place)
+        .await
+        .cached_info()
+        .config
+        .clone();
     config.discard = DiscardPolicy::New;
     config.max_messages = 1;
     jetstream.update_stream(&config).await.unwrap();
@@ -91,7 +118,7 @@ async fn a_stream_that_is_full_parks_nothing() {
     config.max_messages = -1;
     jetstream.update_stream(&config).await.unwrap();
     failing.recovers().await;
-    assert_eq!(failing.place.messages().await.len(), 2);
+    assert_eq!(failing.toy.place.messages().await.len(), 2);
     failing.finish().await;
 }
 
@@ -104,7 +131,7 @@ async fn an_acknowledgement_that_does_not_come_in_time_parks_nothing() {
     failing.fails_to_publish().await;
     nats.signal("-CONT");
     failing.recovers().await;
-    assert_eq!(failing.place.messages().await.len(), 2);
+    assert_eq!(failing.toy.place.messages().await.len(), 2);
     failing.finish().await;
 }
 
@@ -118,7 +145,7 @@ async fn a_server_that_is_killed_while_it_owes_an_acknowledgement_parks_nothing(
     nats.kill();
     nats.start().await;
     failing.recovers().await;
-    assert_eq!(failing.place.messages().await.len(), 2);
+    assert_eq!(failing.toy.place.messages().await.len(), 2);
     failing.finish().await;
 }
 
@@ -143,7 +170,7 @@ async fn pass_on(client: TcpStream, server: TcpStream, cuts: Arc<AtomicBool>) {
     let back = tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-        let publishes = buffer[..read].windows(7).any(|text| text == b"ticket.");
+        let publishes = buffer[..read].windows(8).any(|text| text == b"counter.");
         if publishes && cuts.swap(false, Ordering::Relaxed) {
             break;
         }
@@ -165,6 +192,6 @@ async fn a_connection_that_is_cut_in_mid_publish_parks_nothing() {
     failing.fails_to_publish().await;
     assert!(!cuts.load(Ordering::Relaxed), "it was cut");
     failing.recovers().await;
-    assert_eq!(failing.place.messages().await.len(), 2);
+    assert_eq!(failing.toy.place.messages().await.len(), 2);
     failing.finish().await;
 }

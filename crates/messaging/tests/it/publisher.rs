@@ -8,13 +8,9 @@ use async_nats::{
 };
 use bson::doc;
 use futures_util::{FutureExt, StreamExt};
-use serde_json::json;
-use testbed::{DEADLINE, nats_url};
+use testbed::{DEADLINE, nats_url, plant};
 
-use crate::{
-    harness::{Place, TestApp},
-    operators::{event, plant},
-};
+use crate::toy::{Place, Toy, event};
 
 /// What is sent from now on.
 async fn sent(place: &Place) -> Subscriber {
@@ -51,13 +47,13 @@ async fn allow(place: &Place, most: i64) {
 
 #[tokio::test]
 async fn what_the_stream_refuses_stays_no_and_holds_back_its_key_until_it_is_stored() {
-    let app = TestApp::start().await;
-    plant(&app.place, [event("a", 0, doc! {})]).await;
-    app.place.drained().await;
-    allow(&app.place, 1).await;
-    let mut attempts = sent(&app.place).await;
+    let toy = Toy::start().await;
+    plant(&toy.place, [event("a", 0, doc! {})]).await;
+    toy.place.drained().await;
+    allow(&toy.place, 1).await;
+    let mut attempts = sent(&toy.place).await;
     plant(
-        &app.place,
+        &toy.place,
         [1, 2].map(|version| event("a", version, doc! {})),
     )
     .await;
@@ -65,42 +61,41 @@ async fn what_the_stream_refuses_stays_no_and_holds_back_its_key_until_it_is_sto
         let refused = next(&mut attempts).await;
         assert_eq!(version(&refused.headers.unwrap()), 1, "2 waits for 1");
     }
-    let events = app.place.events().await;
+    let events = toy.place.events().await;
     let marks = events.iter().map(|event| event.get_str("sent").unwrap());
     assert_eq!(marks.collect::<Vec<_>>(), ["YES", "NO", "NO"]);
-    allow(&app.place, -1).await;
-    app.place.drained().await;
-    let stored = app.place.messages().await;
+    allow(&toy.place, -1).await;
+    toy.place.drained().await;
+    let stored = toy.place.messages().await;
     let versions = stored.iter().map(|message| version(&message.headers));
     assert_eq!(versions.collect::<Vec<_>>(), [0, 1, 2]);
-    app.finish().await;
+    toy.finish().await;
 }
 
 #[tokio::test]
 async fn an_event_that_waits_for_its_mark_is_not_published_again() {
     let mut place = Place::new();
-    place.timing.outbox.mark_delay = Duration::from_secs(2);
-    let app = TestApp::start_at(place).await;
-    let mut attempts = sent(&app.place).await;
+    place.timing.mark_delay = Duration::from_secs(2);
+    let toy = Toy::start_at(place).await;
+    let mut attempts = sent(&toy.place).await;
     for _ in 0..3 {
-        app.create().await;
+        toy.create().await;
         next(&mut attempts).await;
     }
-    app.place.drained().await;
+    toy.place.drained().await;
     assert!(attempts.next().now_or_never().is_none());
-    app.finish().await;
+    toy.finish().await;
 }
 
 #[tokio::test]
 async fn each_message_names_the_sequence_before_it_and_a_late_copy_is_refused() {
-    let app = TestApp::start().await;
-    let id = app.create().await;
-    for price in 1..=3 {
-        app.put("alice", &id, json!({ "title": "play", "price": price }))
-            .await;
+    let toy = Toy::start().await;
+    let id = toy.create().await;
+    for _ in 1..=3 {
+        toy.update(&id).await;
     }
-    app.place.drained().await;
-    let stored = app.place.messages().await;
+    toy.place.drained().await;
+    let stored = toy.place.messages().await;
     let expected = |headers: &HeaderMap| {
         let named = headers.get("Nats-Expected-Last-Subject-Sequence");
         named.unwrap().as_str().parse::<u64>().unwrap()
@@ -115,7 +110,7 @@ async fn each_message_names_the_sequence_before_it_and_a_late_copy_is_refused() 
         named,
         [created, updated, stored[1].sequence, stored[2].sequence]
     );
-    let (jetstream, _) = stream(&app.place).await;
+    let (jetstream, _) = stream(&toy.place).await;
     for message in stored {
         let mut headers = HeaderMap::new();
         for (name, values) in message.headers.iter() {
@@ -128,5 +123,5 @@ async fn each_message_names_the_sequence_before_it_and_a_late_copy_is_refused() 
         let refused = copy.await.unwrap().await.unwrap_err();
         assert_eq!(refused.kind(), PublishErrorKind::WrongLastSequence);
     }
-    app.finish().await;
+    toy.finish().await;
 }

@@ -1,0 +1,128 @@
+//! Several instances at once: who publishes, and who takes over.
+
+use bson::{Document, doc};
+use testbed::{Nats, eventually};
+
+use crate::toy::{Place, Toy};
+
+/// How often the lease was taken.
+async fn fence(place: &Place) -> Option<i64> {
+    let leases = place.database().await.collection::<Document>("leases");
+    let lease = leases.find_one(doc! { "_id": "publisher" }).await.unwrap();
+    lease.map(|lease| lease.get_i64("fence").unwrap())
+}
+
+#[tokio::test]
+async fn of_several_instances_each_takes_writes_and_one_takes_over_from_another() {
+    let first = Toy::start().await;
+    let second = Toy::start_at(first.place.clone()).await;
+    first.create().await;
+    second.create().await;
+    first.place.drained().await;
+    let place = first.stop().await;
+    second.create().await;
+    place.drained().await;
+    assert_eq!(place.messages().await.len(), 3);
+    second.finish().await;
+}
+
+#[tokio::test]
+async fn any_number_of_instances_start_at_once() {
+    let place = Place::new();
+    let starts = (0..4).map(|_| Toy::start_at(place.clone()));
+    let toys = futures_util::future::join_all(starts).await;
+    for toy in &toys {
+        toy.create().await;
+    }
+    place.drained().await;
+    assert_eq!(place.messages().await.len(), 4);
+    for toy in toys {
+        toy.stop().await;
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_stops_does_not_take_the_lease_again() {
+    let mut place = Place::new();
+    for starts in 1..=6 {
+        let toy = Toy::start_at(place).await;
+        toy.create().await;
+        toy.place.drained().await;
+        place = toy.stop().await;
+        assert_eq!(fence(&place).await.unwrap(), starts);
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_stands_by_writes_nothing() {
+    let first = Toy::start().await;
+    let place = first.place.clone();
+    eventually("the first publishes", async || {
+        fence(&place).await.is_some()
+    })
+    .await;
+    // Nothing renews the lease any more, and it does not expire while it is looked at.
+    let client = place.database().await.client().clone();
+    let leases = place.database().await.collection::<Document>("leases");
+    first.stop().await;
+    let far = doc! { "$set": { "expiresAt": bson::DateTime::MAX, "holder": "another" } };
+    leases
+        .update_one(doc! { "_id": "publisher" }, far)
+        .await
+        .unwrap();
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let written = async || {
+        let of_leases = doc! { "ns": format!("{}.leases", place.name) };
+        oplog.count_documents(of_leases).await.unwrap()
+    };
+    let before = written().await;
+    let asked = async || {
+        let of_status = client
+            .database("admin")
+            .run_command(doc! { "top": 1 })
+            .await
+            .unwrap();
+        let totals = of_status.get_document("totals").unwrap();
+        let leases = totals
+            .get_document(format!("{}.leases", place.name))
+            .unwrap();
+        leases
+            .get_document("writeLock")
+            .unwrap()
+            .get_i32("count")
+            .unwrap_or_default()
+    };
+    let second = Toy::start_at(place.clone()).await;
+    let asked_before = asked().await;
+    eventually("it asks for the lease several times", async || {
+        asked().await >= asked_before + 3
+    })
+    .await;
+    assert_eq!(written().await, before);
+    second.stop().await;
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_is_cut_off_from_nats_alone_leaves_publishing_to_another() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let with = Place::new();
+    let mut without = with.clone();
+    without.nats_url = nats.url();
+    let first = Toy::start_at(without).await;
+    first.create().await;
+    first.place.drained().await;
+    let second = Toy::start_at(with).await;
+    nats.kill();
+    first.create().await;
+    second.place.drained().await;
+    // It does not take the lease back.
+    first.create().await;
+    second.place.drained().await;
+    assert_eq!(second.place.messages().await.len(), 2);
+    first.stop().await;
+    second.finish().await;
+}

@@ -1,0 +1,21 @@
+//! One binary for the outbox's tests: a toy domain without HTTP, a real MongoDB replica set and a real NATS server.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod database;
+mod instances;
+mod log;
+mod losses;
+mod nats;
+mod outbox;
+mod passing;
+mod publisher;
+mod replays;
+mod secured;
+mod status;
+mod timing;
+mod toy;
+mod waits;
+mod watch;

@@ -1,0 +1,137 @@
+//! What the stream has lost is found and published again.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use bson::DateTime;
+use messaging::replay::{self, Found, Range};
+use testbed::{eventually, stream};
+
+use crate::toy::{Place, Toy, published};
+
+/// Events that were created from so many hours ago until so many hours ago.
+fn hours_ago(since: i64, until: i64) -> Range {
+    let ago =
+        |hours: i64| DateTime::from_millis(DateTime::now().timestamp_millis() - hours * 3_600_000);
+    Range {
+        since: ago(since),
+        until: ago(until),
+        key: None,
+    }
+}
+
+/// Until an hour from now: all of a test's.
+fn last_hour() -> Range {
+    hours_ago(1, -1)
+}
+
+async fn find(place: &Place, range: &Range) -> Found {
+    let (_, outbox) = place.prepared().await;
+    let jetstream = place.jetstream().await;
+    jetstream.connected().await;
+    let found = replay::find_lost(&outbox, &jetstream, range, |_, _| {});
+    found.await.unwrap()
+}
+
+/// How many were looked at, and the versions of what is lost.
+fn told(found: &Found) -> (usize, Vec<i64>) {
+    let versions = found.lost.iter().map(|lost| lost.version);
+    (found.checked, versions.collect())
+}
+
+/// Publishes again what is lost, and waits until that is done; what it was.
+async fn replay(place: &Place) -> (usize, Vec<i64>) {
+    let found = find(place, &last_hour()).await;
+    let (_, outbox) = place.prepared().await;
+    replay::give_back(&outbox, &found.lost).await.unwrap();
+    eventually("it is published again", async || {
+        replay::waiting(&outbox, &found.lost).await.unwrap() == 0
+    })
+    .await;
+    told(&found)
+}
+
+#[tokio::test]
+async fn replay_publishes_again_what_the_stream_lost_and_nothing_else() {
+    // A window that is soon over: the ids of what is lost are forgotten.
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let id = toy.create().await;
+    for _ in 1..=3 {
+        toy.update(&id).await;
+    }
+    let kept = toy.create().await;
+    toy.place.drained().await;
+    let nothing = (5, vec![]);
+    assert_eq!(told(&find(&toy.place, &last_hour()).await), nothing);
+
+    // The broker loses the end of the counter's history: versions 2 and 3.
+    let stream = stream(&toy.place).await;
+    for message in toy.place.messages().await {
+        let version = message.headers.get("ce-keyversion").unwrap().as_str();
+        if message.subject.ends_with(&id) && ["2", "3"].contains(&version) {
+            stream.delete_message(message.sequence).await.unwrap();
+        }
+    }
+    assert_eq!(published(&toy.place, &id).await, [0, 1]);
+
+    let of_key = |key: &str| Range {
+        key: Some(key.to_owned()),
+        ..last_hour()
+    };
+    let of_id = find(&toy.place, &of_key(&id)).await;
+    assert_eq!(told(&of_id), (4, vec![2, 3]));
+    let of_another = find(&toy.place, &of_key(&kept)).await;
+    assert_eq!(told(&of_another), (1, vec![]));
+    let of_later = find(&toy.place, &hours_ago(-1, -2)).await;
+    assert_eq!(told(&of_later), (0, vec![]));
+    let of_earlier = find(&toy.place, &hours_ago(2, 1)).await;
+    assert_eq!(told(&of_earlier), (0, vec![]));
+    let is_unchanged = published(&toy.place, &id).await == [0, 1];
+    assert!(is_unchanged, "to look for it changes nothing");
+
+    assert_eq!(replay(&toy.place).await, (5, vec![2, 3]));
+    assert_eq!(published(&toy.place, &id).await, [0, 1, 2, 3]);
+    assert_eq!(published(&toy.place, &kept).await, [0]);
+    assert_eq!(told(&find(&toy.place, &last_hour()).await), nothing);
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn replay_fills_a_stream_that_is_gone_and_goes_behind_what_came_later() {
+    let toy = Toy::start().await;
+    let id = toy.create().await;
+    toy.update(&id).await;
+    toy.place.drained().await;
+    let client = async_nats::connect(&toy.place.nats_url).await.unwrap();
+    jetstream::new(client)
+        .delete_stream(&toy.place.name)
+        .await
+        .unwrap();
+    // What is new makes a new stream.
+    toy.update(&id).await;
+    toy.place.drained().await;
+    assert_eq!(published(&toy.place, &id).await, [2]);
+
+    assert_eq!(replay(&toy.place).await, (3, vec![0, 1]));
+    assert_eq!(published(&toy.place, &id).await, [2, 0, 1]);
+    toy.update(&id).await;
+    toy.place.drained().await;
+    assert_eq!(published(&toy.place, &id).await, [2, 0, 1, 3]);
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn an_id_that_the_stream_still_remembers_is_not_taken_for_a_message() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_secs(2);
+    let toy = Toy::start_at(place).await;
+    let id = toy.create().await;
+    toy.place.drained().await;
+    stream(&toy.place).await.purge().await.unwrap();
+
+    assert_eq!(replay(&toy.place).await, (1, vec![0]));
+    assert_eq!(published(&toy.place, &id).await, [0]);
+    toy.finish().await;
+}

@@ -1,0 +1,298 @@
+//! A counter with any number of versions, each announced by an event; and the outbox, running in the test's process.
+
+use std::{
+    convert::Infallible,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
+use db::{Abort, Db, MongoOptions};
+use messaging::{Event, EventType, JetStream, NatsOptions, Outbox, Publisher, Timing};
+use mongodb::options::ReturnDocument;
+use secrecy::SecretString;
+use testbed::{DEADLINE, eventually};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use utoipa::openapi::Schema;
+
+/// The service's name, which messages give as their source.
+pub(crate) const NAME: &str = "toy";
+
+const COUNTERS: &str = "counters";
+
+const EVENTS: &[EventType] = &[event_type("counter.created"), event_type("counter.updated")];
+
+const fn event_type(name: &'static str) -> EventType {
+    let schema = || Schema::default().into();
+    EventType { name, schema }
+}
+
+/// What sets one test's data apart from all others', and how the outbox is configured there.
+#[derive(Clone)]
+pub(crate) struct Place {
+    place: testbed::Place,
+    /// Of the stream, when it is created.
+    pub(crate) duplicate_window: Duration,
+    pub(crate) event_retention: Duration,
+    pub(crate) nats_files: NatsFiles,
+    pub(crate) timing: Timing,
+    /// How long a stop may take; what hangs then is left behind.
+    pub(crate) drain: Duration,
+}
+
+/// What NATS is to be trusted by, and who we are there.
+#[derive(Clone, Default)]
+pub(crate) struct NatsFiles {
+    pub(crate) creds: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl Deref for Place {
+    type Target = testbed::Place;
+
+    fn deref(&self) -> &Self::Target {
+        &self.place
+    }
+}
+
+impl DerefMut for Place {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.place
+    }
+}
+
+impl Place {
+    /// On the servers that all tests share.
+    pub(crate) fn new() -> Self {
+        Self::of(testbed::Place::shared())
+    }
+
+    pub(crate) fn at(mongo_uri: &str, nats_url: &str) -> Self {
+        Self::of(testbed::Place::at(mongo_uri, nats_url))
+    }
+
+    fn of(place: testbed::Place) -> Self {
+        Self {
+            place,
+            duplicate_window: Duration::from_secs(120),
+            event_retention: Duration::from_secs(3600),
+            nats_files: NatsFiles::default(),
+            timing: Timing::default(),
+            drain: Duration::from_secs(13),
+        }
+    }
+
+    pub(crate) fn nats(&self) -> NatsOptions {
+        NatsOptions {
+            nats_url: SecretString::from(self.nats_url.clone()),
+            nats_stream: self.name.clone(),
+            nats_replicas: 1,
+            nats_duplicate_window: self.duplicate_window,
+            nats_subject_prefix: self.name.clone(),
+            nats_creds_file: self.nats_files.creds.clone(),
+            nats_tls_ca_file: self.nats_files.ca.clone(),
+            nats_tls_cert_file: self.nats_files.cert.clone(),
+            nats_tls_key_file: self.nats_files.key.clone(),
+        }
+    }
+
+    pub(crate) async fn db(&self) -> Db {
+        let mongo_uri = SecretString::from(self.mongo_uri.clone());
+        let options = MongoOptions { mongo_uri };
+        let db = Db::connect(&options, NAME, db::Timing::default()).await;
+        db.unwrap()
+    }
+
+    pub(crate) async fn jetstream(&self) -> JetStream {
+        let jetstream = JetStream::connect(&self.nats(), NAME, EVENTS, self.timing).await;
+        jetstream.unwrap()
+    }
+
+    /// Its outbox, with all that belongs to it, and nobody who publishes.
+    pub(crate) async fn prepared(&self) -> (Db, Outbox) {
+        let db = self.db().await;
+        let outbox = Outbox::new(&db);
+        outbox.prepare(self.event_retention).await.unwrap();
+        db.mark_prepared();
+        (db, outbox)
+    }
+}
+
+/// The outbox, running.
+pub(crate) struct Toy {
+    pub(crate) place: Place,
+    pub(crate) nats: async_nats::Client,
+    db: Db,
+    stop: CancellationToken,
+    running: AbortOnDropHandle<anyhow::Result<()>>,
+}
+
+impl Toy {
+    pub(crate) async fn start() -> Self {
+        Self::start_at(Place::new()).await
+    }
+
+    /// Starts it, and waits until it takes writes.
+    pub(crate) async fn start_at(place: Place) -> Self {
+        let toy = Self::begin_at(place).await;
+        eventually("the toy is ready", async || {
+            assert!(!toy.running.is_finished(), "the toy has ended");
+            toy.db.is_prepared()
+        })
+        .await;
+        toy
+    }
+
+    /// Starts it, and waits for nothing.
+    pub(crate) async fn begin_at(place: Place) -> Self {
+        // Shown where the test fails.
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+        drop(log.with_test_writer().try_init());
+        let (db, jetstream) = (place.db().await, place.jetstream().await);
+        let nats = jetstream.client().clone();
+        let publisher = Publisher {
+            timing: place.timing,
+            ..Publisher::new(&Outbox::new(&db), jetstream, place.event_retention)
+        };
+        let stop = CancellationToken::new();
+        let running = run(publisher, db.clone(), stop.clone());
+        Self {
+            place,
+            nats,
+            db,
+            stop,
+            running: AbortOnDropHandle::new(tokio::spawn(running)),
+        }
+    }
+
+    /// A counter; its key.
+    pub(crate) async fn create(&self) -> String {
+        self.create_traced(None).await
+    }
+
+    pub(crate) async fn create_traced(&self, traceparent: Option<&str>) -> String {
+        let key = ObjectId::new().to_hex();
+        self.count(&key, traceparent).await;
+        key
+    }
+
+    /// Its next version.
+    pub(crate) async fn update(&self, key: &str) {
+        self.count(key, None).await;
+    }
+
+    async fn count(&self, key: &str, traceparent: Option<&str>) {
+        let context = Counting {
+            db: self.db.clone(),
+            outbox: Outbox::new(&self.db),
+            key: key.to_owned(),
+            event: (ObjectId::new(), DateTime::now()),
+            traceparent: traceparent.map(str::to_owned),
+        };
+        let counted = self.db.transaction(context, |session, counting| {
+            Box::pin(async move {
+                let key = &counting.key;
+                let counters = counting.db.collection::<Document>(COUNTERS);
+                let count = doc! { "$inc": { "value": 1_i64 } };
+                let counted = counters
+                    .find_one_and_update(doc! { "_id": key }, count)
+                    .upsert(true)
+                    .return_document(ReturnDocument::After)
+                    .session(&mut *session);
+                let value = counted.await?.unwrap().get_i64("value").unwrap();
+                let version = value - 1;
+                let r#type = EVENTS[usize::from(version > 0)].name;
+                let data = rawdoc! { "id": key.as_str(), "version": version, "value": value };
+                let trace = counting.traceparent.clone();
+                let event = Event::new(counting.event, r#type, key.clone(), version, data, trace);
+                counting.outbox.record(session, &event).await?;
+                Ok::<_, Abort<Infallible>>(())
+            })
+        });
+        counted.await.unwrap();
+    }
+
+    pub(crate) fn is_connected_to_nats(&self) -> bool {
+        self.nats.connection_state() == async_nats::connection::State::Connected
+    }
+
+    pub(crate) async fn stop(self) -> Place {
+        self.stop.cancel();
+        let drained = async {
+            self.running.await.unwrap().unwrap();
+            self.db.drained().await;
+        };
+        if tokio::time::timeout(self.place.drain, drained)
+            .await
+            .is_err()
+        {
+            tracing::warn!("not all was finished before the deadline");
+        }
+        self.place
+    }
+
+    /// Every test's last step: nothing is left unsent, and the data goes.
+    pub(crate) async fn finish(self) {
+        self.place.drained().await;
+        self.stop().await.remove().await;
+    }
+}
+
+/// What the closure of a transaction works with.
+struct Counting {
+    db: Db,
+    outbox: Outbox,
+    key: String,
+    /// Its id and time: what the closure makes twice must be the same twice.
+    event: (ObjectId, DateTime),
+    traceparent: Option<String>,
+}
+
+/// Makes the collections, as long as that takes; then publishes until `stop`.
+async fn run(publisher: Publisher, db: Db, stop: CancellationToken) -> anyhow::Result<()> {
+    let retention = publisher.event_retention;
+    let prepared = async {
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        let made = async || {
+            db.bounded(DEADLINE, collections(db.clone(), retention))
+                .await
+        };
+        while made().await.is_err() {
+            again.tick().await;
+        }
+    };
+    if stop.run_until_cancelled(prepared).await.is_none() {
+        return Ok(());
+    }
+    db.mark_prepared();
+    publisher.run(stop).await
+}
+
+async fn collections(db: Db, retention: Duration) -> mongodb::error::Result<()> {
+    db.ensure_collection(COUNTERS, []).await?;
+    Outbox::new(&db).prepare(retention).await
+}
+
+/// An event as it stands in the collection, that nobody published yet.
+pub(crate) fn event(key: &str, version: i64, data: Document) -> Document {
+    doc! {
+        "_id": ObjectId::new(), "type": "counter.updated", "subject": format!("counter.updated.{key}"),
+        "key": key, "version": version, "data": data, "sent": "NO", "createdAt": DateTime::now(),
+    }
+}
+
+/// The versions of a key, in the stream's order.
+pub(crate) async fn published(place: &Place, key: &str) -> Vec<i64> {
+    let messages = place.messages().await;
+    let of_key = messages
+        .iter()
+        .filter(|message| message.subject.ends_with(key));
+    let versions = of_key.map(|message| {
+        let version = message.headers.get("ce-keyversion").unwrap();
+        version.as_str().parse().unwrap()
+    });
+    versions.collect()
+}
