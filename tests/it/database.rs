@@ -2,8 +2,8 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use bson::{Document, doc};
-use db::{Abort, Db, Error, TransactionError};
+use bson::{DateTime, Document, doc};
+use db::{Abort, Db, Error, Page, TransactionError};
 use futures_util::TryStreamExt;
 use messaging::Outbox;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -199,4 +199,31 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
     );
     assert_eq!((count("failed"), count("unavailable")), (1.0, 1.0));
     assert_eq!((count("committed"), retries()), (2.0, 1.0));
+}
+
+#[tokio::test]
+async fn a_page_holds_only_what_its_filter_accepts_whatever_the_filter_names() {
+    let place = Place::new();
+    let db = prepared(&place).await;
+    let notes = db.collection::<Document>("notes");
+    let of_one_moment = DateTime::now();
+    let all = (0..6).map(|number| doc! { "number": number, "createdAt": of_one_moment });
+    notes.insert_many(all).await.unwrap();
+    let even: Vec<Document> = [0, 2, 4].map(|number| doc! { "number": number }).into();
+    let filter = doc! { "$or": even, "createdAt": { "$lte": of_one_moment } };
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = Page { limit: 1, after };
+        let (page, next) = db
+            .page::<Document>("notes", filter.clone(), page)
+            .await
+            .unwrap();
+        found.extend(page.iter().map(|note| note.get_i32("number").unwrap()));
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, [4, 2, 0]);
+    place.remove().await;
 }

@@ -68,12 +68,16 @@ fn named_tests(page: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files(&root().join("docs"), ".md");
+    pages.extend(["README.md", "SECURITY.md"].map(|page| root().join(page)));
+    pages
+}
+
 #[test]
 fn every_test_that_a_page_names_is_there() {
     let tests = tests();
-    let mut pages = files(&root().join("docs"), ".md");
-    pages.extend(["README.md", "SECURITY.md"].map(|page| root().join(page)));
-    for page in pages {
+    for page in pages() {
         let named = named_tests(&fs::read_to_string(&page).unwrap());
         let missing: Vec<_> = named.difference(&tests).collect();
         assert!(missing.is_empty(), "{page:?} names no tests: {missing:#?}");
@@ -230,4 +234,28 @@ fn every_metric_that_operations_names_is_one_of_ours() {
     for name in names {
         assert!(ours.contains(&format!("\"{name}\"")), "{name}");
     }
+}
+
+#[test]
+fn every_file_that_a_page_names_is_there() {
+    let is_path = |text: &&str| {
+        let within = [
+            "src/", "crates/", "tests/", "chaos/", "docs/", "scripts/", "deploy/",
+        ];
+        within.iter().any(|folder| text.starts_with(folder))
+    };
+    let mut named = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let in_backticks = text.split('`').skip(1).step_by(2);
+        for path in in_backticks.filter(is_path) {
+            // A pattern or a placeholder names no file.
+            if path.contains(|c: char| "*{ <…".contains(c) || c.is_ascii_uppercase()) {
+                continue;
+            }
+            named += 1;
+            assert!(root().join(path).exists(), "{}: {path}", page.display());
+        }
+    }
+    assert!(named > 50, "{named}");
 }

@@ -35,6 +35,8 @@ async fn a_ticket_is_created_and_read() {
         ("\"7\", \"0\"", 304),
         ("*", 304),
         ("\"1\"", 200),
+        // What can't be read is passed over.
+        ("no version", 200),
     ] {
         let read = app
             .request(Method::GET, &location)

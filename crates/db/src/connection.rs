@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bson::{Document, Timestamp, doc};
+use bson::{Timestamp, doc};
 use mongodb::{
     Client, Collection, Database, IndexModel,
     error::{Error as MongoError, ErrorKind, Result as MongoResult},
-    options::{ClientOptions, ReadConcern, ReturnDocument, WriteConcern},
+    options::{ClientOptions, ReadConcern, WriteConcern},
 };
 use tokio_util::task::TaskTracker;
 
@@ -31,17 +31,13 @@ const MAX_CONNECTING: u32 = 8;
 /// on at once.
 pub(crate) const MOST_UNDER_WAY: usize = 1_024;
 
-/// Who may do what is done by one at a time; and, in a document of its own, whose database it is.
-const LEASES: &str = "leases";
-const OWNER: &str = "service";
-
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
     pub(crate) client: Client,
     database: Database,
     /// Whose it is to be.
-    service: Arc<str>,
+    pub(crate) service: Arc<str>,
     pub(crate) timing: Timing,
     pub(crate) tasks: TaskTracker,
     /// Whether collections and indexes are there: a transaction must not meet a database without them.
@@ -93,37 +89,6 @@ impl Db {
         ))
     }
 
-    /// Makes the database this service's, where it is nobody's yet. Two services in one database would take each other's events.
-    ///
-    /// # Errors
-    /// The driver's; [`Unusable`] is told where it belongs to another.
-    pub async fn claim(&self) -> mongodb::error::Result<Option<Unusable>> {
-        let owner = doc! { "$setOnInsert": { "name": &*self.service } };
-        let leases = self.collection::<Document>(LEASES);
-        let claimed = leases.find_one_and_update(doc! { "_id": OWNER }, owner);
-        let claimed = claimed.upsert(true).return_document(ReturnDocument::After);
-        Ok(self.foreign(claimed.await?))
-    }
-
-    /// Whether the database is another service's; one that is nobody's stays so.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn is_foreign(&self) -> mongodb::error::Result<Option<Unusable>> {
-        let leases = self.collection::<Document>(LEASES);
-        Ok(self.foreign(leases.find_one(doc! { "_id": OWNER }).await?))
-    }
-
-    fn foreign(&self, owner: Option<Document>) -> Option<Unusable> {
-        let owner = owner?;
-        let (owner, service) = (owner.get_str("name").unwrap_or("?"), &self.service);
-        let reason = format!(
-            "the database {} belongs to the service {owner}, and this is {service}",
-            self.database.name()
-        );
-        (*owner != **service).then(|| unusable("MONGO_URI")(reason))
-    }
-
     /// A collection of the service's database; reads and writes are acknowledged by a majority.
     pub fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
         self.database.collection(name)
@@ -160,12 +125,12 @@ impl Db {
             .map(drop)
     }
 
-    /// Says that collections and indexes are there: from now on writes are taken.
+    /// Says that collections and indexes are there: from now on requests are served.
     pub fn mark_prepared(&self) {
         self.prepared.store(true, Ordering::Release);
     }
 
-    /// Whether writes are taken.
+    /// Whether requests are served.
     pub fn is_prepared(&self) -> bool {
         self.prepared.load(Ordering::Acquire)
     }
@@ -214,18 +179,23 @@ impl Db {
     /// Runs a request's read, for [`Timing::read_limit`] at most.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when it was not tried, [`Error::Unavailable`] and [`Error::Failed`] when it failed.
+    /// [`Error::NotReady`] or [`Error::Overloaded`] when it was not tried, [`Error::Unavailable`] and [`Error::Failed`] when it
+    /// failed.
     pub async fn read<T, F>(&self, call: F) -> Result<T, Error>
     where
         F: Future<Output = MongoResult<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.refuse_more_than_can_be_done()?;
+        self.refuse_what_cannot_be_done()?;
         Ok(self.bounded(self.timing.read_limit, call).await?)
     }
 
-    /// A database that is cut off holds on to what was begun, longer than the requests wait for it.
-    pub(crate) fn refuse_more_than_can_be_done(&self) -> Result<(), Error> {
+    /// Nothing is asked of a database that is not prepared: it may be another service's. And one that is cut off holds on to what
+    /// was begun, longer than the requests wait for it.
+    pub(crate) fn refuse_what_cannot_be_done(&self) -> Result<(), Error> {
+        if !self.is_prepared() {
+            return Err(Error::NotReady);
+        }
         if self.tasks.len() < MOST_UNDER_WAY {
             return Ok(());
         }

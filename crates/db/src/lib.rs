@@ -7,6 +7,7 @@ mod connection;
 mod error;
 mod metrics;
 mod options;
+mod owner;
 mod page;
 pub mod setting;
 #[cfg(test)]
@@ -18,5 +19,6 @@ pub use connection::Db;
 pub use error::{Abort, Error, TransactionError, error_code, is_duplicate_key, is_write_conflict};
 pub use metrics::describe;
 pub use options::MongoOptions;
+pub use owner::OwnerError;
 pub use page::{Page, Place, newest_first};
 pub use timing::Timing;

@@ -37,11 +37,11 @@ impl Db {
         page: Page,
     ) -> Result<(Vec<T>, Option<Place>), Error> {
         if let Some(Place { created_at, id }) = page.after {
-            let behind: Vec<Document> = vec![
-                doc! { "createdAt": { "$lt": created_at } },
-                doc! { "_id": { "$lt": id } },
-            ];
-            filter.extend(doc! { "createdAt": { "$lte": created_at }, "$or": behind });
+            let same = doc! { "createdAt": created_at, "_id": { "$lt": id } };
+            let before = doc! { "createdAt": { "$lt": created_at } };
+            let behind = doc! { "createdAt": { "$lte": created_at }, "$or": [before, same] };
+            // The filter may name the same fields.
+            filter = doc! { "$and": [filter, behind] };
         }
         let documents = self.collection::<RawDocumentBuf>(collection);
         let limit = usize::from(page.limit);

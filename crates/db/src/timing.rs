@@ -13,7 +13,7 @@ pub struct Timing {
     /// The pause before the name in a `mongodb+srv://` address is looked up again.
     pub look_up_again: Duration,
     /// No attempt of a transaction starts later than this after the first, so that hardly a request that was answered 503
-    /// for the time it took (`http::Timeouts`) is saved afterwards.
+    /// for the time it took (`web::Timing`) is saved afterwards.
     pub attempts_end: Duration,
     /// How long a request waits for what it reads: less than it may take itself.
     pub read_limit: Duration,

@@ -36,10 +36,7 @@ impl Db {
             + Sync
             + 'static,
     {
-        if !self.is_prepared() {
-            return Err(Error::NotReady.into());
-        }
-        self.refuse_more_than_can_be_done()?;
+        self.refuse_what_cannot_be_done()?;
         let client = self.client.clone();
         let began = Instant::now();
         let attempts_end = began + self.timing.attempts_end;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand};
-use db::{Db, MongoOptions, setting::duration};
+use db::{Db, MongoOptions, OwnerError, setting::duration};
 use serde::Serialize;
 
 use crate::{
@@ -82,9 +82,9 @@ pub struct Show {
 impl Show {
     async fn outbox(&self, service: &str) -> anyhow::Result<Outbox> {
         let db = Db::connect(&self.mongo, service, db::Timing::default()).await?;
-        match db.is_foreign().await? {
-            Some(foreign) => Err(foreign.into()),
-            None => Ok(Outbox::new(&db)),
+        match db.check_owner().await {
+            Err(OwnerError::Foreign(foreign)) => Err(foreign.into()),
+            checked => Ok(checked.map(|()| Outbox::new(&db))?),
         }
     }
 

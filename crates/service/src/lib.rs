@@ -35,7 +35,7 @@ type Collections = for<'a> fn(&'a Db) -> BoxFuture<'a, mongodb::error::Result<()
 /// What a service is made of: a name, and a domain.
 pub struct Service<O = NoOptions> {
     about: About,
-    routes: Routes<O>,
+    routes: Option<Routes<O>>,
     collections: Vec<Collections>,
     events: &'static [EventType],
 }
@@ -51,17 +51,21 @@ impl Service {
                 description: "",
                 license: "",
             },
-            routes: OpenApiRouter::new,
+            routes: None,
             collections: Vec::new(),
             events: &[],
         }
     }
 
     /// The domain's own settings; first in the list, since what follows has their type.
+    ///
+    /// # Panics
+    /// After the routes, which would be lost.
     pub fn options<O: Send + Sync + 'static>(self) -> Service<O> {
+        assert!(self.routes.is_none(), "options stand before the routes");
         Service {
             about: self.about,
-            routes: OpenApiRouter::new,
+            routes: None,
             collections: self.collections,
             events: self.events,
         }
@@ -84,18 +88,34 @@ impl<O> Service<O> {
         self
     }
 
-    /// A function without a database, so that `openapi` runs without one.
+    /// What can be asked: a function without a database, so that `openapi` runs without one.
+    ///
+    /// # Panics
+    /// The second time.
     #[must_use]
     pub fn routes(mut self, routes: Routes<O>) -> Self {
-        self.routes = routes;
+        let before = self.routes.replace(routes);
+        assert!(before.is_none(), "a service has one list of routes");
         self
     }
 
     /// The types of the events that the domain records.
+    ///
+    /// # Panics
+    /// The second time.
     #[must_use]
     pub fn publishes(mut self, events: &'static [EventType]) -> Self {
+        assert!(self.events.is_empty(), "a service has one list of events");
         self.events = events;
         self
+    }
+
+    fn domain(&self) -> OpenApiRouter<Context<O>>
+    where
+        O: Send + Sync + 'static,
+    {
+        self.routes
+            .map_or_else(OpenApiRouter::new, |routes| routes())
     }
 
     /// What can be asked of it, for machines to read.
@@ -103,7 +123,7 @@ impl<O> Service<O> {
     where
         O: Send + Sync + 'static,
     {
-        let (_, domain) = (self.routes)().split_for_parts();
+        let (_, domain) = self.domain().split_for_parts();
         let (_, health) = health::routes().split_for_parts();
         web::openapi::document(self.about, domain, health)
     }

@@ -1,36 +1,78 @@
 //! When a process ends: whichever comes first, a signal or the end of a task, stops the rest, which drains under a deadline.
 //!
-//! Three tokens are cancelled one after the other. `stop`: a stop is asked for, which readiness tells those who send requests.
+//! Three tokens are cancelled one after the other, each once. `stop`: a stop is asked for, which readiness tells those who send requests.
 //! `closing`: no more connections are taken. `served`: the last request is answered, and the publisher finishes.
 
 use std::{future::Future, time::Duration};
 
 use anyhow::Context;
+use axum::Router;
 use db::Db;
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::{JoinError, JoinSet},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::Timing;
+
 type Ended = (&'static str, anyhow::Result<()>);
 
-/// The tasks of a process, and what stops them.
+/// The tasks of a process, and what stops them in which order.
 pub(crate) struct Lifecycle {
     tasks: JoinSet<Ended>,
+    timing: Timing,
+    drain_limit: Duration,
     pub(crate) stop: CancellationToken,
-    pub(crate) closing: CancellationToken,
+    closing: CancellationToken,
     pub(crate) served: CancellationToken,
 }
 
 impl Lifecycle {
-    pub(crate) fn new(stop: CancellationToken) -> Self {
+    pub(crate) fn new(stop: CancellationToken, timing: Timing) -> Self {
         Self {
             tasks: JoinSet::new(),
+            timing,
+            drain_limit: timing.drain,
             stop,
             closing: CancellationToken::new(),
             served: CancellationToken::new(),
         }
+    }
+
+    /// There is no request to wait for: `served` is `stop`.
+    pub(crate) fn without_http(&mut self) {
+        self.served = self.stop.clone();
+    }
+
+    /// Serves HTTP until `stop`, and for `stop_delay` more: those who send requests here hear first, from `/health/ready`, that it is
+    /// to end. What the last requests save is published as well, so `served` comes after them.
+    pub(crate) fn spawn_http(
+        &mut self,
+        listener: TcpListener,
+        routes: Router,
+        stop_delay: Duration,
+    ) {
+        self.drain_limit += stop_delay;
+        let timing = self.timing;
+        let (stop, closing) = (self.stop.clone(), self.closing.clone());
+        let served = self.served.clone().drop_guard();
+        self.spawn("http", async move {
+            let _served = served;
+            let deadline = async {
+                stop.cancelled().await;
+                sleep(stop_delay).await;
+                closing.cancel();
+                sleep(timing.http_drain).await;
+            };
+            tokio::select! {
+                () = web::serve(listener, routes, timing.http, closing.clone()) => {}
+                () = deadline => tracing::warn!("some requests were not finished before the deadline"),
+            }
+            Ok(())
+        });
     }
 
     /// Runs a task that must not end before `stop`.
@@ -42,11 +84,11 @@ impl Lifecycle {
         self.tasks.spawn(async move { (name, task.await) });
     }
 
-    /// Returns when all tasks and the database's operations have ended; `drain_limit` after the stop at the latest.
+    /// Returns when all tasks and the database's operations have ended, or when the time for draining is over.
     ///
     /// # Errors
     /// When a task ended before `stop`, or failed.
-    pub(crate) async fn run(mut self, db: &Db, drain_limit: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self, db: &Db) -> anyhow::Result<()> {
         let early = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
@@ -64,7 +106,10 @@ impl Lifecycle {
             }
             db.drained().await;
         };
-        if tokio::time::timeout(drain_limit, drained).await.is_err() {
+        if tokio::time::timeout(self.drain_limit, drained)
+            .await
+            .is_err()
+        {
             tracing::warn!("not all was finished before the deadline");
         }
         failure.map_or(Ok(()), Err)
@@ -120,14 +165,14 @@ mod tests {
             ("failed", failed),
             ("panicked", panicked),
         ] {
-            let mut lifecycle = Lifecycle::new(CancellationToken::new());
+            let mut lifecycle = Lifecycle::new(CancellationToken::new(), Timing::default());
             lifecycle.spawn("first", async move { end() });
             let stop = lifecycle.stop.clone();
             lifecycle.spawn("second", async move {
                 stop.cancelled().await;
                 Ok(())
             });
-            let failure = lifecycle.run(&db().await, Duration::from_secs(13)).await;
+            let failure = lifecycle.run(&db().await).await;
             let failure = format!("{:#}", failure.unwrap_err());
             assert!(failure.contains(told), "{failure}");
         }

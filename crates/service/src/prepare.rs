@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use db::{Db, setting::Unusable};
+use db::{Db, OwnerError, setting::Unusable};
 use messaging::Outbox;
 
 use crate::{Collections, Timing};
@@ -21,28 +21,33 @@ pub(crate) async fn prepare(
     let once = || {
         let (preparing, collections) = (db.clone(), collections.to_vec());
         let all = async move {
-            preparing.check_replica_set().await?;
-            if let Some(foreign) = preparing.claim().await? {
-                return Ok(Some(foreign));
-            }
             for ensure in collections {
                 ensure(&preparing).await?;
             }
             web::collections(&preparing).await?;
-            Outbox::new(&preparing).prepare(retention).await?;
-            Ok(None)
+            Outbox::new(&preparing).prepare(retention).await
         };
-        db.bounded(timing.prepare_limit, all)
+        async move {
+            let claimed = db.clone();
+            db.bounded(timing.prepare_limit, async move {
+                claimed.check_replica_set().await
+            })
+            .await?;
+            db.claim().await?;
+            Ok(db.bounded(timing.prepare_limit, all).await?)
+        }
     };
     let pauses = ExponentialBuilder::new()
         .with_min_delay(timing.prepare_again)
         .with_max_delay(timing.longest_prepare_again)
         .without_max_times();
-    let again = once.retry(pauses).notify(|error, again_in| {
-        tracing::warn!(%error, ?again_in, "waiting for the database");
-    });
-    // Pauses never end, so it is no error.
-    if let Ok(Some(foreign)) = again.await {
+    let again = once
+        .retry(pauses)
+        .when(|error| !matches!(error, OwnerError::Foreign(_)))
+        .notify(|error, again_in| {
+            tracing::warn!(%error, ?again_in, "waiting for the database");
+        });
+    if let Err(OwnerError::Foreign(foreign)) = again.await {
         return Err(foreign);
     }
     db.mark_prepared();

@@ -80,16 +80,23 @@ impl<O: Send + Sync + 'static> Service<O> {
             admin,
             is_traced,
         } = process;
-        let mut lifecycle = Lifecycle::new(stop.clone());
-        let mut drain_limit = timing.drain;
+        let mut lifecycle = Lifecycle::new(stop, timing);
         if let Some(http) = http {
-            drain_limit += http.options.stop_delay;
             let nats = jetstream.as_ref().map(|nats| nats.client().clone());
-            let health = Health::new(db.clone(), nats, stop);
-            self.spawn_http(&mut lifecycle, http, &db, health, timing, is_traced)?;
+            let health = Health::new(db.clone(), nats, lifecycle.stop.clone());
+            let (listener, stop_delay) = (http.listener, http.options.stop_delay);
+            tracing::info!(address = %listener.local_addr()?, "listening");
+            let context = Context::new(&db, http.domain);
+            let stack = Stack {
+                auth: http.auth,
+                options: &http.options,
+                timing: timing.http,
+                is_traced,
+            };
+            let routes = self.stacked(context, health, stack);
+            lifecycle.spawn_http(listener, routes, stop_delay);
         } else {
-            // Nothing is to be answered first.
-            lifecycle.served = stop;
+            lifecycle.without_http();
         }
         let (prepared, served) = (db.clone(), lifecycle.served.clone());
         lifecycle.spawn("outbox", async move {
@@ -111,7 +118,7 @@ impl<O: Send + Sync + 'static> Service<O> {
             };
             publisher.run(served).await
         });
-        let running = lifecycle.run(&db, drain_limit);
+        let running = lifecycle.run(&db);
         let Some(listener) = admin else {
             return running.await;
         };
@@ -121,57 +128,11 @@ impl<O: Send + Sync + 'static> Service<O> {
         }
     }
 
-    fn spawn_http(
-        &self,
-        lifecycle: &mut Lifecycle,
-        http: Http<O>,
-        db: &Db,
-        health: Health,
-        timing: Timing,
-        is_traced: bool,
-    ) -> anyhow::Result<()> {
-        let Http {
-            listener,
-            options,
-            auth,
-            domain,
-        } = http;
-        tracing::info!(address = %listener.local_addr()?, "listening");
-        let (routes, _) = (self.routes)()
-            .with_state(Context::new(db, domain))
-            .split_for_parts();
+    /// The domain's routes inside the middleware, health and the page of the interface beside them.
+    fn stacked(&self, context: Context<O>, health: Health, stack: Stack<'_>) -> Router {
+        let (domain, _) = self.domain().with_state(context).split_for_parts();
         let (health, _) = health::routes().with_state(health).split_for_parts();
         let open = health.merge(web::openapi::routes(self.openapi()));
-        let stack = Stack {
-            auth,
-            options: &options,
-            timing: timing.http,
-            is_traced,
-        };
-        let routes: Router = web::stack(routes, open, stack);
-        let Lifecycle {
-            stop,
-            closing,
-            served,
-            ..
-        } = lifecycle;
-        let (stop, closing, served) = (stop.clone(), closing.clone(), served.clone());
-        lifecycle.spawn("http", async move {
-            // What the last requests save is published as well.
-            let _served = served.drop_guard();
-            let deadline = async {
-                stop.cancelled().await;
-                // Those who send requests here hear first, from `/health/ready`, that it is to end.
-                tokio::time::sleep(options.stop_delay).await;
-                closing.cancel();
-                tokio::time::sleep(timing.http_drain).await;
-            };
-            tokio::select! {
-                () = web::serve(listener, routes, timing.http, closing.clone()) => {}
-                () = deadline => tracing::warn!("some requests were not finished before the deadline"),
-            }
-            Ok(())
-        });
-        Ok(())
+        web::stack(domain, open, stack)
     }
 }

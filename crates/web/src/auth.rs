@@ -44,7 +44,10 @@ pub struct User {
 
 /// Who is calling, or why it is not known; kept beside the request, so that its token is checked once.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) Result<User, &'static str>);
+pub(crate) struct Caller {
+    pub(crate) user: Result<User, &'static str>,
+    is_by_cookie: bool,
+}
 
 /// Checks tokens.
 pub struct Authenticator {
@@ -131,8 +134,7 @@ impl Authenticator {
     }
 }
 
-/// Finds out who is calling, for [`User`] and for the limits. A write that a page of another site made a browser send with its
-/// session cookie is refused.
+/// Finds out who is calling, for [`User`] and for the limits.
 pub(crate) async fn identify(
     State(auth): State<Arc<Authenticator>>,
     mut request: Request,
@@ -149,13 +151,25 @@ pub(crate) async fn identify(
             token
         }
     };
-    let caller = token.ok_or(NO_TOKEN).and_then(|token| auth.user(&token));
-    request.extensions_mut().insert(Caller(caller));
-    if is_by_cookie {
-        let next = auth.cross_site.layer(next);
-        return next.oneshot(request).await.into_response();
-    }
+    let user = token.ok_or(NO_TOKEN).and_then(|token| auth.user(&token));
+    request
+        .extensions_mut()
+        .insert(Caller { user, is_by_cookie });
     next.run(request).await
+}
+
+/// Refuses a write that a page of another site made a browser send with its session cookie.
+pub(crate) async fn refuse_cross_site(
+    State(auth): State<Arc<Authenticator>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let caller = request.extensions().get::<Caller>();
+    if caller.is_none_or(|caller| !caller.is_by_cookie) {
+        return next.run(request).await;
+    }
+    let next = auth.cross_site.layer(next);
+    next.oneshot(request).await.into_response()
 }
 
 fn bearer(header: &str) -> Option<String> {
@@ -169,12 +183,23 @@ impl<S: Sync> FromRequestParts<S> for User {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        match parts.extensions.get::<Caller>() {
-            Some(Caller(Ok(user))) => Ok(user.clone()),
-            Some(Caller(Err(why))) => Err(Refusal::Unauthorized(why)),
+        match parts.extensions.get::<Caller>().map(|it| &it.user) {
+            Some(Ok(user)) => Ok(user.clone()),
+            Some(Err(why)) => Err(Refusal::Unauthorized(why)),
             None => Err(Refusal::Internal(anyhow::anyhow!(
                 "a route that wants a user is outside of the stack"
             ))),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Caller {
+    /// Whoever it is, by header.
+    pub(crate) fn by_header(user: User) -> Self {
+        Self {
+            user: Ok(user),
+            is_by_cookie: false,
         }
     }
 }

@@ -89,8 +89,8 @@ async fn limit_rate(State(limits): State<Arc<Limits>>, request: Request, next: N
     {
         limits.limiter.retain_recent();
     }
-    let caller = match request.extensions().get() {
-        Some(Caller(Ok(user))) => Counted::User(user.id.clone()),
+    let caller = match request.extensions().get::<Caller>().map(|it| &it.user) {
+        Some(Ok(user)) => Counted::User(user.id.clone()),
         _ => Counted::Address(peer(&request)),
     };
     let (mut response, remaining) = match limits.limiter.check_key(&caller) {

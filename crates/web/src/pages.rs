@@ -2,7 +2,7 @@
 
 use axum::{
     Json, RequestPartsExt,
-    extract::{FromRequestParts, Query},
+    extract::{FromRequestParts, OriginalUri, Query},
     http::{header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -44,9 +44,14 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
             || Refusal::invalid_field("cursor", "cursor must be one that a Link header gave");
         let after = cursor.map(|text| decode(&text).ok_or_else(bad_cursor));
         let after = after.transpose()?;
+        // As it was sent: a nested router sees the end of it.
+        let path = match parts.extensions.get::<OriginalUri>() {
+            Some(OriginalUri(uri)) => uri.path(),
+            None => parts.uri.path(),
+        };
         Ok(Self {
             page: Page { limit, after },
-            path: parts.uri.path().to_owned(),
+            path: path.to_owned(),
         })
     }
 }

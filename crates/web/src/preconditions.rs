@@ -1,8 +1,10 @@
 //! Conditional requests (RFC 9110 §13): a document's version is its entity tag, a strong one, since nothing of a document changes
 //! without its version.
 
+use std::convert::Infallible;
+
 use axum::{extract::FromRequestParts, http::request::Parts};
-use axum_extra::headers::{self, ETag, Header, HeaderMapExt};
+use axum_extra::headers::{self, ETag, HeaderMapExt};
 
 use crate::Refusal;
 
@@ -42,24 +44,19 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        precondition(parts).map(Self)
+        let unreadable =
+            |_| Refusal::invalid("if-match must be * or versions in quotes, such as \"3\"");
+        // `Option<TypedHeader>` would take a header that is absent for one that is empty.
+        let wanted = parts.headers.typed_try_get().map_err(unreadable)?;
+        Ok(Self(wanted))
     }
 }
 
 impl<S: Sync> FromRequestParts<S> for IfNoneMatch {
-    type Rejection = Refusal;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        precondition(parts).map(Self)
+    /// One that can't be read is passed over: the caller gets what it may have already.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.typed_get()))
     }
-}
-
-/// `Option<TypedHeader>` would take a header that is absent for one that is empty.
-fn precondition<T: Header>(parts: &Parts) -> Result<Option<T>, Refusal> {
-    parts.headers.typed_try_get().map_err(|_| {
-        Refusal::invalid(format!(
-            "{} must be * or versions in quotes, such as \"3\"",
-            T::name()
-        ))
-    })
 }

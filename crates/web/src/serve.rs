@@ -22,13 +22,18 @@ use crate::Timing;
 /// Out of file descriptors, most likely: some are given back soon.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves `routes` until `stop`, then takes no more connections and finishes the requests that are under way.
-pub async fn serve(listener: TcpListener, routes: Router, timing: Timing, stop: CancellationToken) {
+/// Serves `routes` until `closing`, then takes no more connections and finishes the requests that are under way.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    timing: Timing,
+    closing: CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(timing.head);
     let connections = GracefulShutdown::new();
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+    while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {

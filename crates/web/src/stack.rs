@@ -23,7 +23,7 @@ use tower_http::{
 
 use crate::{
     Authenticator, HttpOptions, NotBegun, PROBLEM_JSON, Problem, REPLAYED, Refusal, Timing,
-    auth::identify,
+    auth::{identify, refuse_cross_site},
     limits::{RATE_LIMIT, RATE_LIMIT_POLICY, with_bounded_work, with_rate_limit},
     observe,
     problem::Cause,
@@ -66,8 +66,11 @@ pub fn stack(
     }: Stack<'_>,
 ) -> Router {
     let domain = with_bounded_work(domain, options.concurrency_limit, timing);
-    let domain = with_rate_limit(domain, options.rate_limit);
-    let domain = domain.layer(middleware::from_fn_with_state(Arc::new(auth), identify));
+    let auth = Arc::new(auth);
+    let cross_site = middleware::from_fn_with_state(Arc::clone(&auth), refuse_cross_site);
+    // Counted before anything else is refused, for the caller that its token names.
+    let domain = with_rate_limit(domain.layer(cross_site), options.rate_limit);
+    let domain = domain.layer(middleware::from_fn_with_state(auth, identify));
     with_middleware(domain.merge(open), &options.cors_origins, is_traced)
 }
 

@@ -30,11 +30,11 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Waits until this instance has the lease, then renews it until it is released, or lost.
-    /// `None` when `stop` came first.
+    /// `None` when `served` came first.
     pub(super) async fn acquire(
         db: &Db,
         timing: Timing,
-        stop: &CancellationToken,
+        served: &CancellationToken,
     ) -> Option<(Self, AbortOnDropHandle<()>)> {
         let holder = ObjectId::new();
         loop {
@@ -59,7 +59,7 @@ impl Lease {
                 Err(error) => tracing::warn!(%error, "cannot ask for the publisher's lease"),
             }
             tokio::select! {
-                () = stop.cancelled() => return None,
+                () = served.cancelled() => return None,
                 () = tokio::time::sleep(timing.standby_interval) => {}
             }
         }

@@ -52,22 +52,22 @@ impl Publisher {
         }
     }
 
-    /// Publishes until `stop`; then what is unsent, for a second at most, and hands the lease over. An instance that has
+    /// Publishes until `served`; then what is unsent, for a second at most, and hands the lease over. An instance that has
     /// no connection to the broker leaves the lease to others.
     ///
     /// # Errors
     /// When a task of its own panicked.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, served: CancellationToken) -> anyhow::Result<()> {
         gauge!(IS_PUBLISHER).set(0.0);
         loop {
             tokio::select! {
                 // First: an instance that stops does not take the lease again.
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = served.cancelled() => return Ok(()),
                 () = self.jetstream.connected() => {}
             }
             let Some((lease, mut renewal)) =
-                Lease::acquire(&self.outbox.db, self.timing, &stop).await
+                Lease::acquire(&self.outbox.db, self.timing, &served).await
             else {
                 return Ok(());
             };
@@ -79,7 +79,7 @@ impl Publisher {
                 publisher: &self,
                 lease: &lease,
                 bell: &bell,
-                stop: &stop,
+                served: &served,
                 stream_is_there: false,
                 unmarked: Unmarked::new(&self.outbox, self.timing),
                 pauses: Pauses::new(self.timing),
@@ -116,14 +116,14 @@ struct Holder<'a> {
     publisher: &'a Publisher,
     lease: &'a Lease,
     bell: &'a Notify,
-    stop: &'a CancellationToken,
+    served: &'a CancellationToken,
     stream_is_there: bool,
     unmarked: Unmarked,
     pauses: Pauses,
 }
 
 impl Holder<'_> {
-    /// Publishes until the lease is lost, NATS is away for too long, or `stop`.
+    /// Publishes until the lease is lost, NATS is away for too long, or `served`.
     async fn publish(&mut self) {
         let timing = self.publisher.timing;
         let mut next = Instant::now();
@@ -132,12 +132,12 @@ impl Holder<'_> {
             next = Instant::now() + timing.sweep_pause;
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break,
+                () = self.served.cancelled() => break,
                 () = self.lease.lost() => break,
                 () = self.publisher.jetstream.connected() => {}
                 () = sleep(timing.unconnected_limit) => break,
             }
-            let swept = self.sweep_once(self.stop).await;
+            let swept = self.sweep_once(self.served).await;
             if !self.lease.is_valid() {
                 tracing::warn!("the publisher's lease has run out");
                 break;
@@ -161,7 +161,7 @@ impl Holder<'_> {
                 }
             }
         }
-        if self.stop.is_cancelled() && self.publisher.jetstream.is_connected() {
+        if self.served.is_cancelled() && self.publisher.jetstream.is_connected() {
             self.publish_the_last().await;
         }
         if let Err(error) = self.unmarked.mark().await {
@@ -176,7 +176,7 @@ impl Holder<'_> {
             tokio::select! {
                 // Marks before the bell: else a bell that rings all the time would put them off.
                 biased;
-                () = self.stop.cancelled() => return,
+                () = self.served.cancelled() => return,
                 () = self.lease.lost() => return,
                 // What can't be marked is found unsent by the next sweep, after a while.
                 () = self.unmarked.due() => if let Err(error) = self.unmarked.mark().await {
@@ -211,7 +211,7 @@ impl Holder<'_> {
     }
 
     /// After any failure of the broker the stream is looked for again: perhaps it is gone.
-    async fn sweep_once(&mut self, stop: &CancellationToken) -> Outcome {
+    async fn sweep_once(&mut self, enough: &CancellationToken) -> Outcome {
         if !self.stream_is_there {
             if let Err(error) = self.publisher.jetstream.ensure_stream().await {
                 tracing::warn!(error = format!("{error:#}"), "the stream cannot be used");
@@ -219,7 +219,7 @@ impl Holder<'_> {
             }
             self.stream_is_there = true;
         }
-        let swept = match self.sweep_and_mark(stop).await {
+        let swept = match self.sweep_and_mark(enough).await {
             Ok(swept) => swept,
             Err(error) => {
                 tracing::warn!(%error, "cannot read or mark the events");
@@ -243,9 +243,9 @@ impl Holder<'_> {
         }
     }
 
-    async fn sweep_and_mark(&mut self, stop: &CancellationToken) -> MongoResult<Swept> {
+    async fn sweep_and_mark(&mut self, enough: &CancellationToken) -> MongoResult<Swept> {
         let ids = self.unmarked.ids();
-        let mut swept = sweep(self.publisher, self.lease, ids, stop).await?;
+        let mut swept = sweep(self.publisher, self.lease, ids, enough).await?;
         self.unmarked.add(std::mem::take(&mut swept.unmarked));
         if swept.left_some {
             // The next sweep begins at once, and finds nothing twice.

@@ -80,13 +80,13 @@ struct TurnResult {
     cut_short: bool,
 }
 
-/// Publishes what is unsent, once for each key, but for `unmarked`, which was published before. On `stop` it
+/// Publishes what is unsent, once for each key, but for `unmarked`, which was published before. On `enough` it
 /// finishes what is in flight, and no more.
 pub(super) async fn sweep(
     publisher: &Publisher,
     lease: &Lease,
     unmarked: &HashSet<ObjectId>,
-    stop: &CancellationToken,
+    enough: &CancellationToken,
 ) -> MongoResult<Swept> {
     let mut swept = Swept::default();
     // A task, so that it reads ahead while the broker answers, and no future of the driver is dropped.
@@ -98,7 +98,7 @@ pub(super) async fn sweep(
     let mut reading = true;
     let publisher = Arc::new(publisher.clone());
     loop {
-        reading &= !swept.broker_failed && !stop.is_cancelled() && lease.is_valid();
+        reading &= !swept.broker_failed && !enough.is_cancelled() && lease.is_valid();
         while makes_a_mark(swept.unmarked.len(), marks.len()) {
             let batch = swept.unmarked.drain(..LARGEST_MARK).collect();
             marks.push(tokio::spawn(mark(publisher.outbox.clone(), batch)));

@@ -64,10 +64,13 @@ async fn asked(method: &str, headers: &[(&str, &str)]) -> Result<String, StatusC
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let auth = middleware::from_fn_with_state(Arc::new(authenticator()), identify);
+    let auth = Arc::new(authenticator());
+    let cross_site = middleware::from_fn_with_state(Arc::clone(&auth), refuse_cross_site);
+    let identify = middleware::from_fn_with_state(auth, identify);
     let routes = Router::new().route("/", any(async |user: User| user.id));
     let request = request.body(Body::empty()).unwrap();
-    let answer = routes.layer(auth).oneshot(request).await.unwrap();
+    let answer = routes.layer(cross_site).layer(identify).oneshot(request);
+    let answer = answer.await.unwrap();
     if answer.status() != StatusCode::OK {
         return Err(answer.status());
     }

@@ -15,7 +15,7 @@ async fn key(
     let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .extension(Caller(Ok(user)))
+        .extension(Caller::by_header(user))
         .extension(WholeBody(Bytes::from_static(body.as_bytes())));
     if let Some(key) = key {
         request = request.header(IDEMPOTENCY_KEY, key);

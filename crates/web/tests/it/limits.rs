@@ -1,6 +1,7 @@
 //! What is refused: too much, and too slow.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
@@ -14,6 +15,7 @@ use axum::{
     middleware::{Next, from_fn},
     routing::{get, post},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bson::doc;
 use futures_util::{
     StreamExt,
@@ -277,4 +279,22 @@ async fn a_request_whose_client_has_hung_up_counts_until_its_work_is_done() {
         reqwest::get(&address).await.unwrap().status() == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_refused_cross_site_write_counts_for_its_caller() {
+    let app = Toy::start_with(|http| http.rate_limit = 1).await;
+    let session = serde_json::json!({ "jwt": token("alice") }).to_string();
+    let session = STANDARD.encode(session);
+    let mut statuses = BTreeSet::new();
+    for _ in 0..8 {
+        let post = app.request(Method::POST, "/api/notes");
+        let post = post.header("cookie", format!("express:sess={session}"));
+        let post = post.header("sec-fetch-site", "cross-site").send();
+        let answer = post.await.unwrap();
+        assert!(answer.headers().contains_key("ratelimit"));
+        statuses.insert(answer.status().as_u16());
+    }
+    assert_eq!(statuses, BTreeSet::from([403, 429]));
+    app.finish().await;
 }

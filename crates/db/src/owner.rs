@@ -1,0 +1,64 @@
+//! Whose database it is: two services in one would take each other's events, park them and answer for each other.
+
+use bson::{Document, doc};
+use mongodb::{Collection, error::Error as MongoError, options::ReturnDocument};
+
+use crate::{
+    Db,
+    setting::{Unusable, unusable},
+};
+
+const OWNER: &str = "service";
+
+/// Why a database is not known to be this service's.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnerError {
+    /// It is another's.
+    #[error(transparent)]
+    Foreign(#[from] Unusable),
+    #[error(transparent)]
+    Driver(#[from] MongoError),
+}
+
+impl Db {
+    /// Makes the database this service's, where it is nobody's yet.
+    ///
+    /// # Errors
+    /// When it is another service's, and the driver's.
+    pub async fn claim(&self) -> Result<(), OwnerError> {
+        let leases = self.leases();
+        let owner = doc! { "$setOnInsert": { "name": &*self.service } };
+        let claim = async move {
+            let claim = leases.find_one_and_update(doc! { "_id": OWNER }, owner);
+            let claim = claim.upsert(true).return_document(ReturnDocument::After);
+            claim.await
+        };
+        self.check(self.bounded(self.timing.read_limit, claim).await?)
+    }
+
+    /// Looks whether the database is another service's; one that is nobody's stays so.
+    ///
+    /// # Errors
+    /// When it is, and the driver's.
+    pub async fn check_owner(&self) -> Result<(), OwnerError> {
+        self.check(self.leases().find_one(doc! { "_id": OWNER }).await?)
+    }
+
+    fn leases(&self) -> Collection<Document> {
+        self.collection("leases")
+    }
+
+    fn check(&self, owner: Option<Document>) -> Result<(), OwnerError> {
+        let owner = owner
+            .as_ref()
+            .map(|owner| owner.get_str("name").unwrap_or("?"));
+        let (service, database) = (&*self.service, self.database().name());
+        match owner.filter(|owner| *owner != service) {
+            None => Ok(()),
+            Some(owner) => Err(unusable("MONGO_URI")(format!(
+                "the database {database} belongs to the service {owner}, and this is {service}"
+            ))
+            .into()),
+        }
+    }
+}
