@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::history::{Document, Outcome};
 
-/// Where the documents are.
+/// The collection that holds the documents.
 pub(crate) const COLLECTION: &str = "tickets";
 /// The type of the event that a creation records, and of one that a change records.
 pub(crate) const CREATED: &str = "ticket.created";
@@ -26,7 +26,7 @@ pub(crate) struct Write {
     pub(crate) user: usize,
     pub(crate) if_match: Option<&'static str>,
     pub(crate) body: Value,
-    /// Members that the data of its event must have.
+    /// Members that the data of its event must have, with their values.
     pub(crate) says: Value,
     /// The status that the answer must have.
     pub(crate) expected: u16,
@@ -34,57 +34,54 @@ pub(crate) struct Write {
 
 /// Creates a document of `user`. No two writes of different numbers say the same.
 pub(crate) fn creation(number: u64, user: usize) -> Write {
-    write(
-        Method::POST,
-        PATH.to_owned(),
+    let body = body(number, PRICE_AT_FIRST);
+    Write {
+        method: Method::POST,
+        path: PATH.to_owned(),
         user,
-        body(number, PRICE_AT_FIRST),
-        201,
-    )
+        if_match: None,
+        says: body.clone(),
+        body,
+        expected: 201,
+    }
 }
 
 /// Changes a document, as its owner may.
 pub(crate) fn change(number: u64, key: &str, owner: usize) -> Write {
-    let path = format!("{PATH}/{key}");
-    write(Method::PUT, path, owner, body(number, PRICE_LATER), 200)
+    let body = body(number, PRICE_LATER);
+    Write {
+        method: Method::PUT,
+        path: format!("{PATH}/{key}"),
+        says: body.clone(),
+        body,
+        expected: 200,
+        ..creation(number, owner)
+    }
 }
 
 /// Changes of a document that must be refused, each for another reason.
 pub(crate) fn refused_changes(number: u64, key: &str, owner: usize) -> [Write; 3] {
     let change = || change(number, key, owner);
-    [
-        Write {
-            body: body(number, 0.0),
-            expected: 400,
-            ..change()
-        },
-        Write {
-            user: (owner + 1) % USERS,
-            expected: 403,
-            ..change()
-        },
-        Write {
-            if_match: Some("\"1000000\""),
-            expected: 412,
-            ..change()
-        },
-    ]
+    let without_price = Write {
+        body: body(number, 0.0),
+        expected: 400,
+        ..change()
+    };
+    let of_another_user = Write {
+        user: (owner + 1) % USERS,
+        expected: 403,
+        ..change()
+    };
+    let of_another_version = Write {
+        if_match: Some("\"1000000\""),
+        expected: 412,
+        ..change()
+    };
+    [without_price, of_another_user, of_another_version]
 }
 
 fn body(number: u64, price: f64) -> Value {
     json!({ "title": format!("write {number}"), "price": price })
-}
-
-fn write(method: Method, path: String, user: usize, body: Value, expected: u16) -> Write {
-    Write {
-        method,
-        path,
-        user,
-        if_match: None,
-        says: body.clone(),
-        body,
-        expected,
-    }
 }
 
 /// What the body of a successful answer says; none where it does not say which version of which document was saved.
@@ -102,7 +99,7 @@ pub(crate) fn saved(body: &Value) -> Option<Outcome> {
 pub(crate) fn document(stored: &bson::Document) -> anyhow::Result<Document> {
     let key = stored.get_object_id("_id").map(ObjectId::to_hex)?;
     let version = stored.get_i64("version")?;
-    let order_id: Value = serde_json::to_value(stored.get("orderId"))?;
+    let order_id = serde_json::to_value(stored.get("orderId"))?;
     let says = json!({
         "id": key,
         "title": stored.get_str("title")?,

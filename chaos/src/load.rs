@@ -26,9 +26,9 @@ const HOT_DOCUMENTS: usize = 10;
 /// again. When the servers are back, all of them want the hot documents at the same time.
 const IN_FLIGHT_SECONDS: u32 = 2;
 const IN_FLIGHT_LIMIT: u32 = 400;
-
-/// Of each hundred writes, so many change a document where there is one; of these, so many must be refused.
+/// Of a hundred writes, so many change a document, where there is one.
 const CHANGES: u8 = 60;
+/// Of a hundred writes, so many are changes that must be refused.
 const REFUSED: u8 = 6;
 
 /// The documents that were created so far.
@@ -81,7 +81,7 @@ async fn attempt(write: Write, client: Client, clock: Clock, rng: Rng, known: Kn
     attempt
 }
 
-/// A creation or, more often, a change; of twenty changes two must be refused.
+/// A creation or, more often, a change; of ten changes one must be refused.
 fn write(rng: &mut Rng, known: &Known, number: u64) -> Write {
     let known = known.lock().expect("no panic while it is held");
     let most = if rng.bool() {

@@ -158,6 +158,10 @@ fn what_is_left_of_a_write_that_was_refused_or_never_sent_or_of_none_is_a_phanto
     nobodys.attempts.remove(1);
     assert_eq!(kinds(&nobodys), [Kind::Phantom]);
 
+    let mut message_of_refused = good();
+    message_of_refused.messages[1].traceparent = traceparent("r");
+    assert_eq!(kinds(&message_of_refused), [Kind::Phantom, Kind::Altered]);
+
     let mut of_no_event = good();
     of_no_event.messages.push(message(
         4,
