@@ -13,15 +13,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::history::{Event, Message, Observed, Ticket};
+use crate::history::{Attempt, Document, Event, Message, Observed};
 
 /// A promise that can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Kind {
-    /// An accepted write without its ticket, its event or its message.
+    /// An accepted write without its document, its event or its message.
     Lost,
-    /// A ticket's version without an event, or an event without a ticket of its version.
+    /// A document's version without an event, or an event without a document of its version.
     Half,
     /// An event or a message of a write that was refused or never sent, or of none.
     Phantom,
@@ -29,13 +29,13 @@ pub(crate) enum Kind {
     Premature,
     /// `NO`, and nothing that explains it.
     Stuck,
-    /// A message id, or a version of a ticket, stored twice.
+    /// A message id, or a version of a document, stored twice.
     Duplicate,
     /// One write, sent more than once with one `Idempotency-Key`, and saved more than once.
     Repeated,
-    /// A ticket's versions not in their order.
+    /// A document's versions not in their order.
     Reordered,
-    /// A message that differs from its event, or a ticket from its last event.
+    /// A message that differs from its event, an event from its write, or a document from its last event.
     Altered,
     /// What had to be refused was accepted, or saved.
     WronglyAccepted,
@@ -77,7 +77,7 @@ pub(crate) fn check(observed: &Observed) -> Vec<Violation> {
     attempts::answers(observed, &mut found);
     attempts::accepted(observed, &index, &mut found);
     attempts::without_trace(observed, &mut found);
-    saved::tickets(observed, &index, &mut found);
+    saved::documents(observed, &index, &mut found);
     saved::events(observed, &index, &mut found);
     published::marks(observed, &index, &mut found);
     published::messages(observed, &index, &mut found);
@@ -98,7 +98,10 @@ impl Findings {
 }
 
 struct Index<'a> {
-    tickets: HashMap<&'a str, &'a Ticket>,
+    /// By trace id.
+    attempts: HashMap<&'a str, &'a Attempt>,
+    /// By key.
+    documents: HashMap<&'a str, &'a Document>,
     /// By key and version.
     events: BTreeMap<(&'a str, i64), Vec<&'a Event>>,
     events_by_id: HashMap<&'a str, &'a Event>,
@@ -114,13 +117,10 @@ impl<'a> Index<'a> {
             events.entry(of).or_default().push(event);
         }
         Self {
-            tickets: observed
-                .tickets
-                .iter()
-                .map(|t| (t.id.as_str(), t))
-                .collect(),
+            attempts: by(&observed.attempts, |attempt| &attempt.trace),
+            documents: by(&observed.documents, |document| &document.key),
             events,
-            events_by_id: observed.events.iter().map(|e| (e.id.as_str(), e)).collect(),
+            events_by_id: by(&observed.events, |event| &event.id),
             stored: observed.messages.iter().filter_map(identity).collect(),
         }
     }
@@ -131,6 +131,21 @@ impl<'a> Index<'a> {
             .and_then(|events| events.first())
             .copied()
     }
+
+    /// The attempt that an event comes from.
+    fn attempt(&self, event: &Event) -> Option<&'a Attempt> {
+        self.attempts.get(event.trace()?).copied()
+    }
+}
+
+fn by<T>(all: &[T], name: impl Fn(&T) -> &String) -> HashMap<&str, &T> {
+    all.iter().map(|one| (name(one).as_str(), one)).collect()
+}
+
+/// Whether each member of `says` is in `data`, with the same value.
+fn agree(data: &Value, says: &Value) -> bool {
+    let mut members = says.as_object().into_iter().flatten();
+    members.all(|(name, value)| data.get(name) == Some(value))
 }
 
 /// Which event a message says that it is.

@@ -8,34 +8,21 @@ use std::{
 
 use fastrand::Rng;
 use reqwest::{Response, StatusCode, header::RETRY_AFTER};
-use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
     clock::Clock,
+    domain::{self, Write},
     history::{Attempt, Outcome},
     world::World,
 };
 
-const USERS: usize = 5;
 /// A little longer than the service takes at most.
 const ANSWER_LIMIT: Duration = Duration::from_secs(12);
 /// A write is not sent again later than this after it was sent first: longer than the longest fault, and an election.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause before the next try, where the answer names none; up to half of it is added, so that clients spread.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// What is written, by whom, and how it must be answered.
-pub(crate) struct Request {
-    pub(crate) title: String,
-    pub(crate) user: usize,
-    /// The ticket that is changed; none where one is created.
-    pub(crate) ticket: Option<String>,
-    pub(crate) price: f64,
-    pub(crate) if_match: Option<&'static str>,
-    /// The status that the answer must have.
-    pub(crate) expected: u16,
-}
 
 /// Every user's client; clones share it.
 #[derive(Clone)]
@@ -64,7 +51,7 @@ struct Try {
 impl Client {
     pub(crate) async fn new(world: &World) -> anyhow::Result<Self> {
         let mut tokens = Vec::new();
-        for user in 0..USERS {
+        for user in 0..domain::USERS {
             tokens.push(world.token(&format!("user-{user}"))?);
         }
         let http = reqwest::Client::builder()
@@ -78,20 +65,17 @@ impl Client {
         })
     }
 
-    pub(crate) fn users(&self) -> usize {
-        self.tokens.len()
-    }
-
-    /// Sends `request`, each time to an instance that `rng` chooses, until the answer is clear; dated by `clock`.
-    pub(crate) async fn attempt(&self, request: Request, clock: Clock, mut rng: Rng) -> Attempt {
+    /// Sends `write`, each time to an instance that `rng` chooses, until the answer is clear; dated by `clock`.
+    pub(crate) async fn attempt(&self, write: Write, clock: Clock, mut rng: Rng) -> Attempt {
+        let trace = format!("{:032x}", rng.u128(1..));
         let began = Instant::now();
         let mut tries = 0;
         let mut status;
         let mut outcome = Outcome::NotSent;
         loop {
             let address = &self.addresses[rng.usize(..self.addresses.len())];
-            let tried = self.send(&request, address).await;
             tries += 1;
+            let tried = self.send(&write, address, &trace, tries).await;
             status = tried.status;
             match tried.answer {
                 Answer::Clear(clear) => {
@@ -109,8 +93,9 @@ impl Client {
             sleep(pause).await;
         }
         Attempt {
-            title: request.title,
-            expected: request.expected,
+            trace,
+            says: write.says,
+            expected: write.expected,
             outcome,
             status,
             tries,
@@ -119,18 +104,21 @@ impl Client {
         }
     }
 
-    async fn send(&self, request: &Request, address: &str) -> Try {
-        let mut http = match &request.ticket {
-            Some(id) => self.http.put(format!("{address}/api/tickets/{id}")),
-            None => self.http.post(format!("{address}/api/tickets")),
-        };
-        if let Some(version) = request.if_match {
+    /// All tries of one attempt have its trace id, as `Idempotency-Key` too; the number of the try is the span's. The trace is not
+    /// sampled, so it has no other effect.
+    async fn send(&self, write: &Write, address: &str, trace: &str, number: u32) -> Try {
+        let Write { method, path, .. } = write;
+        let mut http = self
+            .http
+            .request(method.clone(), format!("{address}{path}"));
+        if let Some(version) = write.if_match {
             http = http.header("if-match", version);
         }
         let http = http
-            .bearer_auth(&self.tokens[request.user])
-            .header("idempotency-key", request.title.replace(' ', "-"))
-            .json(&json!({ "title": request.title, "price": request.price }));
+            .bearer_auth(&self.tokens[write.user])
+            .header("idempotency-key", trace)
+            .header("traceparent", format!("00-{trace}-{number:016x}-00"))
+            .json(&write.body);
         let without_answer = |answer| Try {
             status: 0,
             answer,
@@ -154,7 +142,7 @@ impl Try {
         } else if status.is_client_error() {
             Answer::Clear(Outcome::Refused)
         } else if status.is_success() {
-            match response.json::<Value>().await.as_ref().map(saved) {
+            match response.json().await.as_ref().map(domain::saved) {
                 Ok(Some(accepted)) => Answer::Clear(accepted),
                 // The head says that it is saved, but not as what.
                 _ => Answer::Unclear,
@@ -178,11 +166,4 @@ fn is_temporary(status: StatusCode) -> bool {
         StatusCode::TOO_MANY_REQUESTS,
     ]
     .contains(&status)
-}
-
-fn saved(body: &Value) -> Option<Outcome> {
-    Some(Outcome::Accepted {
-        ticket: body["id"].as_str()?.to_owned(),
-        version: body["version"].as_i64()?,
-    })
 }

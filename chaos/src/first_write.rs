@@ -11,17 +11,17 @@ use testbed::within;
 use crate::{
     client::Client,
     clock::Clock,
+    domain,
     history::{Attempt, Outcome},
-    load::new_ticket,
     world::{STREAM, World},
 };
 
 const PUBLISH_LIMIT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn first_write(world: &World, client: &Client) -> anyhow::Result<Attempt> {
-    let request = new_ticket(0, 0);
-    let attempt = client.attempt(request, Clock::start(), Rng::new()).await;
-    let Outcome::Accepted { ticket, .. } = &attempt.outcome else {
+    let write = domain::creation(0, 0);
+    let attempt = client.attempt(write, Clock::start(), Rng::new()).await;
+    let Outcome::Accepted { key, .. } = &attempt.outcome else {
         let Attempt {
             status, expected, ..
         } = attempt;
@@ -32,7 +32,7 @@ pub(crate) async fn first_write(world: &World, client: &Client) -> anyhow::Resul
     let what = format!("the event of the first write, before any fault, is in stream {STREAM}");
     within(PUBLISH_LIMIT, &what, || async {
         let stream = context.get_stream(STREAM).await?;
-        let subject = format!("ticket.created.{ticket}");
+        let subject = format!("{}.{key}", domain::CREATED);
         stream.get_last_raw_message_by_subject(&subject).await?;
         Ok(())
     })

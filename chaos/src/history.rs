@@ -1,14 +1,15 @@
 //! What the clients tried, and what they were told: the one side of the proof. The other is what the servers hold.
 
-use bson::{DateTime, oid::ObjectId};
 use serde::Serialize;
 use serde_json::Value;
 
 /// One request of a client.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Attempt {
-    /// Of no other attempt: what is found in a ticket, an event or a message tells whose write it was.
-    pub(crate) title: String,
+    /// The trace id of all its tries and of no other attempt: the one of an event or a message tells whose write it was.
+    pub(crate) trace: String,
+    /// Members that the data of its event must have.
+    pub(crate) says: Value,
     /// The status that the answer must have.
     pub(crate) expected: u16,
     pub(crate) outcome: Outcome,
@@ -25,7 +26,7 @@ pub(crate) struct Attempt {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Outcome {
     /// Saved, as this version.
-    Accepted { ticket: String, version: i64 },
+    Accepted { key: String, version: i64 },
     /// Nothing may be left of it.
     Refused,
     /// No try reached an instance: nothing may be left of it.
@@ -56,12 +57,13 @@ impl Attempt {
     }
 }
 
-/// A ticket as the database holds it.
+/// A document as the database holds it.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Ticket {
-    pub(crate) id: String,
+pub(crate) struct Document {
+    pub(crate) key: String,
     pub(crate) version: i64,
-    pub(crate) title: String,
+    /// Members that the data of its last event must have.
+    pub(crate) says: Value,
 }
 
 /// An event as the database holds it.
@@ -72,6 +74,7 @@ pub(crate) struct Event {
     pub(crate) key: String,
     pub(crate) version: i64,
     pub(crate) data: Value,
+    pub(crate) traceparent: Option<String>,
     pub(crate) is_sent: bool,
     pub(crate) is_parked: bool,
 }
@@ -86,36 +89,38 @@ pub(crate) struct Message {
     /// `ce-id`.
     pub(crate) event_id: Option<String>,
     pub(crate) payload: Value,
+    pub(crate) traceparent: Option<String>,
     /// When the stream stored it, in milliseconds since the load began.
     pub(crate) stored_ms: u64,
 }
 
-impl Message {
-    pub(crate) fn key(&self) -> &str {
-        self.subject.rsplit('.').next().unwrap_or_default()
+impl Event {
+    /// The trace id of the write that it comes from.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        trace_of(self.traceparent.as_deref())
     }
+}
 
-    pub(crate) fn version(&self) -> Option<i64> {
-        self.payload["version"].as_i64()
+impl Message {
+    /// The trace id of the write that it comes from.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        trace_of(self.traceparent.as_deref())
     }
+}
+
+/// See <https://www.w3.org/TR/trace-context/#traceparent-header>.
+fn trace_of(traceparent: Option<&str>) -> Option<&str> {
+    traceparent?.split('-').nth(1)
 }
 
 /// Everything that the checker is told.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed {
     pub(crate) attempts: Vec<Attempt>,
-    /// Keys of events that were planted without a ticket, to be parked.
+    /// Keys of events that were planted without a document, to be parked.
     pub(crate) planted: Vec<String>,
-    pub(crate) tickets: Vec<Ticket>,
+    pub(crate) documents: Vec<Document>,
     pub(crate) events: Vec<Event>,
     /// In the stream's order.
     pub(crate) messages: Vec<Message>,
-}
-
-/// An event that can never be published, as the service would record it; `data` is what is wrong with it.
-pub(crate) fn planted_event(key: &str, version: i64, data: bson::Document) -> bson::Document {
-    bson::doc! {
-        "_id": ObjectId::new(), "type": "ticket.updated", "subject": format!("ticket.updated.{key}"),
-        "key": key, "version": version, "data": data, "sent": "NO", "createdAt": DateTime::now(),
-    }
 }

@@ -12,15 +12,15 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use serde::Serialize;
 use testbed::within;
 use tokio::time::sleep_until;
 
 use crate::{
     clock::Clock,
+    domain::CHANGED,
     fault::Fault,
-    history::planted_event,
     schedule::Planned,
     world::{Shared, World},
 };
@@ -160,10 +160,10 @@ async fn poison(world: &World, log: &Log) -> anyhow::Result<Effect> {
         .lock()
         .expect("no panic while it is held")
         .push(key.clone());
-    let too_large = doc! { "title": "x".repeat(TOO_LARGE) };
+    let too_large = doc! { "planted": "x".repeat(TOO_LARGE) };
     let planted = [
         planted_event(&key, 0, too_large),
-        planted_event(&key, 1, doc! { "title": "behind" }),
+        planted_event(&key, 1, doc! { "planted": "behind" }),
     ];
     let events = world.database.collection::<Document>("events");
     for event in &planted {
@@ -190,4 +190,12 @@ async fn poison(world: &World, log: &Log) -> anyhow::Result<Effect> {
         since,
         seen: format!("version 0 of {key} was parked"),
     })
+}
+
+/// An event that can never be published, as the service would record it; `data` is what is wrong with it.
+fn planted_event(key: &str, version: i64, data: Document) -> Document {
+    doc! {
+        "_id": ObjectId::new(), "type": CHANGED, "subject": format!("{}.{key}", CHANGED),
+        "key": key, "version": version, "data": data, "sent": "NO", "createdAt": DateTime::now(),
+    }
 }

@@ -1,5 +1,5 @@
-//! The load: clients create and update tickets, some of them hot, at a steady rate. Each attempt's title is of no other,
-//! so what is found of it later tells whose it was. How one attempt is sent is in `client`.
+//! The load: clients create and change documents, some of them hot, at a steady rate. What they send is in `domain`, how one
+//! attempt is sent in `client`.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,23 +13,31 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, Request},
+    client::Client,
     clock::Clock,
+    domain::{self, Write},
     floors::Aim,
     history::{Attempt, Outcome},
 };
 
-/// The first tickets get most of the updates.
-const HOT_TICKETS: usize = 10;
+/// The first documents get most of the changes.
+const HOT_DOCUMENTS: usize = 10;
 /// So many seconds' worth of writes wait for their answer at once, and never more than so many: clients that wait do not ask
-/// again. When the servers are back, all of them want the hot tickets at the same time.
+/// again. When the servers are back, all of them want the hot documents at the same time.
 const IN_FLIGHT_SECONDS: u32 = 2;
 const IN_FLIGHT_LIMIT: u32 = 400;
-const PRICE_AT_FIRST: f64 = 20.5;
-const PRICE_LATER: f64 = 2.5;
+/// Of a hundred writes, so many change a document, where there is one.
+const CHANGES: u8 = 60;
+/// Of a hundred writes, so many are changes that must be refused.
+const REFUSED: u8 = 6;
 
-/// A ticket and the number of its owner.
-type Known = Arc<Mutex<Vec<(String, usize)>>>;
+/// The documents that were created so far.
+type Known = Arc<Mutex<Vec<Created>>>;
+
+struct Created {
+    key: String,
+    owner: usize,
+}
 
 /// Begins attempts at the rate and for the time of `aim`; what was tried, when all have their answer.
 pub(crate) async fn load(client: &Client, aim: &Aim, clock: Clock) -> anyhow::Result<Vec<Attempt>> {
@@ -52,9 +60,9 @@ pub(crate) async fn load(client: &Client, aim: &Aim, clock: Clock) -> anyhow::Re
         if running.len() >= most_in_flight {
             continue;
         }
-        let request = request(&mut rng, &known, number, client.users());
+        let write = write(&mut rng, &known, number);
         let (client, rng, known) = (client.clone(), rng.fork(), Arc::clone(&known));
-        running.spawn(attempt(request, client, clock, rng, known));
+        running.spawn(attempt(write, client, clock, rng, known));
     }
     while let Some(attempt) = running.join_next().await {
         attempts.push(attempt?);
@@ -62,65 +70,35 @@ pub(crate) async fn load(client: &Client, aim: &Aim, clock: Clock) -> anyhow::Re
     Ok(attempts)
 }
 
-async fn attempt(
-    request: Request,
-    client: Client,
-    clock: Clock,
-    rng: Rng,
-    known: Known,
-) -> Attempt {
-    let (user, is_new) = (request.user, request.ticket.is_none());
-    let attempt = client.attempt(request, clock, rng).await;
-    if let (Outcome::Accepted { ticket, .. }, true) = (&attempt.outcome, is_new) {
+async fn attempt(write: Write, client: Client, clock: Clock, rng: Rng, known: Known) -> Attempt {
+    let owner = write.user;
+    let attempt = client.attempt(write, clock, rng).await;
+    if let Outcome::Accepted { key, version: 0 } = &attempt.outcome {
+        let key = key.clone();
         let mut known = known.lock().expect("no panic while it is held");
-        known.push((ticket.clone(), user));
+        known.push(Created { key, owner });
     }
     attempt
 }
 
-/// A ticket that is created or, more often, one that is updated; of twenty updates two must be refused.
-fn request(rng: &mut Rng, known: &Known, number: u64, users: usize) -> Request {
+/// A creation or, more often, a change; of ten changes one must be refused.
+fn write(rng: &mut Rng, known: &Known, number: u64) -> Write {
     let known = known.lock().expect("no panic while it is held");
     let most = if rng.bool() {
-        HOT_TICKETS.min(known.len())
+        HOT_DOCUMENTS.min(known.len())
     } else {
         known.len()
     };
-    let mut request = new_ticket(number, rng.usize(..users));
+    let user = rng.usize(..domain::USERS);
     let dice = rng.u8(..100);
-    if dice < 60 && most > 0 {
-        let (id, owner) = &known[rng.usize(..most)];
-        request.ticket = Some(id.clone());
-        request.user = *owner;
-        request.price = PRICE_LATER;
-        request.expected = 200;
-        match dice {
-            0..2 => {
-                request.price = 0.0;
-                request.expected = 400;
-            }
-            2..4 => {
-                request.user = (owner + 1) % users;
-                request.expected = 403;
-            }
-            4..6 => {
-                request.if_match = Some("\"1000000\"");
-                request.expected = 412;
-            }
-            _ => {}
-        }
+    if dice >= CHANGES || most == 0 {
+        return domain::creation(number, user);
     }
-    request
-}
-
-/// The attempt of this number creates a ticket of `user`.
-pub(crate) fn new_ticket(number: u64, user: usize) -> Request {
-    Request {
-        title: format!("attempt {number}"),
-        user,
-        ticket: None,
-        price: PRICE_AT_FIRST,
-        if_match: None,
-        expected: 201,
+    let Created { key, owner } = &known[rng.usize(..most)];
+    if dice >= REFUSED {
+        return domain::change(number, key, *owner);
     }
+    let refused = domain::refused_changes(number, key, *owner);
+    let which = usize::from(dice) % refused.len();
+    refused.into_iter().nth(which).expect("it is one of them")
 }

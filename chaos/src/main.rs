@@ -2,6 +2,7 @@
 //! load, and checks that every promise of the outbox was kept. See docs/guarantees.md.
 //!
 //! Read `run` first, then `schedule`, `inject` and `load`, which make the history, and `checker`, which judges it.
+//! Of the service itself only `domain` knows anything.
 
 mod availability;
 mod broken;
@@ -9,6 +10,7 @@ mod checker;
 mod client;
 mod clock;
 mod convict;
+mod domain;
 mod fault;
 mod first_write;
 mod floors;

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
-use bson::{Document, doc};
+use bson::doc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     clock::Clock,
-    history::{Attempt, Event, Message, Observed, Ticket},
+    domain,
+    history::{Attempt, Document, Event, Message, Observed},
     world::{STREAM, World},
 };
 
@@ -46,7 +47,7 @@ pub(crate) async fn all(
     Ok(Observed {
         attempts,
         planted,
-        tickets: tickets(world).await?,
+        documents: documents(world).await?,
         events: events(world).await?,
         messages: messages(world, clock).await?,
     })
@@ -54,7 +55,7 @@ pub(crate) async fn all(
 
 /// How many events are unsent of keys that are not parked.
 async fn waiting(world: &World) -> anyhow::Result<u64> {
-    let events = world.database.collection::<Document>("events");
+    let events = world.database.collection::<bson::Document>("events");
     let parked = events
         .distinct("key", doc! { "sent": "NO", "parked": { "$exists": true } })
         .await?;
@@ -63,34 +64,33 @@ async fn waiting(world: &World) -> anyhow::Result<u64> {
         .await?)
 }
 
-async fn tickets(world: &World) -> anyhow::Result<Vec<Ticket>> {
-    let tickets = world.database.collection::<Document>("tickets");
-    let documents: Vec<Document> = tickets.find(doc! {}).await?.try_collect().await?;
-    let ticket = |document: &Document| {
-        Ok(Ticket {
-            id: document.get_object_id("_id")?.to_hex(),
-            version: document.get_i64("version")?,
-            title: document.get_str("title")?.to_owned(),
-        })
-    };
-    documents.iter().map(ticket).collect()
+async fn documents(world: &World) -> anyhow::Result<Vec<Document>> {
+    let stored = stored(world, domain::COLLECTION).await?;
+    stored.iter().map(domain::document).collect()
 }
 
 async fn events(world: &World) -> anyhow::Result<Vec<Event>> {
-    let events = world.database.collection::<Document>("events");
-    let documents: Vec<Document> = events.find(doc! {}).await?.try_collect().await?;
-    let event = |document: &Document| {
+    let event = |document: &bson::Document| {
+        let traceparent = document.get_str("traceparent");
         Ok(Event {
             id: document.get_object_id("_id")?.to_hex(),
             subject: document.get_str("subject")?.to_owned(),
             key: document.get_str("key")?.to_owned(),
             version: document.get_i64("version")?,
             data: serde_json::to_value(document.get_document("data")?)?,
+            traceparent: traceparent.ok().map(ToOwned::to_owned),
             is_sent: document.get_str("sent")? == "YES",
             is_parked: document.contains_key("parked"),
         })
     };
-    documents.iter().map(event).collect()
+    let stored = stored(world, "events").await?;
+    stored.iter().map(event).collect()
+}
+
+/// Every document of a collection.
+async fn stored(world: &World, collection: &str) -> anyhow::Result<Vec<bson::Document>> {
+    let collection = world.database.collection(collection);
+    Ok(collection.find(doc! {}).await?.try_collect().await?)
 }
 
 /// Every message of the stream, read from its leader.
@@ -122,6 +122,7 @@ fn message_of(message: jetstream::message::StreamMessage, clock: Clock) -> anyho
         message_id: header("Nats-Msg-Id"),
         event_id: header("ce-id"),
         payload,
+        traceparent: header("traceparent"),
         stored_ms: clock.ms_of(message.time.into()),
     })
 }

@@ -26,7 +26,7 @@ pub(crate) struct Report {
     size: Size,
     writes: BTreeMap<&'static str, usize>,
     statuses: BTreeMap<u16, usize>,
-    tickets: usize,
+    documents: usize,
     events: usize,
     messages: usize,
     injected: Vec<Injected>,
@@ -73,7 +73,7 @@ impl Report {
             size,
             writes,
             statuses,
-            tickets: observed.tickets.len(),
+            documents: observed.documents.len(),
             events: observed.events.len(),
             messages: observed.messages.len(),
             floors: floors(aim, observed, &injected),
@@ -112,8 +112,8 @@ impl Report {
         println!("\nseed {seed}, {seconds} s: {instances} instances, {mongo} MongoDB, {nats} NATS");
         println!("writes {:?}, statuses {:?}", self.writes, self.statuses);
         println!(
-            "{} tickets, {} events, {} messages",
-            self.tickets, self.events, self.messages
+            "{} documents, {} events, {} messages",
+            self.documents, self.events, self.messages
         );
         println!(
             "\n  {:<20} {:>6} {:>8} {:>10} {:>11}",

@@ -61,7 +61,7 @@ impl Experiment {
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
         observe::settled(&world, SETTLE_LIMIT).await?;
-        eprintln!("chaos: reading tickets, events and messages");
+        eprintln!("chaos: reading documents, events and messages");
         let (mut injected, planted) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
         let observed = observe::all(&world, clock, attempts, planted).await?;

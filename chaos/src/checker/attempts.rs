@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Findings, Index, Kind};
 use crate::history::{Observed, Outcome};
@@ -30,20 +30,20 @@ pub(super) fn answers(observed: &Observed, found: &mut Findings) {
     }
 }
 
-/// Each accepted write has its ticket, its event and its message.
+/// Each accepted write has its document, its event and its message.
 pub(super) fn accepted(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
     for attempt in &observed.attempts {
-        let Outcome::Accepted { ticket, version } = &attempt.outcome else {
+        let Outcome::Accepted { key, version } = &attempt.outcome else {
             continue;
         };
-        let saved = index.tickets.get(ticket.as_str());
+        let saved = index.documents.get(key.as_str());
         if saved.is_none_or(|saved| saved.version < *version) {
-            let shown = json!({ "attempt": attempt, "ticket": saved });
-            found.add(Kind::Lost, "an accepted write without its ticket", shown);
+            let shown = json!({ "attempt": attempt, "document": saved });
+            found.add(Kind::Lost, "an accepted write without its document", shown);
         }
-        let event = index.event(ticket, *version);
+        let event = index.event(key, *version);
         let shown = json!({ "attempt": attempt, "event": event });
-        if event.is_none_or(|event| event.data["title"] != attempt.title.as_str()) {
+        if event.is_none_or(|event| event.trace() != Some(attempt.trace.as_str())) {
             found.add(Kind::Lost, "an accepted write without its event", shown);
         } else if event.is_some_and(|event| !index.stored.contains(event.id.as_str())) {
             found.add(Kind::Lost, "an accepted write without its message", shown);
@@ -60,17 +60,17 @@ pub(super) fn without_trace(observed: &Observed, found: &mut Findings) {
             Outcome::Unknown if attempt.must_be_refused() => Kind::WronglyAccepted,
             Outcome::Unknown | Outcome::Accepted { .. } => continue,
         };
-        without_trace.insert(attempt.title.as_str(), (kind, attempt));
+        without_trace.insert(attempt.trace.as_str(), (kind, attempt));
     }
-    let of = |title: &Value| without_trace.get(title.as_str()?);
+    let of = |trace: Option<&str>| without_trace.get(trace?);
     for event in &observed.events {
-        if let Some((kind, attempt)) = of(&event.data["title"]) {
+        if let Some((kind, attempt)) = of(event.trace()) {
             let shown = json!({ "attempt": attempt, "event": event });
             found.add(*kind, "an event of a write that must leave none", shown);
         }
     }
     for message in &observed.messages {
-        if let Some((kind, attempt)) = of(&message.payload["title"]) {
+        if let Some((kind, attempt)) = of(message.trace()) {
             let shown = json!({ "attempt": attempt, "message": message });
             found.add(*kind, "a message of a write that must leave none", shown);
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::{Findings, Index, Kind, identity};
-use crate::history::{Event, Message, Observed};
+use crate::history::{Event, Observed};
 
 /// `sent` says what the stream holds.
 pub(super) fn marks(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
@@ -50,7 +50,8 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
         let is_same = message.message_id.as_ref() == Some(&event.id)
             && message.event_id.as_ref() == Some(&event.id)
             && message.subject == event.subject
-            && message.payload == event.data;
+            && message.payload == event.data
+            && message.traceparent == event.traceparent;
         if !is_same {
             let shown = json!({ "event": event, "message": message });
             found.add(
@@ -68,7 +69,7 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
                 json!([before, message]),
             );
         }
-        let of = (message.key(), message.version());
+        let of = (event.key.as_str(), event.version);
         if let Some(before) = versions.insert(of, message) {
             found.add(
                 Kind::Duplicate,
@@ -76,8 +77,8 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
                 json!([before, message]),
             );
         }
-        if let Some(before) = last.insert(message.key(), message)
-            && Message::version(before) > message.version()
+        if let Some((version, before)) = last.insert(&event.key, (event.version, message))
+            && version > event.version
         {
             found.add(
                 Kind::Reordered,

@@ -1,45 +1,51 @@
-//! What was saved: each version of a ticket with its event, both or neither, and each write once.
+//! What was saved: each version of a document with its event, both or neither, and each write once, as it was sent.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::{Findings, Index, Kind};
+use super::{Findings, Index, Kind, agree};
 use crate::history::Observed;
 
-/// Each version of a ticket has its event, and the last event says what the ticket says.
-pub(super) fn tickets(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
-    for ticket in &observed.tickets {
-        for version in 0..=ticket.version {
-            if index.event(&ticket.id, version).is_none() {
-                let shown = json!({ "ticket": ticket, "version": version });
-                found.add(Kind::Half, "a ticket's version without an event", shown);
+/// Each version of a document has its event, and the last event says what the document says.
+pub(super) fn documents(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    for document in &observed.documents {
+        for version in 0..=document.version {
+            if index.event(&document.key, version).is_none() {
+                let shown = json!({ "document": document, "version": version });
+                found.add(Kind::Half, "a document's version without an event", shown);
             }
         }
-        if let Some(last) = index.event(&ticket.id, ticket.version)
-            && last.data["title"] != ticket.title.as_str()
+        if let Some(last) = index.event(&document.key, document.version)
+            && !agree(&last.data, &document.says)
         {
-            let shown = json!({ "ticket": ticket, "event": last });
+            let shown = json!({ "document": document, "event": last });
             found.add(
                 Kind::Altered,
-                "a ticket that differs from its last event",
+                "a document that differs from its last event",
                 shown,
             );
         }
     }
 }
 
-/// Each event has its ticket, its own version and its own write.
+/// Each event has its document, its own version and its own write, and says what that write said.
 pub(super) fn events(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
-    let titles: HashSet<&str> = observed.attempts.iter().map(|a| a.title.as_str()).collect();
-    let mut of_title = HashMap::new();
+    let mut of_trace = HashMap::new();
     for event in &observed.events {
-        if let Some(title) = event.data["title"].as_str()
-            && titles.contains(title)
-            && let Some(before) = of_title.insert(title, event)
-        {
+        let Some(attempt) = index.attempt(event) else {
+            if !observed.planted.contains(&event.key) {
+                found.add(Kind::Phantom, "an event of nobody's write", json!(event));
+            }
+            continue;
+        };
+        if let Some(before) = of_trace.insert(&attempt.trace, event) {
             let shown = json!([before, event]);
             found.add(Kind::Repeated, "a write that was done twice", shown);
+        }
+        if !agree(&event.data, &attempt.says) {
+            let shown = json!({ "attempt": attempt, "event": event });
+            found.add(Kind::Altered, "an event that differs from its write", shown);
         }
     }
     for (&(key, version), events) in &index.events {
@@ -49,25 +55,14 @@ pub(super) fn events(observed: &Observed, index: &Index<'_>, found: &mut Finding
         if observed.planted.iter().any(|planted| planted == key) {
             continue;
         }
-        if index
-            .tickets
-            .get(key)
-            .is_none_or(|ticket| ticket.version < version)
-        {
-            let shown = json!({ "ticket": index.tickets.get(key), "events": events });
+        let document = index.documents.get(key);
+        if document.is_none_or(|document| document.version < version) {
+            let shown = json!({ "document": document, "events": events });
             found.add(
                 Kind::Half,
-                "an event without a ticket of its version",
+                "an event without a document of its version",
                 shown,
             );
-        }
-        for event in events {
-            if event.data["title"]
-                .as_str()
-                .is_none_or(|title| !titles.contains(title))
-            {
-                found.add(Kind::Phantom, "an event of nobody's write", json!(event));
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::history::{Attempt, Outcome};
 mod answers;
 
 /// Answered as it had to be; without a clear answer, an update that had to be accepted.
-fn attempt(title: &str, outcome: Outcome) -> Attempt {
+fn attempt(write: &str, outcome: Outcome) -> Attempt {
     let (expected, status) = match outcome {
         Outcome::Accepted { version: 0, .. } => (201, 201),
         Outcome::Accepted { .. } => (200, 200),
@@ -17,7 +17,8 @@ fn attempt(title: &str, outcome: Outcome) -> Attempt {
         Outcome::Unknown => (200, 503),
     };
     Attempt {
-        title: title.to_owned(),
+        trace: write.to_owned(),
+        says: json!({ "title": write }),
         expected,
         outcome,
         status,
@@ -27,22 +28,27 @@ fn attempt(title: &str, outcome: Outcome) -> Attempt {
     }
 }
 
-/// Accepted as this version of the only ticket.
+/// Accepted as this version of the only document.
 fn accepted(version: i64) -> Outcome {
     Outcome::Accepted {
-        ticket: "t".to_owned(),
+        key: "k".to_owned(),
         version,
     }
 }
 
-fn event(version: i64, title: &str) -> Event {
+fn traceparent(write: &str) -> Option<String> {
+    Some(format!("00-{write}-1-00"))
+}
+
+fn event(version: i64, write: &str) -> Event {
     let r#type = if version == 0 { "created" } else { "updated" };
     Event {
         id: format!("e{version}"),
-        subject: format!("ticket.{type}.t"),
-        key: "t".to_owned(),
+        subject: format!("thing.{type}.k"),
+        key: "k".to_owned(),
         version,
-        data: json!({ "version": version, "title": title }),
+        data: json!({ "version": version, "title": write, "size": 1 }),
+        traceparent: traceparent(write),
         is_sent: true,
         is_parked: false,
     }
@@ -55,11 +61,12 @@ fn message(sequence: u64, event: &Event) -> Message {
         message_id: Some(event.id.clone()),
         event_id: Some(event.id.clone()),
         payload: event.data.clone(),
+        traceparent: event.traceparent.clone(),
         stored_ms: 0,
     }
 }
 
-/// A ticket created, updated with an unknown outcome that was saved, updated again; and a refused write.
+/// A document created, updated with an unknown outcome that was saved, updated again; and a refused write.
 fn good() -> Observed {
     let events = vec![event(0, "a"), event(1, "b"), event(2, "c")];
     Observed {
@@ -70,10 +77,10 @@ fn good() -> Observed {
             attempt("r", Outcome::Refused),
         ],
         planted: Vec::new(),
-        tickets: vec![Ticket {
-            id: "t".to_owned(),
+        documents: vec![Document {
+            key: "k".to_owned(),
             version: 2,
-            title: "c".to_owned(),
+            says: json!({ "title": "c", "size": 1 }),
         }],
         messages: (1..)
             .zip(&events)
@@ -100,10 +107,10 @@ fn a_good_history_has_no_violation() {
 }
 
 #[test]
-fn an_accepted_write_without_ticket_event_or_message_is_lost() {
-    let mut without_ticket = good();
-    without_ticket.tickets.clear();
-    assert_eq!(kinds(&without_ticket), [Kind::Lost, Kind::Half]);
+fn an_accepted_write_without_document_event_or_message_is_lost() {
+    let mut without_document = good();
+    without_document.documents.clear();
+    assert_eq!(kinds(&without_document), [Kind::Lost, Kind::Half]);
 
     let mut without_event = good();
     without_event.events.remove(2);
@@ -121,18 +128,20 @@ fn an_accepted_write_without_ticket_event_or_message_is_lost() {
 }
 
 #[test]
-fn a_ticket_without_event_and_an_event_without_ticket_are_half() {
+fn a_document_without_event_and_an_event_without_document_are_half() {
     let mut without_event = good();
     without_event.events.remove(1);
     without_event.messages.remove(1);
     assert_eq!(kinds(&without_event), [Kind::Half]);
 
-    let mut without_ticket = good();
-    without_ticket.attempts.remove(2);
-    without_ticket.attempts.push(attempt("c", Outcome::Unknown));
-    without_ticket.tickets[0].version = 1;
-    without_ticket.tickets[0].title = "b".to_owned();
-    assert_eq!(kinds(&without_ticket), [Kind::Half]);
+    let mut without_document = good();
+    without_document.attempts.remove(2);
+    without_document
+        .attempts
+        .push(attempt("c", Outcome::Unknown));
+    without_document.documents[0].version = 1;
+    without_document.documents[0].says = json!({ "title": "b" });
+    assert_eq!(kinds(&without_document), [Kind::Half]);
 }
 
 #[test]
@@ -148,6 +157,10 @@ fn what_is_left_of_a_write_that_was_refused_or_never_sent_or_of_none_is_a_phanto
     let mut nobodys = good();
     nobodys.attempts.remove(1);
     assert_eq!(kinds(&nobodys), [Kind::Phantom]);
+
+    let mut message_of_refused = good();
+    message_of_refused.messages[1].traceparent = traceparent("r");
+    assert_eq!(kinds(&message_of_refused), [Kind::Phantom, Kind::Altered]);
 
     let mut of_no_event = good();
     of_no_event.messages.push(message(
@@ -226,23 +239,36 @@ fn what_differs_from_its_event_is_altered() {
     assert_eq!(kinds(&payload), [Kind::Altered]);
 
     let mut subject = good();
-    subject.messages[1].subject = "ticket.created.t".to_owned();
+    subject.messages[1].subject = "thing.created.k".to_owned();
     assert_eq!(kinds(&subject), [Kind::Altered]);
 
     let mut without_id = good();
     without_id.messages[1].message_id = None;
     assert_eq!(kinds(&without_id), [Kind::Altered]);
 
-    let mut ticket = good();
-    ticket.tickets[0].title = "z".to_owned();
-    assert_eq!(kinds(&ticket), [Kind::Altered]);
+    let mut trace = good();
+    trace.messages[1].traceparent = traceparent("c");
+    assert_eq!(kinds(&trace), [Kind::Altered]);
+}
+
+#[test]
+fn an_event_that_differs_from_its_write_or_its_document_is_altered() {
+    let mut write = good();
+    write.attempts[1].says = json!({ "title": "z" });
+    assert_eq!(kinds(&write), [Kind::Altered]);
+
+    for says in [json!({ "size": 2 }), json!({ "another": null })] {
+        let mut document = good();
+        document.documents[0].says = says;
+        assert_eq!(kinds(&document), [Kind::Altered]);
+    }
 }
 
 #[test]
 fn a_write_that_was_done_twice_is_repeated() {
     let mut twice = good();
-    twice.events[1].data["title"] = json!("a");
-    twice.messages[1].payload["title"] = json!("a");
+    twice.events[1] = event(1, "a");
+    twice.messages[1] = message(2, &twice.events[1]);
     assert_eq!(kinds(&twice), [Kind::Repeated]);
 }
 

@@ -71,10 +71,11 @@ fn injected(fault: Fault, began_ms: u64, ended_ms: u64) -> Injected {
 
 fn accepted(at_ms: u64) -> Attempt {
     Attempt {
-        title: format!("attempt {at_ms}"),
+        trace: format!("{at_ms:032x}"),
+        says: json!({}),
         expected: 201,
         outcome: Outcome::Accepted {
-            ticket: "t".to_owned(),
+            key: "k".to_owned(),
             version: 0,
         },
         status: 201,
@@ -91,6 +92,7 @@ fn message(at_ms: u64) -> Message {
         message_id: None,
         event_id: None,
         payload: json!({}),
+        traceparent: None,
         stored_ms: at_ms,
     }
 }

@@ -1,0 +1,112 @@
+//! All that chaos knows of tickets: what it sends, what must be refused and how, and how to read what was stored. Another service
+//! replaces this file; the rest speaks of documents, keys, versions, events and users.
+
+use bson::oid::ObjectId;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::history::{Document, Outcome};
+
+/// The collection that holds the documents.
+pub(crate) const COLLECTION: &str = "tickets";
+/// The type of the event that a creation records, and of one that a change records.
+pub(crate) const CREATED: &str = "ticket.created";
+pub(crate) const CHANGED: &str = "ticket.updated";
+/// How many users write. Whoever creates a ticket owns it, and nobody else may change it.
+pub(crate) const USERS: usize = 5;
+
+const PATH: &str = "/api/tickets";
+const PRICE_AT_FIRST: f64 = 20.5;
+const PRICE_LATER: f64 = 2.5;
+
+/// A request, by whom, and how it must be answered.
+pub(crate) struct Write {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) user: usize,
+    pub(crate) if_match: Option<&'static str>,
+    pub(crate) body: Value,
+    /// Members that the data of its event must have, with their values.
+    pub(crate) says: Value,
+    /// The status that the answer must have.
+    pub(crate) expected: u16,
+}
+
+/// Creates a document of `user`. No two writes of different numbers say the same.
+pub(crate) fn creation(number: u64, user: usize) -> Write {
+    let body = body(number, PRICE_AT_FIRST);
+    Write {
+        method: Method::POST,
+        path: PATH.to_owned(),
+        user,
+        if_match: None,
+        says: body.clone(),
+        body,
+        expected: 201,
+    }
+}
+
+/// Changes a document, as its owner may.
+pub(crate) fn change(number: u64, key: &str, owner: usize) -> Write {
+    let body = body(number, PRICE_LATER);
+    Write {
+        method: Method::PUT,
+        path: format!("{PATH}/{key}"),
+        says: body.clone(),
+        body,
+        expected: 200,
+        ..creation(number, owner)
+    }
+}
+
+/// Changes of a document that must be refused, each for another reason.
+pub(crate) fn refused_changes(number: u64, key: &str, owner: usize) -> [Write; 3] {
+    let change = || change(number, key, owner);
+    let without_price = Write {
+        body: body(number, 0.0),
+        expected: 400,
+        ..change()
+    };
+    let of_another_user = Write {
+        user: (owner + 1) % USERS,
+        expected: 403,
+        ..change()
+    };
+    let of_another_version = Write {
+        if_match: Some("\"1000000\""),
+        expected: 412,
+        ..change()
+    };
+    [without_price, of_another_user, of_another_version]
+}
+
+fn body(number: u64, price: f64) -> Value {
+    json!({ "title": format!("write {number}"), "price": price })
+}
+
+/// What the body of a successful answer says; none where it does not say which version of which document was saved.
+pub(crate) fn saved(body: &Value) -> Option<Outcome> {
+    Some(Outcome::Accepted {
+        key: body["id"].as_str()?.to_owned(),
+        version: body["version"].as_i64()?,
+    })
+}
+
+/// Reads a document of [`COLLECTION`].
+///
+/// # Errors
+/// When it is not one of the service's.
+pub(crate) fn document(stored: &bson::Document) -> anyhow::Result<Document> {
+    let key = stored.get_object_id("_id").map(ObjectId::to_hex)?;
+    let version = stored.get_i64("version")?;
+    let order_id = serde_json::to_value(stored.get("orderId"))?;
+    let says = json!({
+        "id": key,
+        "title": stored.get_str("title")?,
+        "price": stored.get_i64("priceCents")? as f64 / 100.0,
+        "userId": stored.get_str("userId")?,
+        "orderId": order_id,
+        "version": version,
+    });
+    Ok(Document { key, version, says })
+}
