@@ -9,7 +9,6 @@ mod collector;
 mod command_line;
 mod commands;
 mod counters;
-mod database;
 mod documents;
 mod faults;
 mod figures;

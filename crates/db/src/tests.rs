@@ -46,6 +46,9 @@ async fn who_waits_for_the_end_waits_for_what_nobody_else_waits_for() {
 #[tokio::test]
 async fn what_waits_for_a_database_that_is_cut_off_is_bounded() {
     let db = away().await;
+    let asked = db.read(async { Ok(()) }).await;
+    assert!(matches!(asked, Err(Error::NotReady)), "it may be another's");
+    db.mark_prepared();
     for _ in 0..MOST_UNDER_WAY {
         let given_up = db.bounded(Duration::ZERO, std::future::pending::<MongoResult<()>>());
         assert!(given_up.await.is_err());

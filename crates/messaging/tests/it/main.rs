@@ -5,6 +5,7 @@
 )]
 
 mod database;
+mod figures;
 mod instances;
 mod log;
 mod losses;

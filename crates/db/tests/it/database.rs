@@ -1,28 +1,33 @@
-//! What the database is asked for: durable writes, and what is told of connections and transactions.
+//! What MongoDB is asked for: durable writes, and what is told of connections and transactions.
 
 use std::{cell::RefCell, time::Duration};
 
 use bson::{DateTime, Document, doc};
-use db::{Abort, Db, Error, Page, TransactionError};
+use db::{Abort, Db, Error, MongoOptions, Page, Timing, TransactionError};
 use futures_util::TryStreamExt;
-use messaging::Outbox;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use testbed::{Mongo, eventually, nats_url};
+use testbed::{Mongo, Place, at_the_next, eventually, fail, nats_url};
 
-use crate::{
-    harness::{Place, TestApp},
-    idempotency::{at_the_next, fail},
-    operators::event,
-};
+const THINGS: &str = "things";
 
-pub(crate) async fn prepared(place: &Place) -> Db {
-    let db = Db::connect(&place.mongo(), "test", place.timing.db)
-        .await
-        .unwrap();
-    let retention = place.event_retention;
-    Outbox::new(&db).prepare(retention).await.unwrap();
+async fn prepared(place: &Place) -> Db {
+    let mongo_uri = place.mongo_uri.clone().into();
+    let db = Db::connect(&MongoOptions { mongo_uri }, "test", Timing::default()).await;
+    let db = db.unwrap();
+    db.ensure_collection(THINGS, []).await.unwrap();
     db.mark_prepared();
     db
+}
+
+/// A document, in a transaction.
+async fn insert(db: &Db) -> Result<(), TransactionError<&'static str>> {
+    db.transaction(db.collection(THINGS), |session, things| {
+        Box::pin(async move {
+            things.insert_one(doc! {}).session(session).await?;
+            Ok::<_, Abort<&str>>(())
+        })
+    })
+    .await
 }
 
 /// Waits until such a command of a transaction is held at the server: as it came there.
@@ -48,18 +53,20 @@ async fn a_transaction_is_durable_on_a_majority_whatever_the_connection_string_s
     let mut mongo = Mongo::absent();
     mongo.options = "&w=1&readConcernLevel=local".to_owned();
     mongo.start().await;
-    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let db = prepared(&place).await;
     let hold = doc! { "blockConnection": true, "blockTimeMS": 2000 };
-    at_the_next(&app.place, "commitTransaction", hold.clone()).await;
-    let (_, commit) = tokio::join!(app.create(), held(&app.place, "commitTransaction"));
+    at_the_next(&place, "commitTransaction", hold.clone()).await;
+    let (saved, commit) = tokio::join!(insert(&db), held(&place, "commitTransaction"));
+    saved.unwrap();
     let concern = commit.get_document("writeConcern");
     assert_eq!(concern.unwrap().get_str("w").unwrap(), "majority");
 
-    at_the_next(&app.place, "insert", hold).await;
-    let (_, insert) = tokio::join!(app.create(), held(&app.place, "insert"));
+    at_the_next(&place, "insert", hold).await;
+    let (saved, insert) = tokio::join!(insert(&db), held(&place, "insert"));
+    saved.unwrap();
     let concern = insert.get_document("readConcern");
     assert_eq!(concern.unwrap().get_str("level").unwrap(), "majority");
-    app.finish().await;
 }
 
 #[tokio::test]
@@ -70,20 +77,13 @@ async fn a_transaction_goes_on_when_its_caller_is_dropped() {
     let db = prepared(&place).await;
     let hold = doc! { "blockConnection": true, "blockTimeMS": 500 };
     at_the_next(&place, "insert", hold).await;
-    let events = db.collection::<Document>("events");
-    let saving = db.transaction(events, |session, events| {
-        Box::pin(async move {
-            let event = event("key", 0, doc! {});
-            events.insert_one(event).session(session).await?;
-            Ok::<_, Abort<()>>(())
-        })
-    });
     tokio::select! {
-        saved = saving => panic!("not held: {saved:?}"),
+        saved = insert(&db) => panic!("not held: {saved:?}"),
         _ = held(&place, "insert") => {}
     }
-    eventually("the event is saved", async || {
-        place.events().await.len() == 1
+    let things = db.collection::<Document>(THINGS);
+    eventually("it is saved", async || {
+        things.count_documents(doc! {}).await.unwrap() == 1
     })
     .await;
 }
@@ -121,8 +121,8 @@ async fn connections_are_counted_while_they_are_open_and_in_use_and_when_none_ca
     eventually("none is in use", async || in_use() == 0.0).await;
     let hold = doc! { "blockConnection": true, "blockTimeMS": 500 };
     at_the_next(&place, "find", hold).await;
-    let events = db.collection::<Document>("events");
-    let looking = tokio::spawn(async move { events.find_one(doc! {}).await });
+    let things = db.collection::<Document>(THINGS);
+    let looking = tokio::spawn(async move { things.find_one(doc! {}).await });
     eventually("one is in use", async || in_use() == 1.0).await;
     looking.await.unwrap().unwrap();
     eventually("none is in use again", async || in_use() == 0.0).await;
@@ -144,24 +144,13 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
     let (metrics, _guard) = metrics();
     let place = Place::at(&mongo.uri(), &nats_url());
     let db = prepared(&place).await;
-    let insert = async || {
-        let events = db.collection::<Document>("events");
-        db.transaction(events, |session, events| {
-            Box::pin(async move {
-                let event = event("key", bson::DateTime::now().timestamp_millis(), doc! {});
-                events.insert_one(event).session(session).await?;
-                Ok::<_, Abort<&str>>(())
-            })
-        })
-        .await
-    };
     let count = |outcome: &str| {
         let name = format!("mongodb_transaction_duration_seconds_count{{outcome=\"{outcome}\"}}");
         value(&metrics, &name)
     };
     let retries = || value(&metrics, "mongodb_transaction_retries_total");
 
-    insert().await.unwrap();
+    insert(&db).await.unwrap();
     assert_eq!((count("committed"), retries()), (1.0, 0.0));
 
     at_the_next(
@@ -170,7 +159,7 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
         doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] },
     )
     .await;
-    insert().await.unwrap();
+    insert(&db).await.unwrap();
     assert_eq!((count("committed"), retries()), (2.0, 1.0));
 
     let refused = db
@@ -182,7 +171,7 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
     assert_eq!(count("refused"), 1.0);
 
     at_the_next(&place, "insert", doc! { "errorCode": 2 }).await;
-    let failed = insert().await.unwrap_err();
+    let failed = insert(&db).await.unwrap_err();
     assert!(
         matches!(failed, TransactionError::Failed(Error::Failed(_))),
         "{failed:?}"
@@ -192,7 +181,7 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
     // It is committed, or not: the server can't say that a majority has it.
     let unknown = doc! { "writeConcernError": { "code": 50, "errmsg": "timed out" } };
     fail(&place, "alwaysOn", "commitTransaction", unknown).await;
-    let unknown = insert().await.unwrap_err();
+    let unknown = insert(&db).await.unwrap_err();
     assert!(
         matches!(unknown, TransactionError::Failed(Error::Unavailable(_))),
         "{unknown:?}"
@@ -203,7 +192,7 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
 
 #[tokio::test]
 async fn a_page_holds_only_what_its_filter_accepts_whatever_the_filter_names() {
-    let place = Place::new();
+    let place = Place::shared();
     let db = prepared(&place).await;
     let notes = db.collection::<Document>("notes");
     let of_one_moment = DateTime::now();
