@@ -87,3 +87,19 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_noun_has_one_subject_that_takes_all_its_types() {
+        let of = |name| EventType {
+            name,
+            schema: || Schema::default().into(),
+        };
+        let types = ["order.created", "invoice.paid", "order.cancelled"].map(of);
+        assert_eq!(EventType::subjects(&types), ["invoice.>", "order.>"]);
+        assert!(EventType::subjects(&[]).is_empty());
+    }
+}

@@ -266,3 +266,46 @@ async fn healthcheck(mut address: SocketAddr) -> anyhow::Result<()> {
     ensure!(status.is_success(), "not ready: {status}");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Args)]
+    struct Options {
+        /// How many there may be.
+        #[arg(long, env = "TOY_MOST", default_value_t = 3)]
+        most: u32,
+    }
+
+    fn serve(arguments: &[&str]) -> Serve<Options> {
+        let toy = Service::new("toy", "0.1.0").options::<Options>();
+        let needed = [
+            "toy",
+            "serve",
+            "--mongo-uri=mongodb://127.0.0.1:1/?replicaSet=rs0",
+        ];
+        let arguments = needed
+            .iter()
+            .chain(&["--nats-url=nats://127.0.0.1:1"])
+            .chain(arguments);
+        let read = toy.command_line().try_get_matches_from(arguments).unwrap();
+        match Cli::from_arg_matches(&read).unwrap().command {
+            Command::Serve(serve) => *serve,
+            _ => panic!("it is asked to serve"),
+        }
+    }
+
+    #[test]
+    fn the_domains_own_settings_stand_beside_ours() {
+        assert_eq!(serve(&[]).domain.most, 3);
+        assert_eq!(serve(&["--most", "7"]).domain.most, 7);
+    }
+
+    #[test]
+    fn the_streams_name_is_the_services_in_capitals_where_none_is_given() {
+        assert_eq!(serve(&[]).servers.nats.nats_stream, "TOY");
+        let given = serve(&["--nats-stream", "OTHER"]);
+        assert_eq!(given.servers.nats.nats_stream, "OTHER");
+    }
+}

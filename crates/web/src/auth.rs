@@ -29,6 +29,10 @@ pub use keys::sign;
 /// Our clock and the signer's may be this far apart.
 pub const LEEWAY_SECONDS: u64 = 30;
 
+const NO_TOKEN: &str = "a token is needed, as Authorization: Bearer <jwt> or in the session cookie";
+pub(crate) const BAD_TOKEN: &str = "the token is not valid, or not any more";
+pub(crate) const CROSS_SITE: &str = "a page of another site may not write with the session cookie";
+
 /// cookie-session pads its base64, others don't.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -81,10 +85,8 @@ impl Authenticator {
             required.push("aud");
         }
         validation.set_required_spec_claims(&required);
-        let refused: fn(ProtectionError) -> Response = |_| {
-            const CROSS_SITE: &str = "a page of another site may not write with the session cookie";
-            Refusal::Forbidden(CROSS_SITE).into_response()
-        };
+        let refused: fn(ProtectionError) -> Response =
+            |_| Refusal::Forbidden(CROSS_SITE).into_response();
         let mut cross_site = CsrfLayer::new().with_rejection_response(refused);
         for origin in &options.cors_origins {
             let origin = origin.to_str().map_err(unusable("CORS_ORIGINS"))?;
@@ -110,7 +112,7 @@ impl Authenticator {
         let decoded = decode::<Claims>(token, &self.key, &self.validation);
         let claims = decoded.map_err(|error| {
             tracing::debug!(%error, "a token is refused");
-            "the token is not valid, or not any more"
+            BAD_TOKEN
         })?;
         let Claims { sub, id } = claims.claims;
         let id = || Some(id?.as_str()?.to_owned());
@@ -140,8 +142,6 @@ pub(crate) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    const NO_TOKEN: &str =
-        "a token is needed, as Authorization: Bearer <jwt> or in the session cookie";
     let mut is_by_cookie = false;
     let token = match request.headers().get(header::AUTHORIZATION) {
         Some(value) => value.to_str().ok().and_then(bearer),

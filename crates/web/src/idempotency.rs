@@ -23,7 +23,7 @@ use crate::{Answer, REPLAYED, Refusal, User};
 const ANSWERS: &str = "answers";
 /// How long an answer is given again.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-const LONGEST_KEY: usize = 255;
+pub(crate) const LONGEST_KEY: usize = 255;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The request's `Idempotency-Key`, where it has one, with what it is the key of.

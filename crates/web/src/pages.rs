@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
 
-const DEFAULT_LIMIT: u16 = 50;
-const MAX_LIMIT: u16 = 200;
+pub(crate) const DEFAULT_LIMIT: u16 = 50;
+pub(crate) const MAX_LIMIT: u16 = 200;
 
 /// Which page a request asks for: `limit` and `cursor`.
 pub struct PageQuery {
@@ -38,7 +38,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
         let limit = limit.map_or(Some(DEFAULT_LIMIT), |limit| limit.parse().ok());
         let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
         let limit = limit.ok_or_else(|| {
-            Refusal::invalid_field("limit", "limit must be a whole number from 1 to 200")
+            let wants = format!("limit must be a whole number from 1 to {MAX_LIMIT}");
+            Refusal::invalid_field("limit", wants)
         })?;
         let bad_cursor =
             || Refusal::invalid_field("cursor", "cursor must be one that a Link header gave");

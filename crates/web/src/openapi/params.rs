@@ -10,7 +10,11 @@ use utoipa::{
     },
 };
 
-use crate::{Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, TraceParent};
+use crate::{
+    Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, TraceParent,
+    idempotency::LONGEST_KEY,
+    pages::{DEFAULT_LIMIT, MAX_LIMIT},
+};
 
 type Given = Option<ParameterIn>;
 
@@ -59,7 +63,7 @@ impl IntoParams for IdempotencyKey {
         let key = text("8e03978e-40d5-43e8-bc93-6894a57f9324");
         let key = key
             .min_length(Some(1))
-            .max_length(Some(255))
+            .max_length(Some(LONGEST_KEY))
             .pattern(Some("^[!-~]+$"));
         vec![header("Idempotency-Key", told, key)]
     }
@@ -92,8 +96,8 @@ impl IntoParams for PageQuery {
         let limit = ObjectBuilder::new().schema_type(Type::Integer);
         let limit = limit
             .minimum(Some(1))
-            .maximum(Some(200))
-            .examples([json!(50)]);
+            .maximum(Some(MAX_LIMIT))
+            .examples([json!(DEFAULT_LIMIT)]);
         let cursor = ObjectBuilder::new().schema_type(Type::String);
         let cursor = cursor.pattern(Some("^[A-Za-z0-9_-]{26}[AEIMQUYcgkosw048]$"));
         let query = |name, told, schema| parameter(ParameterIn::Query, name, told, schema);

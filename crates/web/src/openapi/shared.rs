@@ -10,7 +10,10 @@ use utoipa::openapi::{
 };
 
 use super::params;
-use crate::{Problem, Refusal};
+use crate::{
+    Problem, Refusal,
+    auth::{BAD_TOKEN, CROSS_SITE},
+};
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -49,9 +52,10 @@ impl Wants {
             Refusal::Overloaded,
         ];
         if self.token {
-            let token = "the token is not valid, or not any more";
-            let page = "a page of another site may not write with the session cookie";
-            refusals.extend([Refusal::Unauthorized(token), Refusal::Forbidden(page)]);
+            refusals.extend([
+                Refusal::Unauthorized(BAD_TOKEN),
+                Refusal::Forbidden(CROSS_SITE),
+            ]);
         }
         if self.body {
             refusals.push(Refusal::UnsupportedMediaType);

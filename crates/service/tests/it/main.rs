@@ -1,0 +1,8 @@
+//! A process around a toy domain, on a real MongoDB and a real NATS.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod domains;
+mod toy;
