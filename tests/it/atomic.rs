@@ -3,8 +3,10 @@
 use bson::{Document, doc};
 use serde_json::json;
 
+use testbed::assert_problem;
+
 use crate::{
-    harness::{TestApp, assert_problem},
+    harness::TestApp,
     idempotency::{at_the_next, with_own_mongo},
 };
 

@@ -2,7 +2,6 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -25,19 +24,8 @@ pub(crate) struct Place {
     place: testbed::Place,
     /// Of the stream, when it is created.
     pub(crate) duplicate_window: Duration,
-    pub(crate) event_retention: Duration,
-    pub(crate) nats_files: NatsFiles,
     /// What the service in the test's process keeps to.
     pub(crate) timing: Timing,
-}
-
-/// What NATS is to be trusted by, and who we are there.
-#[derive(Clone, Default)]
-pub(crate) struct NatsFiles {
-    pub(crate) creds: Option<PathBuf>,
-    pub(crate) ca: Option<PathBuf>,
-    pub(crate) cert: Option<PathBuf>,
-    pub(crate) key: Option<PathBuf>,
 }
 
 impl Deref for Place {
@@ -68,8 +56,6 @@ impl Place {
         Self {
             place,
             duplicate_window: Duration::from_secs(120),
-            event_retention: Duration::from_secs(3600),
-            nats_files: NatsFiles::default(),
             timing: Timing::default(),
         }
     }
@@ -86,10 +72,10 @@ impl Place {
             nats_replicas: 1,
             nats_duplicate_window: self.duplicate_window,
             nats_subject_prefix: self.name.clone(),
-            nats_creds_file: self.nats_files.creds.clone(),
-            nats_tls_ca_file: self.nats_files.ca.clone(),
-            nats_tls_cert_file: self.nats_files.cert.clone(),
-            nats_tls_key_file: self.nats_files.key.clone(),
+            nats_creds_file: None,
+            nats_tls_ca_file: None,
+            nats_tls_cert_file: None,
+            nats_tls_key_file: None,
         }
     }
 }
@@ -142,7 +128,7 @@ impl TestApp {
         let mut options = options();
         options.listen_addr = listen_addr;
         adjust(&mut options);
-        let event_retention = place.event_retention;
+        let event_retention = Duration::from_secs(3600);
         let events = EventOptions { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let service = service();
@@ -259,26 +245,4 @@ pub(crate) fn now_seconds() -> u64 {
 
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
-}
-
-/// Every error has this form.
-pub(crate) async fn assert_problem(response: Response, status: u16) -> Value {
-    assert_eq!(response.status(), status);
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/problem+json"
-    );
-    assert!(response.headers().contains_key("x-request-id"));
-    let problem: Value = response.json().await.unwrap();
-    assert_eq!(problem["status"], status);
-    assert!(problem["title"].is_string() && problem["type"] == "about:blank");
-    assert!(!problem["errors"].as_array().unwrap().is_empty());
-    assert!(
-        problem["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|error| error["message"].is_string())
-    );
-    problem
 }

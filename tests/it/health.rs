@@ -6,10 +6,10 @@ use bson::doc;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use service::PING_INTERVAL;
-use testbed::{Mongo, nats_url};
+use testbed::{Mongo, assert_problem, nats_url};
 
 use crate::{
-    harness::{Place, TestApp, assert_problem},
+    harness::{Place, TestApp},
     idempotency::{at_the_next, with_own_mongo},
 };
 

@@ -6,10 +6,10 @@ use std::{
 };
 
 use bson::{DateTime, Document, doc};
-use testbed::{DEADLINE, Mongo, Process, eventually, free_port, nats_url};
+use testbed::{DEADLINE, Mongo, Process, assert_problem, eventually, free_port, nats_url};
 
 use crate::{
-    harness::{Place, TestApp, assert_problem},
+    harness::{Place, TestApp},
     idempotency::{at_the_next, is_held},
     process::{command, create, start},
 };

@@ -26,6 +26,7 @@ mod operations;
 mod operators;
 mod process;
 mod replays;
+mod retries;
 mod secured;
 mod tickets;
 mod timing;

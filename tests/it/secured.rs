@@ -3,9 +3,9 @@
 use bson::{Bson, doc};
 use mongodb::Client;
 use serde_json::json;
-use testbed::{Certificates, Mongo, nats_url};
+use testbed::{Certificates, Mongo, assert_problem, nats_url};
 
-use crate::harness::{Place, TestApp, assert_problem};
+use crate::harness::{Place, TestApp};
 
 #[tokio::test]
 async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_database_only() {

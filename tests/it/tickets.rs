@@ -6,7 +6,9 @@ use bson::{Document, doc, oid::ObjectId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Place, TestApp, assert_problem, text, token};
+use testbed::assert_problem;
+
+use crate::harness::{Place, TestApp, text, token};
 
 #[tokio::test]
 async fn a_ticket_is_created_and_read() {

@@ -3,12 +3,12 @@
 
 use std::{
     io::{self, Write, stdout},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use db::{MongoOptions, setting::Unusable};
 use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
@@ -17,6 +17,7 @@ use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, sign};
 
 use crate::{
     Http, Service, Timing,
+    healthcheck::healthcheck,
     lifecycle::stop_on_signal,
     metrics,
     options::{AdminOptions, LogOptions, bad_value, duration, load_dotenv},
@@ -237,34 +238,6 @@ async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListen
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; {variable} chooses another address"))
-}
-
-/// Asks a service on this machine whether it is ready.
-async fn healthcheck(mut address: SocketAddr) -> anyhow::Result<()> {
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    // A proxy of the environment's is for others.
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(3));
-    let request = client
-        .build()?
-        .get(format!("http://{address}/health/ready"));
-    let answer = request.send().await.map_err(|error| {
-        if error.is_timeout() {
-            anyhow::anyhow!("no answer in 3 s")
-        } else {
-            error.into()
-        }
-    });
-    let status = answer?.status();
-    ensure!(status.is_success(), "not ready: {status}");
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod admin;
 mod command_line;
 mod context;
 mod health;
+mod healthcheck;
 mod lifecycle;
 mod metrics;
 mod options;

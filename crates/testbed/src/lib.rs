@@ -15,6 +15,8 @@ mod mongo;
 mod nats;
 mod place;
 mod ports;
+#[cfg(feature = "http")]
+mod problem;
 mod process;
 pub mod proxy;
 mod shared;
@@ -29,6 +31,8 @@ pub use mongo::Mongo;
 pub use nats::Nats;
 pub use place::{Place, plant};
 pub use ports::{free_port, free_ports, local};
+#[cfg(feature = "http")]
+pub use problem::assert_problem;
 pub use process::{Process, program};
 pub use shared::{mongo_uri, nats_url};
 #[cfg(feature = "nats")]

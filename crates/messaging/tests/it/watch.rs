@@ -88,3 +88,21 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     assert_eq!(toy.place.messages().await.len(), 2);
     toy.finish().await;
 }
+
+#[tokio::test]
+async fn an_event_that_is_given_back_is_told_of_and_published_at_once() {
+    let mut place = Place::new();
+    place.timing.safety_interval = Duration::from_secs(3600);
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let events = toy.place.database().await.collection::<Document>("events");
+    // More than once: of the insertion, a bell may be left over for the first.
+    for _ in 0..4 {
+        let given_back = doc! { "$set": { "sent": "NO" }, "$unset": { "sentAt": "" } };
+        events.update_one(doc! {}, given_back).await.unwrap();
+        toy.place.drained().await;
+    }
+    assert_eq!(toy.place.messages().await.len(), 1);
+    toy.finish().await;
+}

@@ -31,9 +31,10 @@ impl ShouldSample for AsLinked {
         links: &[Link],
     ) -> SamplingResult {
         let is_sampled = |link: &Link| link.span_context.is_sampled();
-        let sampler: &dyn ShouldSample = match links.iter().any(is_sampled) {
-            true => &Sampler::AlwaysOn,
-            false => self.otherwise.as_ref(),
+        let sampler: &dyn ShouldSample = if links.iter().any(is_sampled) {
+            &Sampler::AlwaysOn
+        } else {
+            self.otherwise.as_ref()
         };
         sampler.should_sample(parent, trace, name, kind, attributes, links)
     }

@@ -6,7 +6,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, Response};
 use serde_json::json;
 
-use crate::toy::{Toy, assert_problem, token};
+use testbed::assert_problem;
+
+use crate::toy::{Toy, token};
 
 #[tokio::test]
 async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {

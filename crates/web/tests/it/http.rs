@@ -8,7 +8,9 @@ use tokio::net::TcpListener;
 
 use web::Timing;
 
-use crate::toy::{Toy, assert_problem, stacked, token};
+use testbed::assert_problem;
+
+use crate::toy::{Toy, stacked, token};
 
 #[tokio::test]
 async fn errors_of_every_layer_are_problem_json() {

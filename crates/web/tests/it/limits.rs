@@ -22,7 +22,7 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use reqwest::Method;
-use testbed::{DEADLINE, Mongo, Place, eventually, nats_url};
+use testbed::{DEADLINE, Mongo, Place, assert_problem, eventually, nats_url};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -32,7 +32,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use web::{BODY_LIMIT_BYTES, Timing, serve};
 
-use crate::toy::{Toy, assert_problem, stacked, token};
+use crate::toy::{Toy, stacked, token};
 
 #[tokio::test]
 async fn one_user_or_address_over_the_rate_is_429_and_others_are_not() {

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use web::LEEWAY_SECONDS;
 
-use crate::toy::{JWT_KEY, Toy, assert_problem, now_seconds, token};
+use testbed::assert_problem;
+
+use crate::toy::{JWT_KEY, Toy, now_seconds, token};
 
 pub(crate) fn signed(header: Algorithm, key: &str, claims: Value) -> String {
     encode(

@@ -274,25 +274,3 @@ pub(crate) fn now_seconds() -> u64 {
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
-
-/// Every error has this form.
-pub(crate) async fn assert_problem(response: Response, status: u16) -> Value {
-    assert_eq!(response.status(), status);
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/problem+json"
-    );
-    assert!(response.headers().contains_key("x-request-id"));
-    let problem: Value = response.json().await.unwrap();
-    assert_eq!(problem["status"], status);
-    assert!(problem["title"].is_string() && problem["type"] == "about:blank");
-    assert!(!problem["errors"].as_array().unwrap().is_empty());
-    assert!(
-        problem["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|error| error["message"].is_string())
-    );
-    problem
-}

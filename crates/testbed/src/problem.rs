@@ -1,0 +1,26 @@
+//! The form of every error that a service answers (RFC 9457).
+
+use reqwest::Response;
+use serde_json::Value;
+
+/// The error, which has that form, and this status.
+pub async fn assert_problem(response: Response, status: u16) -> Value {
+    assert_eq!(response.status(), status);
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
+    assert!(response.headers().contains_key("x-request-id"));
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status);
+    assert!(problem["title"].is_string() && problem["type"] == "about:blank");
+    assert!(!problem["errors"].as_array().unwrap().is_empty());
+    assert!(
+        problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|error| error["message"].is_string())
+    );
+    problem
+}
