@@ -83,13 +83,17 @@ async fn lease(place: &Place) -> Option<(DateTime, i64)> {
 #[tokio::test]
 async fn the_holder_renews_its_lease_before_it_expires() {
     let mut place = Place::new();
-    place.timing.lease_term = Duration::from_secs(2);
-    place.timing.lease_renewal = Duration::from_millis(600);
+    place.timing.lease_term = Duration::from_secs(3);
+    place.timing.lease_renewal = Duration::from_millis(700);
     let toy = Toy::start_at(place).await;
     eventually("it publishes", async || lease(&toy.place).await.is_some()).await;
     let (first, fence) = lease(&toy.place).await.unwrap();
-    let two_terms_later = first.timestamp_millis() + 2 * 2_000;
+    let two_terms_later = first.timestamp_millis() + 2 * 3_000;
+    let leases = toy.place.database().await.collection::<Document>("leases");
+    let expired = doc! { "_id": "publisher", "$expr": { "$lte": ["$expiresAt", "$$NOW"] } };
     eventually("the lease is renewed", async || {
+        let expired = leases.count_documents(expired.clone()).await.unwrap();
+        assert_eq!(expired, 0, "by the server's clock");
         let (expires, _) = lease(&toy.place).await.unwrap();
         expires.timestamp_millis() > two_terms_later
     })
