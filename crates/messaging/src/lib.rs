@@ -14,7 +14,6 @@ mod publisher;
 pub mod replay;
 mod status;
 mod timing;
-mod trace;
 
 pub use event::{Event, EventType, Sent};
 pub use jetstream::JetStream;

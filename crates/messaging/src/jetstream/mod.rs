@@ -3,7 +3,6 @@
 mod connection;
 mod failure;
 mod publish;
-mod sequences;
 
 use async_nats::{
     Client,
@@ -16,7 +15,7 @@ use async_nats::{
 use db::setting::Unusable;
 use tokio::sync::watch;
 
-use sequences::LastSequences;
+use publish::LastSequences;
 
 use crate::{EventType, NatsOptions, Timing};
 

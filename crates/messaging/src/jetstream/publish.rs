@@ -1,6 +1,10 @@
 //! Publishes one event so that the stream stores it exactly once.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_nats::{
     HeaderMap, HeaderName, Subject,
@@ -21,6 +25,8 @@ use crate::Event;
 
 const ID_HEADER: &str = "ce-id";
 const VERSION_HEADER: &str = "ce-keyversion";
+/// More are forgotten, and asked for again.
+const MOST_SEQUENCES: usize = 10_000;
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
@@ -142,6 +148,29 @@ impl JetStream {
     }
 }
 
+/// The last message of each subject, as this instance published it: version and sequence. It saves the question to the stream.
+#[derive(Clone, Default)]
+pub(super) struct LastSequences(Arc<Mutex<HashMap<String, (i64, u64)>>>);
+
+impl LastSequences {
+    fn of(&self, subject: &str) -> Option<(i64, u64)> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(subject).copied()
+    }
+
+    fn remember(&self, subject: String, version: i64, sequence: u64) {
+        // A first event is alone on its subject: no other names its sequence.
+        if version == 0 {
+            return;
+        }
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= MOST_SEQUENCES {
+            last.clear();
+        }
+        last.insert(subject, (version, sequence));
+    }
+}
+
 /// CloudEvents 1.0 in binary mode, and the request's trace.
 fn headers(event: &Event, service: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -190,5 +219,30 @@ mod tests {
         assert!(matches!(none, Ok(Last::Earlier(0))));
         let unknown = none_stored(LastRawMessageError::new(LastRawMessageErrorKind::Other));
         assert!(matches!(unknown, Err(Failure::Broker(_))));
+    }
+
+    #[test]
+    fn the_last_message_of_a_subject_that_changes_is_remembered() {
+        let last = LastSequences::default();
+        assert_eq!(last.of("updated.a"), None);
+        last.remember("updated.a".to_owned(), 1, 7);
+        last.remember("updated.b".to_owned(), 1, 8);
+        last.remember("updated.a".to_owned(), 2, 9);
+        last.remember("created.c".to_owned(), 0, 10);
+        assert_eq!(last.of("updated.a"), Some((2, 9)));
+        assert_eq!(last.of("updated.b"), Some((1, 8)));
+        assert_eq!(last.of("created.c"), None, "nothing follows it");
+    }
+
+    #[test]
+    fn so_many_are_remembered_and_no_more() {
+        let last = LastSequences::default();
+        for key in 0..MOST_SEQUENCES {
+            last.remember(key.to_string(), 1, 1);
+        }
+        assert_eq!(last.of("0"), Some((1, 1)));
+        last.remember("one more".to_owned(), 1, 1);
+        assert_eq!(last.of("0"), None);
+        assert_eq!(last.of("one more"), Some((1, 1)));
     }
 }

@@ -1,12 +1,22 @@
 //! One sweep: publishes the backlog, many keys at once and each in order, and marks what was acknowledged
 //! while the rest is being published.
 
-use std::{collections::HashSet, io, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+};
 
 use bson::{Bson, DateTime, oid::ObjectId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::{counter, histogram};
 use mongodb::error::Result as MongoResult;
+use opentelemetry::{
+    Context,
+    propagation::TextMapPropagator,
+    trace::{SpanContext, TraceContextExt},
+};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field::Empty};
@@ -22,7 +32,6 @@ use crate::{
     Event,
     jetstream::Failure,
     metrics::{COMMIT_TO_ACK, PUBLISH_FAILURES, PUBLISHED},
-    trace,
 };
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
@@ -185,7 +194,7 @@ impl Publisher {
     /// Linked to the request's, which ended long ago perhaps; none where that one is not sampled.
     fn span(&self, event: &Event) -> Span {
         let request = event.traceparent.as_deref().filter(|_| self.is_traced);
-        let Some(request) = request.and_then(trace::sampled) else {
+        let Some(request) = request.and_then(sampled) else {
             return Span::none();
         };
         let span = tracing::info_span!(
@@ -200,6 +209,14 @@ impl Publisher {
         span.add_link(request);
         span
     }
+}
+
+/// The span that a `traceparent` names, where it is sampled.
+fn sampled(traceparent: &str) -> Option<SpanContext> {
+    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+    let span = context.span().span_context().clone();
+    (span.is_valid() && span.is_sampled()).then_some(span)
 }
 
 /// Seconds since the event was made, a few milliseconds before its commit.
