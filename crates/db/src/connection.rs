@@ -56,16 +56,12 @@ impl Db {
         timing: Timing,
     ) -> Result<Self, Unusable> {
         let unusable = unusable("MONGO_URI");
-        let mut options = resolve(options.uri(), timing.look_up_again)
-            .await
-            .map_err(&unusable)?;
+        let options = resolve(options.uri(), timing.look_up_again).await;
+        let mut options = options.map_err(&unusable)?;
         complete(&mut options, service, timing);
-        let name = options
-            .default_database
-            .clone()
-            .unwrap_or_else(|| service.to_owned());
+        let named = options.default_database.clone();
         let client = Client::with_options(options).map_err(&unusable)?;
-        let database = client.database(&name);
+        let database = client.database(named.as_deref().unwrap_or(service));
         Ok(Self {
             client,
             database,

@@ -1,6 +1,6 @@
 //! How a setting is read, for the options of every crate: what is wanted is told in words that go behind the variable's name.
 
-use std::{fmt::Display, path::PathBuf, time::Duration};
+use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
 /// Empty is as good as not set. (clap takes a field that is written `Option` for one that may be absent, and would not accept an
 /// empty variable.)
@@ -36,6 +36,19 @@ pub fn text(
     } else {
         Err(wants.to_string())
     }
+}
+
+/// What is read of the value, where it is accepted.
+///
+/// # Errors
+/// What is wanted.
+pub fn parsed<T: FromStr>(
+    value: &str,
+    wants: &str,
+    accepts: impl Fn(&T) -> bool,
+) -> Result<T, String> {
+    let parsed = value.parse().ok();
+    parsed.filter(accepts).ok_or_else(|| wants.to_owned())
 }
 
 /// A duration that `fits`, such as `90s`, `10m` or `7d`.

@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand};
-use db::{Db, MongoOptions, OwnerError, setting::duration};
+use db::{
+    Db, MongoOptions, OwnerError,
+    setting::{duration, parsed},
+};
 use serde::Serialize;
 
 use crate::{
@@ -256,8 +259,7 @@ fn found_text(found: &Found) -> String {
 }
 
 fn limit(value: &str) -> Result<i64, String> {
-    let number = value.parse().ok().filter(|limit| *limit > 0);
-    number.ok_or_else(|| "a number above 0".to_owned())
+    parsed(value, "a number above 0", |limit| *limit > 0)
 }
 
 /// A time, or how long ago.

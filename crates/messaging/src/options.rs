@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use db::setting::{Maybe, duration, file, text};
+use db::setting::{Maybe, duration, file, parsed, text};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The events in the database.
@@ -70,10 +70,7 @@ fn stream_name(value: &str) -> Result<String, String> {
 }
 
 fn replicas(value: &str) -> Result<usize, String> {
-    let replicas = value.parse().ok();
-    replicas
-        .filter(|replicas| matches!(replicas, 1 | 3 | 5))
-        .ok_or_else(|| "1, 3 or 5".to_owned())
+    parsed(value, "1, 3 or 5", |replicas| matches!(replicas, 1 | 3 | 5))
 }
 
 fn subject_prefix(value: &str) -> Result<String, String> {

@@ -161,29 +161,18 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         match command {
             Command::Serve(serve) => {
-                let Serve {
-                    no_publisher,
-                    http,
-                    domain,
-                    servers,
-                } = *serve;
-                let (publishes, http) = (!no_publisher, Some((http, domain)));
-                self.start(servers, publishes, http).await
+                let http = Some((serve.http, serve.domain));
+                self.start(serve.servers, !serve.no_publisher, http).await
             }
             Command::Publish(servers) => self.start(*servers, true, None).await,
             Command::Outbox(command) => {
                 messaging::commands::execute(command, self.about.name, self.events).await
             }
             Command::Openapi => Ok(writeln!(stdout(), "{}", self.openapi().to_pretty_json()?)?),
-            Command::Token(Token {
-                user,
-                email,
-                ttl,
-                jwt,
-            }) => {
+            Command::Token(of) => {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-                let (now, ttl) = (now.as_secs(), ttl.as_secs());
-                let token = sign(&jwt, &user, email.as_deref(), now, ttl)?;
+                let (now, ttl) = (now.as_secs(), of.ttl.as_secs());
+                let token = sign(&of.jwt, &of.user, of.email.as_deref(), now, ttl)?;
                 Ok(writeln!(stdout(), "{token}")?)
             }
             Command::Healthcheck(Healthcheck { listen_addr }) => healthcheck(listen_addr).await,
@@ -196,22 +185,14 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         publishes: bool,
         http: Option<(HttpOptions, O)>,
     ) -> anyhow::Result<()> {
-        let ServerOptions {
-            mongo,
-            events,
-            nats,
-            admin,
-            log,
-        } = servers;
-        let telemetry = telemetry::init(self.about, &log)?;
+        let telemetry = telemetry::init(self.about, &servers.log)?;
         metrics::install()?;
         // A bad key is told before anything is connected.
         let auth = http.as_ref().map(|(http, _)| Authenticator::new(http));
         let auth = auth.transpose()?;
-        let nats = publishes.then_some(&nats);
-        let mut process = self
-            .connect(&mongo, events, nats, Timing::default())
-            .await?;
+        let nats = publishes.then_some(&servers.nats);
+        let process = self.connect(&servers.mongo, servers.events, nats, Timing::default());
+        let mut process = process.await?;
         if let (Some((options, domain)), Some(auth)) = (http, auth) {
             let listener = listen(options.listen_addr, "LISTEN_ADDR").await?;
             process.http = Some(Http {
@@ -221,7 +202,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                 domain,
             });
         }
-        process.admin = Some(listen(admin.admin_addr, "ADMIN_ADDR").await?);
+        process.admin = Some(listen(servers.admin.admin_addr, "ADMIN_ADDR").await?);
         process.is_traced = telemetry.is_traced();
         let ended = self.serve(process, stop_on_signal()?).await;
         telemetry.end().await;

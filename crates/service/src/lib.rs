@@ -110,20 +110,16 @@ impl<O> Service<O> {
         self.events = events;
         self
     }
+}
 
-    fn domain(&self) -> OpenApiRouter<Context<O>>
-    where
-        O: Send + Sync + 'static,
-    {
+impl<O: Send + Sync + 'static> Service<O> {
+    fn domain(&self) -> OpenApiRouter<Context<O>> {
         self.routes
             .map_or_else(OpenApiRouter::new, |routes| routes())
     }
 
     /// What can be asked of it, for machines to read.
-    pub fn openapi(&self) -> OpenApi
-    where
-        O: Send + Sync + 'static,
-    {
+    pub fn openapi(&self) -> OpenApi {
         let (_, domain) = self.domain().split_for_parts();
         let (_, health) = health::routes().split_for_parts();
         web::openapi::document(self.about, domain, health)

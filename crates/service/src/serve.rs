@@ -74,14 +74,13 @@ impl<O: Send + Sync + 'static> Service<O> {
         let Process {
             db,
             jetstream,
-            events,
             timing,
-            http,
-            admin,
             is_traced,
+            ..
         } = process;
+        let event_retention = process.events.event_retention;
         let mut lifecycle = Lifecycle::new(stop, timing);
-        if let Some(http) = http {
+        if let Some(http) = process.http {
             let nats = jetstream.as_ref().map(|nats| nats.client().clone());
             let health = Health::new(db.clone(), nats, lifecycle.stop.clone());
             let (listener, stop_delay) = (http.listener, http.options.stop_delay);
@@ -100,7 +99,7 @@ impl<O: Send + Sync + 'static> Service<O> {
         }
         let (prepared, served) = (db.clone(), lifecycle.served.clone());
         lifecycle.spawn("outbox", async move {
-            let preparing = prepare(&prepared, &self.collections, events.event_retention, timing);
+            let preparing = prepare(&prepared, &self.collections, event_retention, timing);
             match served.run_until_cancelled(preparing).await {
                 Some(prepared) => prepared?,
                 None => return Ok(()),
@@ -112,14 +111,14 @@ impl<O: Send + Sync + 'static> Service<O> {
             let publisher = Publisher {
                 outbox: Outbox::new(&prepared),
                 jetstream,
-                event_retention: events.event_retention,
+                event_retention,
                 timing: timing.outbox,
                 is_traced,
             };
             publisher.run(served).await
         });
         let running = lifecycle.run(&db);
-        let Some(listener) = admin else {
+        let Some(listener) = process.admin else {
             return running.await;
         };
         tokio::select! {

@@ -194,15 +194,4 @@ impl<S: Sync> FromRequestParts<S> for User {
 }
 
 #[cfg(test)]
-impl Caller {
-    /// Whoever it is, by header.
-    pub(crate) fn by_header(user: User) -> Self {
-        Self {
-            user: Ok(user),
-            is_by_cookie: false,
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests;

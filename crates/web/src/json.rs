@@ -59,15 +59,8 @@ fn invalid(errors: ValidationErrors) -> Refusal {
     let mut told: Vec<Invalid> = Vec::new();
     for (field, errors) in fields {
         for error in errors {
-            let message = error
-                .message
-                .as_deref()
-                .unwrap_or("is not valid")
-                .to_owned();
-            let entry = Invalid {
-                message,
-                field: Some(field.clone().into_owned()),
-            };
+            let message = error.message.as_deref().unwrap_or("is not valid");
+            let entry = Invalid::new(message, Some(&field));
             if !told.contains(&entry) {
                 told.push(entry);
             }

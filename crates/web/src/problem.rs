@@ -22,6 +22,13 @@ pub struct Invalid {
     pub field: Option<String>,
 }
 
+impl Invalid {
+    pub(crate) fn new(message: impl Into<String>, field: Option<&str>) -> Self {
+        let (message, field) = (message.into(), field.map(str::to_owned));
+        Self { message, field }
+    }
+}
+
 /// An error as it is sent (RFC 9457).
 #[derive(Serialize, ToSchema)]
 pub struct Problem {
@@ -46,9 +53,7 @@ impl Problem {
 
     /// A problem whose one error is `message`.
     pub fn with_message(status: StatusCode, message: impl Into<String>) -> Self {
-        let message = message.into();
-        let field = None;
-        Self::new(status, vec![Invalid { message, field }])
+        Self::new(status, vec![Invalid::new(message, None)])
     }
 
     fn new(status: StatusCode, errors: Vec<Invalid>) -> Self {

@@ -97,19 +97,12 @@ impl<R: Into<Self>> From<TransactionError<R>> for Refusal {
 impl Refusal {
     /// A 400 about the request as a whole.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid(vec![Invalid {
-            message: message.into(),
-            field: None,
-        }])
+        Self::Invalid(vec![Invalid::new(message, None)])
     }
 
     /// A 400 about one field or parameter.
     pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
-        let field = Some(field.to_owned());
-        Self::Invalid(vec![Invalid {
-            message: message.into(),
-            field,
-        }])
+        Self::Invalid(vec![Invalid::new(message, Some(field))])
     }
 
     pub fn status(&self) -> StatusCode {

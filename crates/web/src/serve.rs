@@ -1,16 +1,17 @@
 //! The listener: takes connections, bounds how long a client may take to send a head and to read an answer, and drains.
 
-use std::{io, net::SocketAddr, pin::Pin, time::Duration};
+use std::{io, pin::Pin, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutStream;
@@ -41,7 +42,13 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = http.serve_connection(io(stream, timing.write), with_peer(&routes, peer));
+        let with_peer = move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        };
+        let routes = TowerToHyperService::new(routes.clone().map_request(with_peer));
+        let connection = http.serve_connection(io(stream, timing.write), routes);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // What a client breaks off is no failure of ours.
@@ -59,24 +66,6 @@ fn io(stream: TcpStream, write_timeout: Duration) -> TokioIo<Pin<Box<TimeoutStre
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_timeout));
     TokioIo::new(Box::pin(stream))
-}
-
-fn with_peer(
-    routes: &Router,
-    peer: SocketAddr,
-) -> impl hyper::service::Service<
-    Request<Incoming>,
-    Response = axum::response::Response,
-    Error = std::convert::Infallible,
-    Future: Send + 'static,
-> + Send
-+ 'static {
-    let routes = routes.clone();
-    service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        routes.clone().oneshot(request)
-    })
 }
 
 async fn refused(error: &io::Error) {

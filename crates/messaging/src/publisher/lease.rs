@@ -1,15 +1,13 @@
 //! The lease: one instance publishes at a time. It expires on the server's clock; its holder counts on its own
 //! clock, from before it asked, so that it always stops first.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bson::{Document, doc, oid::ObjectId};
 use db::Db;
 use metrics::counter;
 use mongodb::{error::Result as MongoResult, options::ReturnDocument};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{Timing, metrics::LEASE_CHANGES};
@@ -23,7 +21,7 @@ pub(super) struct Lease {
     db: Db,
     timing: Timing,
     holder: ObjectId,
-    valid_until: Arc<Mutex<Instant>>,
+    valid_until: watch::Sender<Instant>,
     lost: CancellationToken,
     released: CancellationToken,
 }
@@ -43,12 +41,11 @@ impl Lease {
                 Ok(Some(fence)) => {
                     tracing::info!(lease.fence = fence, "this instance publishes");
                     counter!(LEASE_CHANGES).increment(1);
-                    let valid_until = Arc::new(Mutex::new(valid_until(asked, timing)));
                     let lease = Self {
                         db: db.clone(),
                         timing,
                         holder,
-                        valid_until,
+                        valid_until: watch::Sender::new(valid_until(asked, timing)),
                         lost: CancellationToken::new(),
                         released: CancellationToken::new(),
                     };
@@ -67,12 +64,7 @@ impl Lease {
 
     /// Whether this instance may publish at this moment.
     pub(super) fn is_valid(&self) -> bool {
-        Instant::now()
-            < *self
-                .valid_until
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-            && !self.lost.is_cancelled()
+        Instant::now() < *self.valid_until.borrow() && !self.lost.is_cancelled()
     }
 
     /// Returns when another instance has it.
@@ -89,10 +81,8 @@ impl Lease {
             let asked = Instant::now();
             match take(&self.db, self.holder, self.timing.lease_term).await {
                 Ok(Some(_)) => {
-                    *self
-                        .valid_until
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner) = valid_until(asked, self.timing)
+                    self.valid_until
+                        .send_replace(valid_until(asked, self.timing));
                 }
                 Ok(None) => {
                     tracing::warn!("another instance has taken the publisher's lease");

@@ -100,12 +100,8 @@ impl Publisher {
     async fn prepare_again(&self) {
         let (outbox, retention) = (self.outbox.clone(), self.event_retention);
         let preparing = async move { outbox.prepare(retention).await };
-        if let Err(error) = self
-            .outbox
-            .db
-            .bounded(self.timing.sweep_stalled_after, preparing)
-            .await
-        {
+        let (db, limit) = (&self.outbox.db, self.timing.sweep_stalled_after);
+        if let Err(error) = db.bounded(limit, preparing).await {
             tracing::warn!(%error, "cannot prepare the events");
         }
     }

@@ -22,6 +22,16 @@ const KEY: &str = "a key of thirty-two bytes or more";
 const NOBODY: Result<String, StatusCode> = Err(StatusCode::UNAUTHORIZED);
 const CROSS_SITE: Result<String, StatusCode> = Err(StatusCode::FORBIDDEN);
 
+impl Caller {
+    /// Whoever it is, by header.
+    pub(crate) fn by_header(user: User) -> Self {
+        Self {
+            user: Ok(user),
+            is_by_cookie: false,
+        }
+    }
+}
+
 fn authenticator() -> Authenticator {
     let options = HttpOptions {
         listen_addr: ([127, 0, 0, 1], 0).into(),

@@ -1,20 +1,12 @@
 //! What each variable wants: a parser says it in words that go behind the variable's name.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::http::{HeaderValue, Uri};
-use db::setting::{Maybe, duration, text};
+use db::setting::{Maybe, duration, parsed, text};
 use secrecy::SecretString;
 
 use super::Origins;
-
-fn parsed<T: FromStr>(value: &str, wants: &str, accepts: impl Fn(&T) -> bool) -> Result<T, String> {
-    value
-        .parse()
-        .ok()
-        .filter(|parsed| accepts(parsed))
-        .ok_or_else(|| wants.to_owned())
-}
 
 /// An address and a port.
 pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
