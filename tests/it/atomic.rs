@@ -2,13 +2,9 @@
 
 use bson::{Document, doc};
 use serde_json::json;
+use testbed::{assert_problem, at_the_next};
 
-use testbed::assert_problem;
-
-use crate::{
-    harness::TestApp,
-    idempotency::{at_the_next, with_own_mongo},
-};
+use crate::{harness::TestApp, idempotency::with_own_mongo};
 
 async fn saved(app: &TestApp) -> (u64, usize) {
     let tickets = app.place.database().await.collection::<Document>("tickets");

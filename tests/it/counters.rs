@@ -2,11 +2,11 @@
 
 use bson::{DateTime, doc};
 use serde_json::json;
-use testbed::{Mongo, eventually, nats_url};
+use testbed::{Mongo, at_the_next, eventually, fail, nats_url};
 
 use crate::{
     harness::{Place, token},
-    idempotency::{at_the_next, fail, is_held},
+    idempotency::is_held,
     metrics::Metered,
     operators::{event, plant},
     process::create,

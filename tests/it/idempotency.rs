@@ -6,8 +6,7 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use testbed::{Mongo, assert_problem, eventually, nats_url};
-pub(crate) use testbed::{at_the_next, fail};
+use testbed::{Mongo, assert_problem, at_the_next, eventually, fail, nats_url};
 
 use crate::harness::{Place, TestApp, text, token};
 

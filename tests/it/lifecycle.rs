@@ -6,11 +6,13 @@ use std::{
 };
 
 use bson::{DateTime, Document, doc};
-use testbed::{DEADLINE, Mongo, Process, assert_problem, eventually, free_port, nats_url};
+use testbed::{
+    DEADLINE, Mongo, Process, assert_problem, at_the_next, eventually, free_port, nats_url,
+};
 
 use crate::{
     harness::{Place, TestApp},
-    idempotency::{at_the_next, is_held},
+    idempotency::is_held,
     process::{command, create, start},
 };
 

@@ -7,11 +7,11 @@ use std::{
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
-use testbed::{Mongo, Process, eventually, nats_url};
+use testbed::{Mongo, Process, at_the_next, eventually, nats_url};
 
 use crate::{
     harness::{JWT_KEY, Place, token},
-    idempotency::{at_the_next, is_held},
+    idempotency::is_held,
 };
 
 const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));

@@ -5,4 +5,7 @@
 )]
 
 mod domains;
+mod health;
+mod timing;
 mod toy;
+mod waits;

@@ -1,15 +1,87 @@
-//! Any service, running in the test's process.
+//! A service of counters, or any other, running in the test's process.
 
 use std::time::Duration;
 
-use db::MongoOptions;
-use messaging::{EventOptions, NatsOptions};
-use service::{Http, Service, Timing};
-use testbed::{Place, eventually};
+use axum::{extract::State, http::StatusCode};
+use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
+use db::{Abort, Db, MongoOptions};
+use futures_util::future::BoxFuture;
+use messaging::{Event, EventOptions, EventType, NatsOptions};
+use reqwest::Response;
+use service::{Context, Http, NoOptions, Service, Timing};
+use testbed::{Mongo, Place, eventually, nats_url};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use web::{Authenticator, HttpOptions, JwtOptions};
+use utoipa::openapi::Schema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{Authenticator, HttpOptions, Id, JwtOptions, Refusal};
 
+/// Longer than any test lasts.
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
+pub(crate) const COUNTERS: &str = "counters";
+const CREATED: EventType = EventType {
+    name: "counter.created",
+    schema: || Schema::default().into(),
+};
+
+fn counters() -> Service {
+    let routes = || {
+        OpenApiRouter::new()
+            .routes(routes!(create_counter))
+            .routes(routes!(read_counter))
+    };
+    Service::new("toy", "0.1.0")
+        .collections(collections)
+        .routes(routes)
+        .publishes(&[CREATED])
+}
+
+fn collections(db: &Db) -> BoxFuture<'_, mongodb::error::Result<()>> {
+    Box::pin(db.ensure_collection(COUNTERS, []))
+}
+
+#[utoipa::path(post, path = "/api/counters", responses((status = 201, description = "Its id.", body = String)))]
+async fn create_counter(State(context): State<Context>) -> Result<(StatusCode, String), Refusal> {
+    let (id, db) = (ObjectId::new(), context.db.clone());
+    let create = (context, id, (ObjectId::new(), DateTime::now()));
+    let created = db.transaction(create, |session, (context, id, event)| {
+        Box::pin(async move {
+            let counters = context.db.collection::<Document>(COUNTERS);
+            let counter = doc! { "_id": id, "value": 0 };
+            counters.insert_one(counter).session(&mut *session).await?;
+            let (key, data) = (id.to_hex(), rawdoc! { "value": 0 });
+            let event = Event::new(*event, CREATED.name, key, 0, data, None);
+            context.outbox.record(session, &event).await?;
+            Ok::<_, Abort<Refusal>>(())
+        })
+    });
+    created.await?;
+    Ok((StatusCode::CREATED, id.to_hex()))
+}
+
+#[utoipa::path(get, path = "/api/counters/{id}", params(Id), responses((status = 200, description = "Its value.", body = String)))]
+async fn read_counter(State(db): State<Db>, Id(id): Id) -> Result<String, Refusal> {
+    let id = id.ok_or(Refusal::NotFound)?;
+    let counters = db.collection::<Document>(COUNTERS);
+    let counter = db.read(async move { counters.find_one(doc! { "_id": id }).await });
+    let counter = counter.await?.ok_or(Refusal::NotFound)?;
+    Ok(counter.get_i32("value").unwrap().to_string())
+}
+
+/// A server of a test's own, because a fail point holds for all of a server; and a place there.
+pub(crate) async fn own_mongo() -> (Mongo, Place) {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    (mongo, place)
+}
+
+/// What a command meets at a fail point: no answer, for ever.
+pub(crate) fn hangs() -> Document {
+    doc! { "blockConnection": true, "blockTimeMS": NEVER.as_millis() as i32 }
+}
+
+/// A service, running.
 pub(crate) struct Toy {
     pub(crate) place: Place,
     address: String,
@@ -18,16 +90,32 @@ pub(crate) struct Toy {
 }
 
 impl Toy {
-    /// Starts it, and waits until it is ready.
+    /// Starts the service of counters, and waits until it takes writes.
+    pub(crate) async fn of_counters(place: Place, timing: Timing) -> Self {
+        Self::start_at(place, timing, counters(), NoOptions {}).await
+    }
+
+    /// Starts a service on the servers that all tests share, and waits until it is ready.
     pub(crate) async fn start<O: Send + Sync + 'static>(service: Service<O>, domain: O) -> Self {
-        let place = Place::shared();
+        Self::start_at(Place::shared(), Timing::default(), service, domain).await
+    }
+
+    async fn start_at<O: Send + Sync + 'static>(
+        place: Place,
+        timing: Timing,
+        service: Service<O>,
+        domain: O,
+    ) -> Self {
+        // Shown where the test fails.
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+        drop(log.with_test_writer().try_init());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let mongo_uri = place.mongo_uri.clone().into();
         let event_retention = Duration::from_secs(3600);
         let events = EventOptions { event_retention };
         let (mongo, nats) = (MongoOptions { mongo_uri }, nats(&place));
-        let process = service.connect(&mongo, events, Some(&nats), Timing::default());
+        let process = service.connect(&mongo, events, Some(&nats), timing);
         let mut process = process.await.unwrap();
         let options = http();
         let auth = Authenticator::new(&options).unwrap();
@@ -46,19 +134,34 @@ impl Toy {
             running,
         };
         eventually("the service is ready", async || {
+            assert!(!toy.running.is_finished(), "the service has ended");
             toy.get("/health/ready").await.status() == 200
         })
         .await;
         toy
     }
 
-    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
-        reqwest::get(format!("{}{path}", self.address))
-            .await
-            .unwrap()
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        let url = format!("{}{path}", self.address);
+        reqwest::get(url).await.unwrap()
     }
 
+    /// Asks for a counter.
+    pub(crate) async fn post(&self) -> Response {
+        let url = format!("{}/api/counters", self.address);
+        reqwest::Client::new().post(url).send().await.unwrap()
+    }
+
+    /// A counter; its id.
+    pub(crate) async fn create(&self) -> String {
+        let created = self.post().await;
+        assert_eq!(created.status(), 201);
+        created.text().await.unwrap()
+    }
+
+    /// Every test's last step: nothing is left unsent, and the data goes.
     pub(crate) async fn finish(self) {
+        self.place.drained().await;
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
         self.place.remove().await;
