@@ -7,15 +7,16 @@ COPY . .
 RUN cargo chef prepare --recipe-path recipe.json
 
 FROM chef AS builder
+ARG PROGRAM=tickets
 COPY --from=planner /app/recipe.json recipe.json
-RUN cargo chef cook --release --locked --bin tickets --recipe-path recipe.json
+RUN cargo chef cook --release --locked --bin "$PROGRAM" --recipe-path recipe.json
 COPY . .
-RUN cargo build --release --locked --bin tickets
+RUN cargo build --release --locked --bin "$PROGRAM" && mkdir bin && cp "target/release/$PROGRAM" bin/ && ln -s "$PROGRAM" bin/service
 
 # glibc of the same Debian as the builder; no shell, so the health check is the binary itself.
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=builder /app/target/release/tickets /usr/local/bin/tickets
+COPY --from=builder /app/bin/ /usr/local/bin/
 USER 65532:65532
 EXPOSE 3000 9090
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/local/bin/tickets", "healthcheck"]
-ENTRYPOINT ["/usr/local/bin/tickets"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/local/bin/service", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/service"]

@@ -2,6 +2,8 @@
 
 # Cargo knows it: CARGO_TARGET_DIR and cargo's own settings move it. Asked in the recipe, so that make's own variables count.
 target_dir = $$(cargo metadata --locked --no-deps --format-version 1 | sed -nE 's/.*"target_directory":"([^"]+)".*/\1/p')
+# The name of the package is that of the program and, where MONGO_URI names none, of the database.
+program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
@@ -45,8 +47,8 @@ openapi: ## write docs/openapi.json anew
 
 chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
-	cargo build --locked --release -p tickets -p chaos
-	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/tickets"
+	cargo build --locked --release -p "$(program)" -p chaos
+	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/$(program)"
 
 # The seed is fixed, so that a run can be repeated. No seed has all of the 21 faults that one server of each allows: 35 s hold 14 at most. This one has
 # 10: NATS killed, its links cut, slow and torn; MongoDB paused, slow, its history lost; the publisher killed, an instance asked to stop; poison.
@@ -54,7 +56,7 @@ chaos-short: ## the same for half a minute on one of each, with a fixed seed and
 	@scripts/services bin >/dev/null
 	$(build)
 	CHAOS_SMALL=1 CHAOS_SECONDS=35 CHAOS_GAP=2 CHAOS_RATE=60 CHAOS_SEED=175 \
-		"$(target_dir)/debug/chaos" run --program "$(target_dir)/debug/tickets" --json "$(target_dir)/chaos-short.json"
+		"$(target_dir)/debug/chaos" run --program "$(target_dir)/debug/$(program)" --json "$(target_dir)/chaos-short.json"
 
 chaos-convict: ## builds with a defect on purpose (chaos/defects/), each of which the checker must convict; NAME=…
 	@scripts/convict $(NAME)
@@ -62,12 +64,12 @@ chaos-convict: ## builds with a defect on purpose (chaos/defects/), each of whic
 chaos-broken: ## runs that can't prove anything, each of which must fail and say why
 	@scripts/services bin >/dev/null
 	$(build)
-	"$(target_dir)/debug/chaos" broken --program "$(target_dir)/debug/tickets"
+	"$(target_dir)/debug/chaos" broken --program "$(target_dir)/debug/$(program)"
 
 bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
 	@scripts/services bin >/dev/null
-	cargo build --locked --release -p tickets -p bench
-	"$(target_dir)/release/bench" --program "$(target_dir)/release/tickets"
+	cargo build --locked --release -p "$(program)" -p bench
+	"$(target_dir)/release/bench" --program "$(target_dir)/release/$(program)"
 
 check: tools ## formatting, lints, documentation, dependencies; whether each patch still applies
 	cargo fmt --check

@@ -8,16 +8,16 @@ fetch_pymongo() {
 }
 
 mongo_command() { # URI COMMAND: prints the reply as JSON; of one that holds a cursor its first batch, one document a line
-  "$python/bin/python" - "$@" <<'PYTHON'
+  "$python/bin/python" - "$(program_name)" "$@" <<'PYTHON'
 import sys
 from bson import json_util
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-uri, command = sys.argv[1:]
+program, uri, command = sys.argv[1:]
 try:
     client = MongoClient(uri, serverSelectionTimeoutMS=2000)
-    reply = client.get_default_database("tickets").command(json_util.loads(command))
+    reply = client.get_default_database(program).command(json_util.loads(command))
 except PyMongoError as error:
     sys.exit(f"MongoDB: {error}")
 for document in reply.get("cursor", {}).get("firstBatch", [reply]):

@@ -1,5 +1,5 @@
 # Sourced by scripts that try the service: runs the debug build with data of this run's own, and tidies up in the end.
-# Sets `tickets`, the program, `address`, and `log`, the service's.
+# Sets `program`, its path, `address`, and `log`, the service's.
 
 . "$root/scripts/ports.bash"
 . "$root/scripts/mongo.bash"
@@ -27,14 +27,14 @@ tidy() {
 
 is_ready() {
   address=$(sed -nE 's/.*address=([0-9.:]+).*/\1/p' "$log" | head -n 1)
-  [ -n "$address" ] && LISTEN_ADDR=$address "$tickets" healthcheck 2>/dev/null
+  [ -n "$address" ] && LISTEN_ADDR=$address "$program" healthcheck 2>/dev/null
 }
 
 start_own_service() {
   fetch_pymongo
   # With the tests: so are the dependencies' features the same as theirs, and nothing is built twice.
   cargo build --locked --workspace --tests --manifest-path "$root/Cargo.toml"
-  tickets=$(target_directory)/debug/tickets
+  program=$(target_directory)/debug/$(program_name)
   cd "$folder"
   trap tidy EXIT
   unset JWT_PUBLIC_KEY_FILE JWT_ISSUER JWT_AUDIENCE
@@ -43,7 +43,7 @@ start_own_service() {
   export JWT_KEY="a key of this run's own: $name $RANDOM $RANDOM" RATE_LIMIT=0 STOP_DELAY=0s
   export LISTEN_ADDR=127.0.0.1:0 ADMIN_ADDR=127.0.0.1:0 RUST_LOG=info LOG_FORMAT=text
   touch "$log"
-  "$tickets" serve 2>"$log" &
+  "$program" serve 2>"$log" &
   service=$!
   local deadline=$((SECONDS + 20))
   until is_ready; do

@@ -77,6 +77,9 @@ python_package() { # FOLDER PACKAGE VERSION [SHA256…]
     fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
 }
 
+# The package's name, which is that of the program and, where MONGO_URI names none, of the database.
+program_name() { sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' "$root/Cargo.toml"; }
+
 # Asked of cargo: CARGO_TARGET_DIR and cargo's own settings move it.
 target_directory() {
   cargo metadata --locked --no-deps --format-version 1 --manifest-path "$root/Cargo.toml" |

@@ -6,8 +6,8 @@ scratch=$(target_directory)/scratch
 tree=$scratch/tree
 temporary=
 # Whose tests have to fail.
-tested=db,messaging,web,service,tickets
-packages=(-p db -p messaging -p web -p service -p tickets)
+tested=db,messaging,web,service,$(program_name)
+packages=(-p db -p messaging -p web -p service -p "$(program_name)")
 mkdir -p "$scratch" "${SERVICES_DIR:=$root/.services}"
 # Children hold the lock too, but for the servers: after `kill -9` of a script its build may go on.
 if command -v flock >/dev/null; then

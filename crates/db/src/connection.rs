@@ -27,10 +27,6 @@ use crate::{
 const MAX_POOL_SIZE: u32 = 64;
 /// The driver's 2 make a queue of a busy service's start.
 const MAX_CONNECTING: u32 = 8;
-/// The most operations that wait for the database, those among them that nobody waits for any more. More than a service works
-/// on at once.
-pub(crate) const MOST_UNDER_WAY: usize = 1_024;
-
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
@@ -149,10 +145,8 @@ impl Db {
     /// The driver's, or a time-out after `limit`.
     pub async fn ping(&self, limit: Duration) -> mongodb::error::Result<()> {
         let database = self.database.clone();
-        self.bounded(limit, async move {
-            database.run_command(doc! { "ping": 1 }).await.map(drop)
-        })
-        .await
+        let ping = async move { database.run_command(doc! { "ping": 1 }).await.map(drop) };
+        self.bounded(limit, ping).await
     }
 
     /// Runs a call to its end in a task of its own, because a dropped driver future can corrupt its
@@ -186,19 +180,7 @@ impl Db {
         Ok(self.bounded(self.timing.read_limit, call).await?)
     }
 
-    /// Nothing is asked of a database that is not prepared: it may be another service's. And one that is cut off holds on to what
-    /// was begun, longer than the requests wait for it.
-    pub(crate) fn refuse_what_cannot_be_done(&self) -> Result<(), Error> {
-        if !self.is_prepared() {
-            return Err(Error::NotReady);
-        }
-        if self.tasks.len() < MOST_UNDER_WAY {
-            return Ok(());
-        }
-        Err(Error::Overloaded)
-    }
-
-    /// Waits for the transactions that are under way; none may be begun any more.
+    /// Waits for the operations that are under way. What is begun meanwhile is waited for too.
     pub async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -41,7 +41,9 @@ impl Db {
     /// # Errors
     /// When it is, and the driver's.
     pub async fn check_owner(&self) -> Result<(), OwnerError> {
-        self.check(self.leases().find_one(doc! { "_id": OWNER }).await?)
+        let leases = self.leases();
+        let owner = async move { leases.find_one(doc! { "_id": OWNER }).await };
+        self.check(self.bounded(self.timing.read_limit, owner).await?)
     }
 
     fn leases(&self) -> Collection<Document> {

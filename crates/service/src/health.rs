@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::connection::State as Connection;
 use axum::{
     Json,
     extract::State,
@@ -13,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use db::Db;
+use messaging::JetStream;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ pub const PING_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) struct Health {
     db: Db,
     /// `None` where this process does not publish.
-    nats: Option<async_nats::Client>,
+    jetstream: Option<JetStream>,
     /// Cancelled when a stop was asked for.
     stop: CancellationToken,
     /// When MongoDB was asked last, and whether it answered.
@@ -37,10 +37,10 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    pub(crate) fn new(db: Db, nats: Option<async_nats::Client>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(db: Db, jetstream: Option<JetStream>, stop: CancellationToken) -> Self {
         Self {
             db,
-            nats,
+            jetstream,
             stop,
             last_ping: Arc::default(),
         }
@@ -114,13 +114,11 @@ async fn ready(State(health): State<Health>) -> Response {
     if !health.db.is_prepared() {
         return unready("collections and indexes are not made yet");
     }
-    let connected = |nats: async_nats::Client| nats.connection_state() == Connection::Connected;
+    let nats = health.jetstream.map(|nats| nats.is_connected());
     let well = Well {
         status: "ok",
         mongodb: Some("up"),
-        nats: health
-            .nats
-            .map(|nats| if connected(nats) { "up" } else { "down" }),
+        nats: nats.map(|is_connected| if is_connected { "up" } else { "down" }),
     };
     Json(well).into_response()
 }

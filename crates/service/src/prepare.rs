@@ -28,11 +28,9 @@ pub(crate) async fn prepare(
             Outbox::new(&preparing).prepare(retention).await
         };
         async move {
-            let claimed = db.clone();
-            db.bounded(timing.prepare_limit, async move {
-                claimed.check_replica_set().await
-            })
-            .await?;
+            let checked = db.clone();
+            let check = async move { checked.check_replica_set().await };
+            db.bounded(timing.prepare_limit, check).await?;
             db.claim().await?;
             Ok(db.bounded(timing.prepare_limit, all).await?)
         }

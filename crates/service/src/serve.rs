@@ -1,5 +1,7 @@
 //! What a process runs: HTTP, the publisher and the admin listener, each where it is wanted, under one [`Lifecycle`].
 
+use std::pin::pin;
+
 use axum::Router;
 use db::{Db, MongoOptions, setting::Unusable};
 use messaging::{EventOptions, JetStream, NatsOptions, Outbox, Publisher};
@@ -81,8 +83,7 @@ impl<O: Send + Sync + 'static> Service<O> {
         let event_retention = process.events.event_retention;
         let mut lifecycle = Lifecycle::new(stop, timing);
         if let Some(http) = process.http {
-            let nats = jetstream.as_ref().map(|nats| nats.client().clone());
-            let health = Health::new(db.clone(), nats, lifecycle.stop.clone());
+            let health = Health::new(db.clone(), jetstream.clone(), lifecycle.stop.clone());
             let (listener, stop_delay) = (http.listener, http.options.stop_delay);
             tracing::info!(address = %listener.local_addr()?, "listening");
             let context = Context::new(&db, http.domain);
@@ -117,13 +118,18 @@ impl<O: Send + Sync + 'static> Service<O> {
             };
             publisher.run(served).await
         });
-        let running = lifecycle.run(&db);
+        let stop = lifecycle.stop.clone();
+        let mut running = pin!(lifecycle.run(&db));
         let Some(listener) = process.admin else {
             return running.await;
         };
+        // Those who run the service can read its metrics to the end.
         tokio::select! {
-            ended = running => ended,
-            ended = admin::serve(listener, self.about, Outbox::new(&db), timing.http) => ended,
+            ended = &mut running => ended,
+            failed = admin::serve(listener, self.about, Outbox::new(&db), timing.http) => {
+                stop.cancel();
+                running.await.and(failed)
+            }
         }
     }
 

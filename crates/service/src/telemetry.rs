@@ -10,9 +10,9 @@ use opentelemetry_sdk::{
     Resource,
     trace::{SdkTracerProvider, Tracer},
 };
-use tracing::{Level, Subscriber};
+use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::Targets, layer::SubscriberExt, registry::LookupSpan,
+    EnvFilter, Layer, filter::LevelFilter, layer::SubscriberExt, registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn init(about: About, options: &LogOptions) -> Result<Telemetry, Unus
     };
     let traces = provider
         .as_ref()
-        .map(|provider| traces(about, provider.tracer(about.name)));
+        .map(|provider| traces(provider.tracer(about.name)));
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = match options.log_format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).boxed(),
@@ -61,17 +61,15 @@ pub(crate) fn init(about: About, options: &LogOptions) -> Result<Telemetry, Unus
 }
 
 /// What is traced does not depend on what is logged.
-fn traces<S>(about: About, tracer: Tracer) -> impl Layer<S>
+fn traces<S>(tracer: Tracer) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    // The domain is a crate of the service's name.
-    let traced = ["messaging", "web", about.name].map(|it| it.replace('-', "_"));
     tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_location(false)
         .with_threads(false)
-        .with_filter(Targets::new().with_targets(traced.map(|of| (of, Level::INFO))))
+        .with_filter(LevelFilter::INFO)
 }
 
 fn provider(about: About, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {

@@ -69,6 +69,11 @@ fn invalid(errors: ValidationErrors) -> Refusal {
     Refusal::Invalid(told)
 }
 
+/// The entity tag of a version: the number in quotes.
+pub fn etag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
 /// Status, headers and body of a response.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {

@@ -6,12 +6,7 @@ use std::convert::Infallible;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use axum_extra::headers::{self, ETag, HeaderMapExt};
 
-use crate::Refusal;
-
-/// The entity tag of a version: the number in quotes.
-pub fn etag(version: i64) -> String {
-    format!("\"{version}\"")
-}
+use crate::{Refusal, etag};
 
 fn tag(version: i64) -> ETag {
     let tag = etag(version).parse();

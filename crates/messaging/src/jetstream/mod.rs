@@ -79,7 +79,8 @@ impl JetStream {
         &self.client
     }
 
-    pub(crate) fn is_connected(&self) -> bool {
+    /// Whether there is a connection at this moment.
+    pub fn is_connected(&self) -> bool {
         *self.connected.borrow()
     }
 
