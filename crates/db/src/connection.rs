@@ -220,6 +220,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn only_a_name_that_is_not_found_is_looked_up_again() {
+        let never = Duration::from_secs(3600);
+        let read = resolve("mongodb://127.0.0.1:1/?w=-1", never);
+        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+        assert!(read.expect("it is told at once").is_err());
+    }
+
+    #[tokio::test]
     async fn the_connection_string_goes_before_our_times_and_not_before_the_majority() {
         let read = async |uri: &str| {
             let mut options = ClientOptions::parse(uri).await.unwrap();

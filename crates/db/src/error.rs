@@ -179,6 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_duplicate_and_only_a_conflict_are_taken_for_one() {
+        let refused = |code: i32| {
+            let refused = doc! { "code": code, "codeName": "name", "errmsg": "message" };
+            let refused = bson::deserialize_from_document(refused).unwrap();
+            ErrorKind::Write(WriteFailure::WriteError(refused)).into()
+        };
+        assert!(is_duplicate_key(&refused(11000)));
+        assert!(!is_duplicate_key(&refused(121)));
+        assert!(!is_duplicate_key(&answered(112)));
+        assert!(is_write_conflict(&answered(112)));
+        assert!(!is_write_conflict(&answered(251)));
+        assert!(!is_write_conflict(&refused(11000)));
+    }
+
+    #[test]
     fn the_servers_number_is_told_where_it_gave_one() {
         assert_eq!(error_code(&answered(112)), Some(112));
         assert_eq!(error_code(&MongoError::custom("a bug")), None);
