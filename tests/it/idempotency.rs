@@ -81,7 +81,7 @@ async fn what_is_refused_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn an_answer_is_kept_for_a_day() {
+async fn an_answer_is_kept_for_a_day_of_the_servers_clock() {
     let app = TestApp::start().await;
     let answers = app.place.database().await.collection::<Document>("answers");
     let indexes: Vec<_> = answers
@@ -96,6 +96,28 @@ async fn an_answer_is_kept_for_a_day() {
         .find(|index| index.keys == doc! { "createdAt": 1 });
     let expires = by_time.unwrap().options.as_ref().unwrap().expire_after;
     assert_eq!(expires, Some(Duration::from_secs(24 * 60 * 60)));
+
+    let profiled = app.place.database().await;
+    profiled.run_command(doc! { "profile": 2 }).await.unwrap();
+    post(
+        &app,
+        "alice",
+        "key",
+        json!({ "title": "concert", "price": 1 }),
+    )
+    .await;
+    profiled.run_command(doc! { "profile": 0 }).await.unwrap();
+    let answer = answers.find_one(doc! {}).await.unwrap().unwrap();
+    assert!(answer.get_datetime("createdAt").is_ok(), "{answer}");
+    let by_the_servers_clock = doc! { "command.u.$currentDate.createdAt": true };
+    let profiled = profiled.collection::<Document>("system.profile");
+    assert_eq!(
+        profiled
+            .count_documents(by_the_servers_clock)
+            .await
+            .unwrap(),
+        1
+    );
     app.finish().await;
 }
 

@@ -87,20 +87,27 @@ impl<R> From<Error> for TransactionError<R> {
 }
 
 /// The server's codes for what passes by itself.
-const PASSING: [i32; 16] = [
+const PASSING: [i32; 23] = [
     6,     // HostUnreachable
     7,     // HostNotFound
+    43,    // CursorNotFound
     50,    // MaxTimeMSExpired
     64,    // WriteConcernFailed
     89,    // NetworkTimeout
     91,    // ShutdownInProgress
     112,   // WriteConflict
+    133,   // FailedToSatisfyReadPreference
     134,   // ReadConcernMajorityNotAvailableYet
+    148,   // ReadConcernMajorityNotEnabled, while a member starts
     189,   // PrimarySteppedDown
+    237,   // CursorKilled
     262,   // ExceededTimeLimit
+    365,   // TemporarilyUnavailable
+    462,   // IngressRequestRateLimitExceeded
     9001,  // SocketException
     10107, // NotWritablePrimary
     11600, // InterruptedAtShutdown
+    11601, // Interrupted
     11602, // InterruptedDueToReplStateChange
     13435, // NotPrimaryNoSecondaryOk
     13436, // NotPrimaryOrSecondary
@@ -113,7 +120,9 @@ pub(crate) fn is_unavailable(error: &MongoError) -> bool {
         || error_code(error).is_some_and(|code| PASSING.contains(&code))
         || matches!(
             *error.kind,
-            ErrorKind::Io(_)
+            // The write is done, and it is not known on how many members.
+            ErrorKind::Write(WriteFailure::WriteConcernError(_))
+                | ErrorKind::Io(_)
                 | ErrorKind::ServerSelection { .. }
                 | ErrorKind::ConnectionPoolCleared { .. }
                 | ErrorKind::DnsResolve { .. }
@@ -161,10 +170,20 @@ mod tests {
         assert!(is_unavailable(
             &io::Error::from(io::ErrorKind::TimedOut).into()
         ));
-        // Not the primary, in two ways; interrupted by a shutdown.
-        for code in [10107, 13436, 11600] {
+        // Not the primary, in two ways; interrupted; a cursor that is gone; too busy.
+        for code in [10107, 13436, 11600, 11601, 43, 237, 133, 148, 365, 462] {
             assert!(is_unavailable(&answered(code)), "{code}");
             assert!(matches!(answered(code).into(), Error::Unavailable(_)));
+        }
+    }
+
+    #[test]
+    fn a_write_whose_durability_is_not_known_is_unavailable() {
+        for code in [79, 100, 64] {
+            let told = doc! { "code": code, "codeName": "name", "errmsg": "message" };
+            let told = bson::deserialize_from_document(told).unwrap();
+            let error = ErrorKind::Write(WriteFailure::WriteConcernError(told)).into();
+            assert!(is_unavailable(&error), "{code}");
         }
     }
 

@@ -46,28 +46,34 @@ impl Db {
         let documents = self.collection::<RawDocumentBuf>(collection);
         let limit = usize::from(page.limit);
         let found = async move {
-            // One more than asked for tells whether there is a next page.
+            // One more than asked for tells whether there is a next page; all of them come with the first answer.
+            let most = u32::from(page.limit) + 1;
             let found = documents.find(filter).sort(newest_first());
-            let mut found = found.limit(i64::from(page.limit) + 1).await?;
-            let mut page = Vec::with_capacity(limit);
-            let mut last = None;
-            while let Some(document) = found.try_next().await? {
-                if page.len() == limit {
-                    return Ok((page, last));
-                }
-                last = Some(place(&document)?);
-                page.push(bson::deserialize_from_slice(document.as_bytes())?);
-            }
-            Ok((page, None))
+            let found = found.limit(i64::from(most)).batch_size(most);
+            let found: Vec<RawDocumentBuf> = found.await?.try_collect().await?;
+            let (page, more) = found.split_at(limit.min(found.len()));
+            // What has no readable place sorts behind all that has one, and is behind every place.
+            let last = page.iter().rev().find_map(place);
+            let page = page.iter().filter_map(readable).collect();
+            Ok((page, last.filter(|_| !more.is_empty())))
         };
         self.read(found).await
     }
 }
 
-fn place(document: &RawDocumentBuf) -> mongodb::error::Result<Place> {
-    let unreadable = mongodb::error::Error::custom;
-    Ok(Place {
-        created_at: document.get_datetime("createdAt").map_err(unreadable)?,
-        id: document.get_object_id("_id").map_err(unreadable)?,
+/// One document that can't be read does not keep the others from those who ask for them.
+fn readable<T: DeserializeOwned>(document: &RawDocumentBuf) -> Option<T> {
+    let read = bson::deserialize_from_slice(document.as_bytes());
+    read.inspect_err(|error| {
+        let id = document.get("_id").ok().flatten();
+        tracing::error!(?id, %error, "a document can't be read; it is left out of the page");
+    })
+    .ok()
+}
+
+fn place(document: &RawDocumentBuf) -> Option<Place> {
+    Some(Place {
+        created_at: document.get_datetime("createdAt").ok()?,
+        id: document.get_object_id("_id").ok()?,
     })
 }

@@ -10,7 +10,7 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderName, HeaderValue, request::Parts},
 };
-use bson::{DateTime, doc, serialize_to_bson};
+use bson::{doc, serialize_to_bson};
 use db::{Abort, Db, TransactionError, is_duplicate_key, is_write_conflict};
 use futures_util::future::BoxFuture;
 use mongodb::{
@@ -51,7 +51,6 @@ struct Stored {
     /// Always there once the transaction is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Answer>,
-    created_at: DateTime,
 }
 
 /// The body as it came, kept beside the request for whoever compares requests.
@@ -158,7 +157,6 @@ impl Claim {
             id: self.id.clone(),
             fingerprint: self.fingerprint.clone(),
             answer: None,
-            created_at: DateTime::now(),
         };
         match answers.insert_one(&claim).session(&mut *session).await {
             // Another transaction has written the same key, and has or has not committed.
@@ -180,7 +178,11 @@ impl Claim {
         let id = doc! { "_id": serialize_to_bson(&self.id)? };
         match done {
             Ok(answer) => {
-                let answer = doc! { "$set": { "answer": serialize_to_bson(answer)? } };
+                // Kept from now on, by the server's clock.
+                let answer = doc! {
+                    "$set": { "answer": serialize_to_bson(answer)? },
+                    "$currentDate": { "createdAt": true },
+                };
                 answers
                     .update_one(id, answer)
                     .session(session)

@@ -179,14 +179,16 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
     assert_eq!((count("failed"), count("unavailable")), (1.0, 0.0));
 
     // It is committed, or not: the server can't say that a majority has it.
-    let unknown = doc! { "writeConcernError": { "code": 50, "errmsg": "timed out" } };
-    fail(&place, "alwaysOn", "commitTransaction", unknown).await;
-    let unknown = insert(&db).await.unwrap_err();
-    assert!(
-        matches!(unknown, TransactionError::Failed(Error::Unavailable(_))),
-        "{unknown:?}"
-    );
-    assert_eq!((count("failed"), count("unavailable")), (1.0, 1.0));
+    for code in [50, 79, 100] {
+        let unknown = doc! { "writeConcernError": { "code": code, "errmsg": "not known" } };
+        fail(&place, "alwaysOn", "commitTransaction", unknown).await;
+        let unknown = insert(&db).await.unwrap_err();
+        assert!(
+            matches!(unknown, TransactionError::Failed(Error::Unavailable(_))),
+            "{unknown:?}"
+        );
+    }
+    assert_eq!((count("failed"), count("unavailable")), (1.0, 3.0));
     assert_eq!((count("committed"), retries()), (2.0, 1.0));
 }
 
@@ -214,5 +216,73 @@ async fn a_page_holds_only_what_its_filter_accepts_whatever_the_filter_names() {
         }
     }
     assert_eq!(found, [4, 2, 0]);
+    place.remove().await;
+}
+
+/// Notes of one moment each, the newest last.
+async fn insert_notes(place: &Place, count: i64) {
+    let notes = place.database().await.collection::<Document>("notes");
+    let all = (0..count)
+        .map(|number| doc! { "number": number, "createdAt": DateTime::from_millis(number) });
+    notes.insert_many(all).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_document_that_cannot_be_read_is_left_out_of_its_page_and_of_no_other() {
+    #[derive(serde::Deserialize)]
+    struct Note {
+        number: i64,
+    }
+    let place = Place::shared();
+    let db = prepared(&place).await;
+    insert_notes(&place, 5).await;
+    let notes = db.collection::<Document>("notes");
+    for (number, set) in [
+        (3, doc! { "number": "three" }),
+        (1, doc! { "createdAt": "yesterday" }),
+    ] {
+        let one = notes.update_one(doc! { "number": number }, doc! { "$set": set });
+        one.await.unwrap();
+    }
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let page = Page { limit: 2, after };
+        let (page, next) = db.page::<Note>("notes", doc! {}, page).await.unwrap();
+        pages.push(page.iter().map(|note| note.number).collect::<Vec<_>>());
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec![4], vec![2, 0]]);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_page_of_the_longest_size_comes_with_the_servers_first_answer() {
+    const LONGEST: u16 = 200;
+    let place = Place::shared();
+    let db = prepared(&place).await;
+    insert_notes(&place, i64::from(LONGEST) + 50).await;
+    let profile = place.database().await;
+    profile.run_command(doc! { "profile": 2 }).await.unwrap();
+    let page = Page {
+        limit: LONGEST,
+        after: None,
+    };
+    let (page, _) = db.page::<Document>("notes", doc! {}, page).await.unwrap();
+    assert_eq!(page.len(), usize::from(LONGEST));
+    profile.run_command(doc! { "profile": 0 }).await.unwrap();
+    let profiled = profile.collection::<Document>("system.profile");
+    let asked = |op: &str| {
+        profiled.count_documents(doc! { "op": op, "ns": format!("{}.notes", place.name) })
+    };
+    assert_eq!(
+        (
+            asked("query").await.unwrap(),
+            asked("getmore").await.unwrap()
+        ),
+        (1, 0)
+    );
     place.remove().await;
 }
