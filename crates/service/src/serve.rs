@@ -11,7 +11,7 @@ use web::{Authenticator, HttpOptions, Stack};
 
 use crate::{
     Context, NoOptions, Service, Timing, admin, health, health::Health, lifecycle::Lifecycle,
-    prepare::prepare,
+    prepare::Preparation,
 };
 
 /// The HTTP interface.
@@ -98,26 +98,24 @@ impl<O: Send + Sync + 'static> Service<O> {
         } else {
             lifecycle.without_http();
         }
-        let (prepared, served) = (db.clone(), lifecycle.served.clone());
-        lifecycle.spawn("outbox", async move {
-            let preparing = prepare(&prepared, &self.collections, event_retention, timing);
-            match served.run_until_cancelled(preparing).await {
-                Some(prepared) => prepared?,
-                None => return Ok(()),
-            }
-            let Some(jetstream) = jetstream else {
-                served.cancelled().await;
-                return Ok(());
-            };
-            let publisher = Publisher {
-                outbox: Outbox::new(&prepared),
-                jetstream,
-                event_retention,
-                timing: timing.outbox,
-                is_traced,
-            };
-            publisher.run(served).await
+        let preparation = Preparation {
+            db: db.clone(),
+            collections: self.collections,
+            event_retention,
+            timing,
+        };
+        let publisher = jetstream.map(|jetstream| Publisher {
+            outbox: Outbox::new(&db),
+            jetstream,
+            event_retention,
+            timing: timing.outbox,
+            is_traced,
         });
+        let served = lifecycle.served.clone();
+        lifecycle.spawn(
+            "outbox",
+            prepare_and_publish(preparation, publisher, served),
+        );
         let stop = lifecycle.stop.clone();
         let mut running = pin!(lifecycle.run(&db));
         let Some(listener) = process.admin else {
@@ -139,5 +137,26 @@ impl<O: Send + Sync + 'static> Service<O> {
         let (health, _) = health::routes().with_state(health).split_for_parts();
         let open = health.merge(web::openapi::routes(self.openapi()));
         web::stack(domain, open, stack)
+    }
+}
+
+async fn prepare_and_publish(
+    preparation: Preparation,
+    publisher: Option<Publisher>,
+    served: CancellationToken,
+) -> anyhow::Result<()> {
+    match served.run_until_cancelled(preparation.first()).await {
+        Some(prepared) => prepared?,
+        None => return Ok(()),
+    }
+    let publishing = async {
+        match publisher {
+            Some(publisher) => publisher.run(served).await,
+            None => Ok(served.cancelled().await),
+        }
+    };
+    tokio::select! {
+        ended = publishing => ended,
+        foreign = preparation.keep() => Err(foreign.into()),
     }
 }

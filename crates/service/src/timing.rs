@@ -13,6 +13,8 @@ pub struct Timing {
     pub prepare_again: Duration,
     /// The longest such pause.
     pub longest_prepare_again: Duration,
+    /// The pause before it is looked whether they are still there.
+    pub prepare_interval: Duration,
     /// How long making them may take: an index on a large collection takes its time.
     pub prepare_limit: Duration,
     pub http: web::Timing,
@@ -27,6 +29,7 @@ impl Default for Timing {
             drain: Duration::from_secs(13),
             prepare_again: Duration::from_millis(250),
             longest_prepare_again: Duration::from_secs(5),
+            prepare_interval: Duration::from_secs(10),
             prepare_limit: Duration::from_secs(600),
             http: web::Timing::default(),
             db: db::Timing::default(),

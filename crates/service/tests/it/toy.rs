@@ -7,6 +7,7 @@ use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
 use db::{Abort, Db, MongoOptions};
 use futures_util::future::BoxFuture;
 use messaging::{Event, EventOptions, EventType, NatsOptions};
+use mongodb::IndexModel;
 use reqwest::Response;
 use service::{Context, Http, NoOptions, Service, Timing};
 use testbed::{Mongo, Place, eventually, nats_url};
@@ -37,7 +38,8 @@ fn counters() -> Service {
 }
 
 fn collections(db: &Db) -> BoxFuture<'_, mongodb::error::Result<()>> {
-    Box::pin(db.ensure_collection(COUNTERS, []))
+    let by_value = IndexModel::builder().keys(doc! { "value": 1 }).build();
+    Box::pin(db.ensure_collection(COUNTERS, [by_value]))
 }
 
 #[utoipa::path(post, path = "/api/counters", responses((status = 201, description = "Its id.", body = String)))]

@@ -1,10 +1,10 @@
-//! What is waited for at the start: collections that hang in the making, or fail to be made.
+//! Collections and their indexes: they are waited for at the start, and come back when they are dropped.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use bson::doc;
+use bson::{Document, doc};
 use service::Timing;
-use testbed::{at_the_next, fail};
+use testbed::{Place, at_the_next, eventually, fail};
 
 use crate::toy::{Toy, hangs, own_mongo};
 
@@ -35,6 +35,48 @@ async fn the_pauses_before_collections_are_made_anew_stop_growing() {
     let mode = doc! { "times": MORE_THAN_DOUBLED_PAUSES_ALLOW };
     fail(&place, mode, "create", doc! { "errorCode": 2 }).await;
     let toy = Toy::of_counters(place, timing).await;
+    toy.create().await;
+    toy.finish().await;
+}
+
+/// The keys of each collection's indexes.
+async fn indexes(place: &Place) -> BTreeMap<String, Vec<String>> {
+    let database = place.database().await;
+    let mut indexes = BTreeMap::new();
+    for collection in database.list_collection_names().await.unwrap() {
+        let of_one = database.collection::<Document>(&collection);
+        let mut names = of_one.list_index_names().await.unwrap_or_default();
+        names.sort();
+        indexes.insert(collection, names);
+    }
+    indexes
+}
+
+#[tokio::test]
+async fn a_database_or_collection_that_is_dropped_comes_back_with_all_its_indexes() {
+    let timing = Timing {
+        prepare_interval: Duration::from_millis(100),
+        ..Timing::default()
+    };
+    let toy = Toy::of_counters(Place::shared(), timing).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let before = indexes(&toy.place).await;
+    assert!(
+        before["counters"].contains(&"value_1".to_owned()),
+        "{before:?}"
+    );
+    let database = toy.place.database().await;
+    for dropped in before.keys() {
+        database
+            .collection::<Document>(dropped)
+            .drop()
+            .await
+            .unwrap();
+        eventually("it is back", async || indexes(&toy.place).await == before).await;
+    }
+    database.drop().await.unwrap();
+    eventually("all is back", async || indexes(&toy.place).await == before).await;
     toy.create().await;
     toy.finish().await;
 }
