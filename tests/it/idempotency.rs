@@ -141,6 +141,18 @@ async fn many_at_once_with_one_key_make_one_ticket() {
     app.finish().await;
 }
 
+#[tokio::test]
+async fn a_claim_that_the_database_refuses_is_not_taken_for_another_requests() {
+    let (_mongo, app) = with_own_mongo().await;
+    at_the_next(&app.place, "insert", doc! { "errorCode": 2 }).await;
+    let body = json!({ "title": "concert", "price": 1 });
+    for status in [500, 201] {
+        let answer = post(&app, "alice", "key", body.clone()).await;
+        assert_eq!(answer.status(), status);
+    }
+    app.finish().await;
+}
+
 /// A server of a test's own, because a fail point holds for all of a server; and the service there.
 pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
     let mut mongo = Mongo::absent();
