@@ -176,12 +176,12 @@ async fn poison(world: &World, log: &Log) -> anyhow::Result<Effect> {
         .await?;
     }
     let since = Instant::now();
-    let parked = doc! { "key": &key, "parked": { "$exists": true } };
+    let parked = world.database.collection::<bson::Document>("parked");
     within(
         PARKING_LIMIT,
         "an event that is too large is parked",
         || async {
-            let found = events.find_one(parked.clone()).await?;
+            let found = parked.find_one(doc! { "key": &key }).await?;
             found.map(drop).context("it is not")
         },
     )

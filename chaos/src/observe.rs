@@ -1,6 +1,6 @@
 //! What database and stream hold when all is over.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use anyhow::{Context, bail};
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
@@ -56,9 +56,8 @@ pub(crate) async fn all(
 /// How many events are unsent of keys that are not parked.
 async fn waiting(world: &World) -> anyhow::Result<u64> {
     let events = world.database.collection::<bson::Document>("events");
-    let parked = events
-        .distinct("key", doc! { "sent": "NO", "parked": { "$exists": true } })
-        .await?;
+    let parked = world.database.collection::<bson::Document>("parked");
+    let parked = parked.distinct("key", doc! {}).await?;
     Ok(events
         .count_documents(doc! { "sent": "NO", "key": { "$nin": parked } })
         .await?)
@@ -70,6 +69,11 @@ async fn documents(world: &World) -> anyhow::Result<Vec<Document>> {
 }
 
 async fn events(world: &World) -> anyhow::Result<Vec<Event>> {
+    let parked = stored(world, "parked").await?;
+    let parked: HashSet<_> = parked
+        .iter()
+        .filter_map(|it| it.get_object_id("_id").ok())
+        .collect();
     let event = |document: &bson::Document| {
         let traceparent = document.get_str("traceparent");
         Ok(Event {
@@ -80,7 +84,7 @@ async fn events(world: &World) -> anyhow::Result<Vec<Event>> {
             data: serde_json::to_value(document.get_document("data")?)?,
             traceparent: traceparent.ok().map(ToOwned::to_owned),
             is_sent: document.get_str("sent")? == "YES",
-            is_parked: document.contains_key("parked"),
+            is_parked: parked.contains(&document.get_object_id("_id")?),
         })
     };
     let stored = stored(world, "events").await?;

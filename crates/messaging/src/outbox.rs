@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{Document, RawBson, RawDocumentBuf, doc, oid::ObjectId, raw::cstr, rawdoc};
 use db::{Db, error_code};
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -11,9 +11,15 @@ use mongodb::{
     options::{AggregateOptions, Hint, IndexOptions},
 };
 
-use crate::{Event, Status, Waiting, publisher::lease, replay::Range, status::totals};
+use crate::{
+    Event, Status, Waiting,
+    parked::{PARKED, totals, with_parked, without_held_back},
+    publisher::lease,
+    replay::Range,
+    stored::{Stored, assemble, list},
+};
 
-const EVENTS: &str = "events";
+pub(crate) const EVENTS: &str = "events";
 /// The index that the backlog is read from.
 const UNSENT_INDEX: &str = "unsent";
 /// Most events that [`Outbox::sampled_status`] reads, and how long that may take.
@@ -26,15 +32,8 @@ pub struct Outbox {
     pub(crate) db: Db,
 }
 
-/// Which parked events get another try.
-#[derive(Debug, Clone, Copy)]
-pub enum Retry {
-    One(ObjectId),
-    AllParked,
-}
-
 /// What is not published yet. The server's index of it costs the backlog, never the history.
-fn unsent() -> Document {
+pub(crate) fn unsent() -> Document {
     doc! { "sent": "NO" }
 }
 
@@ -47,8 +46,14 @@ fn by_unsent_index() -> Hint {
     Hint::Name(UNSENT_INDEX.to_owned())
 }
 
-fn is_parked() -> Document {
-    doc! { "$exists": true }
+/// Where a walk over the backlog goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WalkFrom<'a> {
+    Start,
+    /// Behind this key, which is a text; among texts.
+    Behind(&'a Stored),
+    /// Behind all texts: no key of ours is anything else.
+    BehindTexts,
 }
 
 impl Outbox {
@@ -88,6 +93,7 @@ impl Outbox {
             index(doc! { "key": 1, "version": 1 }, once),
         ];
         self.db.ensure_collection(EVENTS, indexes).await?;
+        self.prepare_parked().await?;
         self.ensure_retention(retention).await
     }
 
@@ -110,63 +116,61 @@ impl Outbox {
         }
     }
 
-    /// Tells of new events, and of those that an operator gives another try; not of the publisher's own marks.
+    /// Tells of new events, of those that an operator gives another try, and of what becomes of parked ones; not of the publisher's
+    /// own marks.
     pub(crate) async fn watch(&self) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
         let told = [
-            doc! { "operationType": "insert" },
-            doc! { "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
-            doc! { "operationType": "update", "updateDescription.removedFields": "parked" },
+            doc! { "ns.coll": EVENTS, "operationType": "insert" },
+            doc! { "ns.coll": EVENTS, "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
+            doc! { "ns.coll": PARKED },
         ];
         let pipeline = [
             doc! { "$match": { "$or": told.to_vec() } },
-            doc! { "$project": { "_id": 1 } },
+            doc! { "$project": { "_id": 1, "ns": 1 } },
         ];
         // The pass that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
         let since = self.db.majority_time().await?;
-        let events = self.events::<Document>();
-        let watch = events.watch().pipeline(pipeline);
+        let watch = self.db.database().watch().pipeline(pipeline);
         Ok(watch.start_at_operation_time(since).await?.with_type())
     }
 
-    /// What is unsent, in order; behind a key where one is given.
+    /// What is unsent, in order; but for the events of `left_out` keys, which are not even read.
     pub(crate) async fn backlog(
         &self,
-        behind: Option<&str>,
+        from: WalkFrom<'_>,
+        left_out: &[Stored],
         batch_size: u32,
     ) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
-        let mut filter = unsent();
-        if let Some(key) = behind {
-            filter.insert("key", doc! { "$gt": key });
+        let left_out = list(left_out);
+        let key = match from {
+            WalkFrom::Behind(key) => assemble([("$nin", &left_out), ("$gt", key)]),
+            WalkFrom::Start | WalkFrom::BehindTexts => assemble([("$nin", &left_out)]),
+        };
+        let mut find = rawdoc! {
+            "find": EVENTS,
+            "filter": { "sent": "NO", "key": key },
+            "sort": { "key": 1, "version": 1, "_id": 1 },
+            "hint": UNSENT_INDEX,
+            "batchSize": i64::from(batch_size),
+            "readConcern": { "level": "majority" },
+        };
+        if let WalkFrom::BehindTexts = from {
+            let first = rawdoc! { "key": {}, "version": RawBson::MinKey, "_id": RawBson::MinKey };
+            find.append(cstr!("min"), first);
         }
-        self.events()
-            .find(filter)
-            .sort(in_order())
-            .hint(by_unsent_index())
-            .batch_size(batch_size)
-            .await
+        let found = self.db.database().run_raw_cursor_command(find);
+        Ok(found.batch_size(batch_size).await?.with_type())
     }
 
     /// Marks published events as sent.
-    pub(crate) async fn mark(self, ids: Vec<ObjectId>) -> mongodb::error::Result<()> {
+    pub(crate) async fn mark(&self, ids: &[ObjectId]) -> mongodb::error::Result<()> {
         let update = doc! {
             "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true },
-            "$unset": { "replay": "", "attempts": "" },
+            "$unset": { "replay": "" },
         };
         let of_ids = doc! { "_id": { "$in": ids } };
         let events = self.events::<Document>();
         events.update_many(of_ids, update).await.map(drop)
-    }
-
-    /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
-    pub(crate) async fn park(self, id: Bson, reason: String) -> mongodb::error::Result<()> {
-        tracing::error!(event.id = %id, reason, "an event can't be published; it is parked");
-        let attempts = doc! { "$add": [{ "$ifNull": ["$attempts", 0_i64] }, 1_i64] };
-        let parked = doc! { "reason": { "$literal": reason }, "at": "$$NOW", "attempts": attempts };
-        let mut one = unsent();
-        one.insert("_id", id);
-        let update = vec![doc! { "$set": { "parked": parked } }];
-        let events = self.events::<Document>();
-        events.update_one(one, update).await.map(drop)
     }
 
     /// # Errors
@@ -217,40 +221,20 @@ impl Outbox {
         only_parked: bool,
         limit: i64,
     ) -> mongodb::error::Result<Vec<Waiting>> {
-        let mut filter = unsent();
         if only_parked {
-            filter.insert("parked", is_parked());
+            return self.list_parked(limit).await;
         }
-        let events = self.events::<Document>();
-        let found = events
-            .find(filter)
-            .hint(by_unsent_index())
-            .sort(in_order())
-            .projection(doc! { "data": 0 })
-            .limit(limit);
-        let found: Vec<Document> = found.await?.try_collect().await?;
-        Ok(found.iter().map(Waiting::from).collect())
-    }
-
-    /// Takes events out of the park, which wakes the publisher; how many. Their attempts go on being counted.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn retry(&self, which: Retry) -> mongodb::error::Result<u64> {
-        let mut filter = unsent();
-        filter.insert("parked", is_parked());
-        if let Retry::One(id) = which {
-            filter.insert("_id", id);
-        }
-        let update = vec![
-            doc! { "$set": { "attempts": "$parked.attempts" } },
-            doc! { "$unset": "parked" },
+        let mut pipeline = vec![
+            doc! { "$match": unsent() },
+            doc! { "$sort": in_order() },
+            doc! { "$limit": limit },
+            doc! { "$project": { "data": 0 } },
         ];
-        let retried = self
-            .events::<Document>()
-            .update_many(filter, update)
-            .await?;
-        Ok(retried.modified_count)
+        pipeline.extend(with_parked());
+        let events = self.events::<Document>();
+        let found = events.aggregate(pipeline).hint(by_unsent_index());
+        let found: Vec<RawDocumentBuf> = found.await?.with_type().try_collect().await?;
+        Ok(found.iter().map(|it| Waiting::from(&**it)).collect())
     }
 
     /// Events of the range that are marked as sent: id, type, key and version.
@@ -280,12 +264,17 @@ impl Outbox {
         given_back.await.map(drop)
     }
 
-    /// How many of these events wait to be published.
+    /// How many of these events wait to be published, and not behind a parked one.
     pub(crate) async fn count_waiting(&self, ids: &[ObjectId]) -> mongodb::error::Result<u64> {
         let mut waiting = unsent();
         waiting.insert("_id", doc! { "$in": ids });
-        waiting.insert("parked", doc! { "$exists": false });
-        self.events::<Document>().count_documents(waiting).await
+        let mut pipeline = vec![doc! { "$match": waiting }];
+        pipeline.extend(without_held_back());
+        pipeline.push(doc! { "$count": "waiting" });
+        let mut counted = self.events::<Document>().aggregate(pipeline).await?;
+        let counted = counted.try_next().await?;
+        let waiting = counted.and_then(|counted| counted.get_i32("waiting").ok());
+        Ok(waiting.map_or(0, i32::unsigned_abs).into())
     }
 }
 

@@ -1,7 +1,9 @@
 //! How the outbox stands, in the words of its operators.
 
-use bson::{Bson, Document, doc};
+use bson::{Document, RawDocument};
 use serde::Serialize;
+
+use crate::stored::shown;
 
 /// How the outbox stands.
 #[derive(Debug, Serialize)]
@@ -18,7 +20,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// `totals` are of [`totals`]; none where nothing is unsent.
+    /// `totals` are of [`totals`](crate::parked::totals); none where nothing is unsent.
     pub(crate) fn new(totals: Option<&Document>, publisher: Option<(String, i64)>) -> Self {
         let figure = |name| totals.and_then(|totals| totals.get_i64(name).ok());
         let seconds = |name| figure(name).map(|ms| ms as f64 / 1000.0);
@@ -41,7 +43,7 @@ pub struct PublishingInstance {
     pub fence: i64,
 }
 
-/// An event that waits, without its payload. What can't be read of it is empty: that may be why it waits.
+/// An event that waits, without its payload. What can't be read of it is shown as far as it can be: that may be why it waits.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
@@ -63,21 +65,17 @@ pub struct Parked {
     pub attempts: Option<i64>,
 }
 
-impl From<&Document> for Waiting {
-    fn from(event: &Document) -> Self {
+impl From<&RawDocument> for Waiting {
+    fn from(event: &RawDocument) -> Self {
         let parked = event.get_document("parked").ok().map(|parked| Parked {
-            reason: text(parked, "reason"),
+            reason: shown(parked, "reason"),
             at: time(parked, "at"),
             attempts: parked.get_i64("attempts").ok(),
         });
-        let id = match event.get("_id") {
-            Some(Bson::ObjectId(id)) => id.to_hex(),
-            other => other.map(ToString::to_string).unwrap_or_default(),
-        };
         Self {
-            id,
-            r#type: text(event, "type"),
-            key: text(event, "key"),
+            id: shown(event, "_id").unwrap_or_default(),
+            r#type: shown(event, "type"),
+            key: shown(event, "key"),
             version: event.get_i64("version").ok(),
             created_at: time(event, "createdAt"),
             parked,
@@ -85,32 +83,7 @@ impl From<&Document> for Waiting {
     }
 }
 
-fn text(document: &Document, name: &str) -> Option<String> {
-    document.get_str(name).ok().map(str::to_owned)
-}
-
-fn time(document: &Document, name: &str) -> Option<String> {
+fn time(document: &RawDocument, name: &str) -> Option<String> {
     let time = document.get_datetime(name).ok()?;
     time.try_to_rfc3339_string().ok()
-}
-
-/// Stages that count what the stages before them let through.
-pub(crate) fn totals() -> [Document; 2] {
-    let is_parked = doc! { "$ne": [{ "$type": "$parked" }, "missing"] };
-    // A key at a time: its events wait behind the parked one.
-    let by_key = doc! { "$group": {
-        "_id": "$key",
-        "unsent": { "$sum": 1_i64 },
-        "parked": { "$sum": { "$cond": [is_parked, 1_i64, 0_i64] } },
-        "oldestMs": { "$max": { "$subtract": ["$$NOW", "$createdAt"] } },
-    } };
-    let is_held_back = doc! { "$gt": ["$parked", 0_i64] };
-    let all = doc! { "$group": {
-        "_id": null,
-        "unsent": { "$sum": "$unsent" },
-        "parked": { "$sum": "$parked" },
-        "oldestMs": { "$max": "$oldestMs" },
-        "oldestWaitingMs": { "$max": { "$cond": [is_held_back, null, "$oldestMs"] } },
-    } };
-    [by_key, all]
 }

@@ -46,6 +46,14 @@ impl Place {
         events.await.unwrap().try_collect().await.unwrap()
     }
 
+    /// What is noted of parked events that wait for an operator, by key.
+    pub async fn parked(&self) -> Vec<Document> {
+        let parked = self.database().await.collection::<Document>("parked");
+        let waits = parked.find(doc! { "retry": { "$exists": false } });
+        let waits = waits.sort(doc! { "key": 1 });
+        waits.await.unwrap().try_collect().await.unwrap()
+    }
+
     /// Waits until no event is unsent.
     pub async fn drained(&self) {
         let events = self.database().await.collection::<Document>("events");

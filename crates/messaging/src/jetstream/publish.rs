@@ -9,12 +9,14 @@ use std::{
 use async_nats::{
     HeaderMap, HeaderName, Subject,
     jetstream::{
-        context::{PublishError, PublishErrorKind},
+        context::PublishError,
         message::PublishMessage,
         publish::PublishAck,
         stream::{LastRawMessageError, LastRawMessageErrorKind},
     },
 };
+use bson::{RawBsonRef, RawDocument};
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
@@ -25,6 +27,9 @@ use crate::Event;
 
 const ID_HEADER: &str = "ce-id";
 const VERSION_HEADER: &str = "ce-keyversion";
+/// The server drops a connection that sends a line of more than 4 KiB (`max_control_line`): the subject, an inbox for the
+/// acknowledgement, and sizes.
+const LONGEST_SUBJECT: usize = 4_000;
 /// More are forgotten, and asked for again.
 const MOST_SEQUENCES: usize = 10_000;
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
@@ -46,12 +51,17 @@ impl JetStream {
     pub(crate) async fn publish(&self, event: &Event) -> Result<(), Failure> {
         const ATTEMPTS: usize = 2;
         let subject = format!("{}{}", self.prefix, event.subject);
+        if subject.len() > LONGEST_SUBJECT {
+            let reason = format!("its subject is longer than {LONGEST_SUBJECT} bytes");
+            return Err(Failure::Never(reason));
+        }
         if !self.is_of_stream(&subject) {
             return Err(Failure::Never(format!(
                 "its subject {subject:?} is not one of {:?}",
                 self.stream.subjects
             )));
         }
+        let payload = payload(event)?;
         let mut expected = match self.last.of(&subject) {
             Some((version, sequence)) if version < event.version => sequence,
             // The first of its subject, most likely; the stream refuses it otherwise.
@@ -63,7 +73,7 @@ impl JetStream {
         };
         let mut refused = None;
         for _ in 0..ATTEMPTS {
-            match self.send(&subject, event, expected).await {
+            match self.send(&subject, event, payload.clone(), expected).await {
                 Err(error) if is_wrong_sequence(&error) => {
                     match self.last_of(&subject, event).await? {
                         Last::Stored => return Ok(()),
@@ -105,13 +115,12 @@ impl JetStream {
         &self,
         subject: &str,
         event: &Event,
+        payload: Bytes,
         expected: u64,
     ) -> Result<PublishAck, PublishError> {
-        let payload = serde_json::to_vec(&event.data)
-            .map_err(|error| PublishError::with_source(PublishErrorKind::Other, error))?;
         let message = PublishMessage::build()
             .headers(headers(event, &self.service))
-            .payload(payload.into())
+            .payload(payload)
             .message_id(event.id.to_hex())
             .expected_last_subject_sequence(expected);
         self.jetstream
@@ -169,6 +178,31 @@ impl LastSequences {
         }
         last.insert(subject, (version, sequence));
     }
+}
+
+/// The payload as JSON, which knows neither text that is not UTF-8 nor numbers that are none.
+fn payload(event: &Event) -> Result<Bytes, Failure> {
+    if let Some(member) = not_finite(&event.data) {
+        return Err(Failure::Never(format!(
+            "{member} of its data is a number that JSON does not have"
+        )));
+    }
+    let payload = serde_json::to_vec(&event.data);
+    let payload = payload.map_err(|error| Failure::Never(format!("its data is no JSON: {error}")));
+    payload.map(Bytes::from)
+}
+
+/// The name of a member that is `NaN` or infinite, at any depth.
+fn not_finite(document: &RawDocument) -> Option<String> {
+    document
+        .iter()
+        .flatten()
+        .find_map(|(name, value)| match value {
+            RawBsonRef::Double(number) if !number.is_finite() => Some(name.as_str().to_owned()),
+            RawBsonRef::Document(inner) => not_finite(inner),
+            RawBsonRef::Array(inner) => not_finite(RawDocument::from_bytes(inner.as_bytes()).ok()?),
+            _ => None,
+        })
 }
 
 /// CloudEvents 1.0 in binary mode, and the request's trace.

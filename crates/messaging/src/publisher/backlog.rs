@@ -1,10 +1,11 @@
 //! Reads what is unsent, key by key: a turn is the next events of one key, in the order of their versions.
 
-use bson::{Bson, RawDocumentBuf};
+use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
+use mongodb::error::Result as MongoResult;
 use tokio::sync::mpsc;
 
-use crate::{Event, Outbox};
+use crate::{Event, Outbox, outbox::WalkFrom, stored::Stored};
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
@@ -13,80 +14,96 @@ const BATCH_SIZE: u32 = 1_000;
 const BATCH_SIZE_BEHIND: u32 = 128;
 
 /// Unsent events of one key, to be published one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
-    pub(super) key: String,
+    pub(super) key: Stored,
     pub(super) events: Vec<Event>,
     /// What stands behind the events and can't be read: its id and why.
-    pub(super) unreadable: Option<(Bson, String)>,
-    /// Whether what stands behind the events can't be published, so that the key's rest must wait.
-    is_blocked: bool,
+    pub(super) unreadable: Option<(Stored, String)>,
 }
 
-/// Sends the turns of one walk over the backlog, one for each key, until nobody takes them. Says whether it
-/// left something for another walk.
+/// Sends the turns of one walk over the backlog, one for each key but for those `left_out`, until nobody takes them. Says
+/// whether it left something for another walk.
 ///
 /// # Errors
 /// The driver's.
 pub(super) async fn walk(
     outbox: Outbox,
+    left_out: Vec<Stored>,
     turns: mpsc::Sender<Turn>,
-) -> mongodb::error::Result<bool> {
+) -> MongoResult<bool> {
     let mut left_some = false;
-    let mut cursor = outbox.backlog(None, BATCH_SIZE).await?;
-    let mut turn = Turn::default();
-    while let Some(document) = cursor.try_next().await? {
-        let key = document.get_str("key").unwrap_or_default();
-        if key != turn.key {
-            let next = Turn {
-                key: key.to_owned(),
-                ..Turn::default()
-            };
-            let finished = std::mem::replace(&mut turn, next);
-            if turns.send(finished).await.is_err() {
-                return Ok(true);
+    let mut went_on_behind = false;
+    let mut cursor = outbox
+        .backlog(WalkFrom::Start, &left_out, BATCH_SIZE)
+        .await?;
+    let mut turn: Option<Turn> = None;
+    loop {
+        let Some(document) = cursor.try_next().await? else {
+            if !std::mem::take(&mut went_on_behind) {
+                break;
             }
-        } else if turn.is_full() {
-            left_some |= !turn.is_blocked;
-            cursor = outbox.backlog(Some(key), BATCH_SIZE_BEHIND).await?;
+            // Whoever goes on behind a text finds texts only.
+            cursor = outbox
+                .backlog(WalkFrom::BehindTexts, &left_out, BATCH_SIZE)
+                .await?;
             continue;
+        };
+        let key = Stored::of(&document, "key");
+        match &mut turn {
+            Some(turn) if turn.key == key && turn.is_full() => {
+                left_some |= turn.unreadable.is_none();
+                if key.is_text() {
+                    went_on_behind = true;
+                    let behind = WalkFrom::Behind(&key);
+                    cursor = outbox.backlog(behind, &left_out, BATCH_SIZE_BEHIND).await?;
+                }
+            }
+            Some(turn) if turn.key == key => turn.add(&document),
+            _ => {
+                let mut next = Turn::of(key);
+                next.add(&document);
+                if let Some(finished) = turn.replace(next)
+                    && turns.send(finished).await.is_err()
+                {
+                    return Ok(true);
+                }
+            }
         }
-        turn.add(&document);
     }
-    Ok(turns.send(turn).await.is_err() || left_some)
+    let nobody_takes_it = match turn {
+        Some(last) => turns.send(last).await.is_err(),
+        None => false,
+    };
+    Ok(nobody_takes_it || left_some)
 }
 
 impl Turn {
+    fn of(key: Stored) -> Self {
+        Self {
+            key,
+            events: Vec::new(),
+            unreadable: None,
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.is_blocked || self.events.len() >= LONGEST_TURN
+        self.unreadable.is_some() || self.events.len() >= LONGEST_TURN
     }
 
     fn add(&mut self, document: &RawDocumentBuf) {
-        if is_parked(document) {
-            self.is_blocked = true;
-            return;
-        }
-        match bson::deserialize_from_slice(document.as_bytes()) {
-            Ok(event) => self.events.push(event),
-            Err(error) => {
-                let id = document.get("_id").ok().flatten();
-                let id = id.and_then(|id| Bson::try_from(id).ok());
-                self.unreadable =
-                    Some((id.unwrap_or(Bson::Null), format!("cannot be read: {error}")));
-                self.is_blocked = true;
-            }
-        }
+        let reason = match bson::deserialize_from_slice::<Event>(document.as_bytes()) {
+            Ok(event) if event.key.is_empty() => "its key is empty".to_owned(),
+            Ok(event) => return self.events.push(event),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        self.unreadable = Some((Stored::of(document, "_id"), reason));
     }
-}
-
-/// A parked event holds back its key: its turn ends there.
-fn is_parked(document: &RawDocumentBuf) -> bool {
-    matches!(document.get("parked"), Ok(Some(_)))
 }
 
 #[cfg(test)]
 mod tests {
-    use bson::{DateTime, Document, doc, oid::ObjectId};
+    use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
 
     use super::*;
 
@@ -101,9 +118,13 @@ mod tests {
         turn.add(&RawDocumentBuf::try_from(event).unwrap());
     }
 
+    fn turn() -> Turn {
+        Turn::of(Stored::of(&rawdoc! { "key": "a" }, "key"))
+    }
+
     #[test]
     fn a_turn_is_full_after_so_many_events() {
-        let mut turn = Turn::default();
+        let mut turn = turn();
         for version in 0..64 {
             assert!(!turn.is_full(), "{version}");
             add(&mut turn, &event(version));
@@ -114,20 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_event_ends_its_keys_turn() {
-        let mut turn = Turn::default();
-        add(&mut turn, &event(0));
-        let mut parked = event(1);
-        parked.insert("parked", doc! { "reason": "too large" });
-        add(&mut turn, &parked);
-        assert!(turn.is_full());
-        assert_eq!(turn.events.len(), 1);
-        assert!(turn.unreadable.is_none(), "it is parked already");
-    }
-
-    #[test]
     fn an_event_that_cannot_be_read_ends_its_keys_turn_and_is_told() {
-        let mut turn = Turn::default();
+        let mut turn = turn();
         add(&mut turn, &event(0));
         let mut unreadable = event(1);
         unreadable.insert("data", "text");
@@ -135,7 +144,17 @@ mod tests {
         assert!(turn.is_full());
         assert_eq!(turn.events.len(), 1);
         let (id, reason) = turn.unreadable.unwrap();
-        assert_eq!(id, Bson::ObjectId(unreadable.get_object_id("_id").unwrap()));
+        assert_eq!(id, Stored::from(unreadable.get_object_id("_id").unwrap()));
         assert!(reason.starts_with("cannot be read: "), "{reason}");
+    }
+
+    #[test]
+    fn an_empty_key_is_none() {
+        let mut turn = turn();
+        let mut keyless = event(0);
+        keyless.insert("key", "");
+        add(&mut turn, &keyless);
+        assert!(turn.events.is_empty());
+        assert_eq!(turn.unreadable.unwrap().1, "its key is empty");
     }
 }

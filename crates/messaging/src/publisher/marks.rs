@@ -20,6 +20,8 @@ pub(super) struct Unmarked {
     /// When the first of them came.
     since: Instant,
     last_mark_failed: bool,
+    /// Whether some of them may have been parked before.
+    pub(super) some_were_parked: bool,
 }
 
 impl Unmarked {
@@ -30,6 +32,7 @@ impl Unmarked {
             ids: HashSet::new(),
             since: Instant::now(),
             last_mark_failed: false,
+            some_were_parked: false,
         }
     }
 
@@ -65,7 +68,7 @@ impl Unmarked {
             return Ok(());
         }
         let ids = self.ids.drain().collect();
-        let marking = mark(self.outbox.clone(), ids);
+        let marking = mark(self.outbox.clone(), ids, self.some_were_parked);
         let marked = self
             .outbox
             .db
@@ -76,8 +79,17 @@ impl Unmarked {
     }
 }
 
-/// Marks published events as sent.
-pub(super) async fn mark(outbox: Outbox, ids: Vec<ObjectId>) -> MongoResult<()> {
+/// Marks published events as sent, and forgets that some of them were parked.
+pub(super) async fn mark(
+    outbox: Outbox,
+    ids: Vec<ObjectId>,
+    some_were_parked: bool,
+) -> MongoResult<()> {
     histogram!(MARK_SIZE).record(ids.len() as f64);
-    outbox.mark(ids).await
+    outbox.mark(&ids).await?;
+    if some_were_parked {
+        let ids = ids.into_iter().map(Into::into).collect();
+        outbox.forget_parked(ids).await?;
+    }
+    Ok(())
 }

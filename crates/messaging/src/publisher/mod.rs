@@ -13,20 +13,19 @@ use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 use anyhow::Context;
 use metrics::{gauge, histogram};
 use mongodb::error::Result as MongoResult;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use lease::Lease;
 use marks::Unmarked;
 use pass::{Swept, sweep};
 use pauses::Pauses;
+use watcher::Bell;
 
 use crate::{
     JetStream, Outbox, Timing,
     metrics::{IS_PUBLISHER, SWEEP_SIZE},
+    parked::Parked,
 };
 
 /// Publishes the events that are unsent.
@@ -71,7 +70,7 @@ impl Publisher {
             else {
                 return Ok(());
             };
-            let bell = Arc::new(Notify::new());
+            let bell = Arc::new(Bell::default());
             let ring = watcher::ring(self.outbox.clone(), self.timing, Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
             gauge!(IS_PUBLISHER).set(1.0);
@@ -82,6 +81,8 @@ impl Publisher {
                 served: &served,
                 stream_is_there: false,
                 unmarked: Unmarked::new(&self.outbox, self.timing),
+                parked: Parked::default(),
+                parked_read: Instant::now(),
                 pauses: Pauses::new(self.timing),
             };
             tokio::select! {
@@ -111,10 +112,12 @@ impl Publisher {
 struct Holder<'a> {
     publisher: &'a Publisher,
     lease: &'a Lease,
-    bell: &'a Notify,
+    bell: &'a Bell,
     served: &'a CancellationToken,
     stream_is_there: bool,
     unmarked: Unmarked,
+    parked: Parked,
+    parked_read: Instant,
     pauses: Pauses,
 }
 
@@ -180,7 +183,7 @@ impl Holder<'_> {
                     until_bell = false;
                     again.set(sleep(self.pauses.next()));
                 },
-                () = self.bell.notified(), if until_bell => return,
+                () = self.bell.rung(), if until_bell => return,
                 () = &mut again => return,
             }
         }
@@ -215,10 +218,11 @@ impl Holder<'_> {
             }
             self.stream_is_there = true;
         }
-        let swept = match self.sweep_and_mark(enough).await {
+        let swept = match self.read_and_sweep(enough).await {
             Ok(swept) => swept,
             Err(error) => {
                 tracing::warn!(%error, "cannot read or mark the events");
+                self.bell.doubt_parked();
                 self.publisher.prepare_again().await;
                 return Outcome::Failed;
             }
@@ -239,9 +243,20 @@ impl Holder<'_> {
         }
     }
 
-    async fn sweep_and_mark(&mut self, enough: &CancellationToken) -> MongoResult<Swept> {
-        let ids = self.unmarked.ids();
-        let mut swept = sweep(self.publisher, self.lease, ids, enough).await?;
+    async fn read_and_sweep(&mut self, enough: &CancellationToken) -> MongoResult<Swept> {
+        let (outbox, limit) = (
+            &self.publisher.outbox,
+            self.publisher.timing.sweep_stalled_after,
+        );
+        let is_old = self.parked_read.elapsed() >= self.publisher.timing.safety_interval;
+        if self.bell.parked_may_have_changed() || is_old {
+            self.parked_read = Instant::now();
+            let read = outbox.clone().read_parked();
+            self.parked = outbox.db.bounded(limit, read).await?;
+            self.unmarked.some_were_parked = self.parked.some_are_tried_again;
+        }
+        let (ids, parked) = (self.unmarked.ids(), &mut self.parked);
+        let mut swept = sweep(self.publisher, self.lease, ids, parked, enough).await?;
         self.unmarked.add(std::mem::take(&mut swept.unmarked));
         if swept.left_some {
             // The next sweep begins at once, and finds nothing twice.

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use bson::{Bson, DateTime, oid::ObjectId};
+use bson::{DateTime, oid::ObjectId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::{counter, histogram};
 use mongodb::error::Result as MongoResult;
@@ -32,6 +32,8 @@ use crate::{
     Event,
     jetstream::Failure,
     metrics::{COMMIT_TO_ACK, PUBLISH_FAILURES, PUBLISHED},
+    parked::Parked,
+    stored::Stored,
 };
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
@@ -39,6 +41,8 @@ const KEYS_IN_FLIGHT: usize = 512;
 /// Turns that are read before there is room for them.
 const TURNS_AHEAD: usize = 128;
 const MARKS_IN_FLIGHT: usize = 4;
+/// Keys that a query names; those above are read in vain.
+const MOST_LEFT_OUT: usize = 1_000;
 
 /// What a sweep came to.
 #[derive(Debug, Default)]
@@ -55,8 +59,8 @@ pub(super) struct Swept {
 }
 
 impl Swept {
-    /// Takes in what became of a turn; what is to be parked of it.
-    fn add(&mut self, result: TurnResult) -> Option<(Bson, String)> {
+    /// Takes in what became of a turn; of which key what is to be parked, and why.
+    fn add(&mut self, result: TurnResult) -> Option<(Stored, Stored, String)> {
         self.left_some |= result.cut_short;
         self.published += result.acked.len();
         self.unmarked.extend(result.acked);
@@ -76,14 +80,16 @@ impl Swept {
             }
             Some(Failure::Never(_)) | None => {}
         }
-        result.parked
+        let (id, reason) = result.parked?;
+        Some((result.key, id, reason))
     }
 }
 
 /// What became of a turn.
 struct TurnResult {
+    key: Stored,
     acked: Vec<ObjectId>,
-    parked: Option<(Bson, String)>,
+    parked: Option<(Stored, String)>,
     failure: Option<Failure>,
     /// Whether it ended because the lease did.
     cut_short: bool,
@@ -95,12 +101,14 @@ pub(super) async fn sweep(
     publisher: &Publisher,
     lease: &Lease,
     unmarked: &HashSet<ObjectId>,
+    parked: &mut Parked,
     enough: &CancellationToken,
 ) -> MongoResult<Swept> {
     let mut swept = Swept::default();
     // A task, so that it reads ahead while the broker answers, and no future of the driver is dropped.
     let (sender, mut backlog) = mpsc::channel(TURNS_AHEAD);
-    let mut walk = tokio::spawn(walk(publisher.outbox.clone(), sender));
+    let left_out = parked.keys.iter().take(MOST_LEFT_OUT).cloned().collect();
+    let mut walk = tokio::spawn(walk(publisher.outbox.clone(), left_out, sender));
     let mut left_some = None;
     let mut turns = FuturesUnordered::new();
     let mut marks = FuturesUnordered::new();
@@ -110,7 +118,8 @@ pub(super) async fn sweep(
         reading &= !swept.broker_failed && !enough.is_cancelled() && lease.is_valid();
         while makes_a_mark(swept.unmarked.len(), marks.len()) {
             let batch = swept.unmarked.drain(..LARGEST_MARK).collect();
-            marks.push(tokio::spawn(mark(publisher.outbox.clone(), batch)));
+            let forget = parked.some_are_tried_again;
+            marks.push(tokio::spawn(mark(publisher.outbox.clone(), batch, forget)));
         }
         if !reading && turns.is_empty() && marks.is_empty() {
             swept.left_some |= left_some.unwrap_or(true);
@@ -118,12 +127,15 @@ pub(super) async fn sweep(
         }
         tokio::select! {
             Some(result) = turns.next() => {
-                if let Some((id, reason)) = swept.add(result) {
+                if let Some((key, id, reason)) = swept.add(result) {
+                    parked.keys.insert(key);
                     marks.push(tokio::spawn(publisher.outbox.clone().park(id, reason)));
                 }
             }
             Some(marked) = marks.next() => marked.map_err(io::Error::other)??,
             turn = backlog.recv(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn {
+                // More are parked than a query can name.
+                Some(turn) if parked.keys.contains(&turn.key) => {}
                 Some(mut turn) => {
                     turn.events.retain(|event| !unmarked.contains(&event.id));
                     turns.push(publish(Arc::clone(&publisher), lease.clone(), turn));
@@ -146,6 +158,7 @@ fn makes_a_mark(unmarked: usize, in_flight: usize) -> bool {
 /// Publishes the events of one key, each after the acknowledgement of the one before.
 async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn) -> TurnResult {
     let mut result = TurnResult {
+        key: turn.key,
         acked: Vec::with_capacity(turn.events.len()),
         parked: None,
         failure: None,
@@ -172,7 +185,7 @@ async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn) -> TurnRes
             }
             Err(Failure::Never(reason)) => {
                 counter!(PUBLISH_FAILURES, "reason" => "parked").increment(1);
-                result.parked = Some((Bson::ObjectId(event.id), reason));
+                result.parked = Some((event.id.into(), reason));
                 return result;
             }
             Err(failure) => {

@@ -1,29 +1,71 @@
-//! The doorbell: a change stream on the events says THAT something was saved. What, the collection is asked.
+//! The doorbell: a change stream on the database says THAT something was saved. What, the collections are asked.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
+use bson::RawDocumentBuf;
 use tokio::sync::Notify;
 
-use crate::{Outbox, Timing};
+use crate::{Outbox, Timing, parked::PARKED};
 
-/// Rings `bell` after every commit that saved events; rings of the same moment are one. It never returns: a
+/// Rings of the same moment are one.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Notify,
+    /// Whether what is known of the parked events is of this moment.
+    parked_is_known: AtomicBool,
+}
+
+impl Bell {
+    pub(super) async fn rung(&self) {
+        self.rung.notified().await;
+    }
+
+    /// Says so once.
+    pub(super) fn parked_may_have_changed(&self) -> bool {
+        !self.parked_is_known.swap(true, Ordering::Relaxed)
+    }
+
+    /// Something changed among the parked events, perhaps.
+    pub(super) fn doubt_parked(&self) {
+        self.parked_is_known.store(false, Ordering::Relaxed);
+    }
+
+    fn ring_for_parked(&self) {
+        self.doubt_parked();
+        self.rung.notify_one();
+    }
+
+    fn ring_for(&self, change: &RawDocumentBuf) {
+        let of_parked = change.get_document("ns").and_then(|ns| ns.get_str("coll"));
+        if of_parked.is_ok_and(|collection| collection == PARKED) {
+            self.ring_for_parked();
+        } else {
+            self.rung.notify_one();
+        }
+    }
+}
+
+/// Rings `bell` after every commit that saved events, and when something changed among the parked ones. It never returns: a
 /// stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
 /// This task owns the change stream. A cancelled `next_if_any()` leaves the stream unusable, so after a time-out a new one is opened.
-pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Notify>) {
+pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
     loop {
         let watched = outbox.clone();
         let opening = async move { watched.watch().await };
         match outbox.db.bounded(timing.watch_silence_limit, opening).await {
             Err(error) => tracing::warn!(%error, "cannot watch the events"),
             Ok(mut stream) => {
-                bell.notify_one();
+                bell.ring_for_parked();
                 loop {
                     let next =
                         tokio::time::timeout(timing.watch_silence_limit, stream.next_if_any());
                     match next.await {
                         Ok(Ok(None)) if stream.is_alive() => {}
-                        Ok(Ok(Some(_))) => bell.notify_one(),
+                        Ok(Ok(Some(change))) => bell.ring_for(&change),
                         Ok(Err(error)) => {
                             break tracing::warn!(%error, "the change stream failed");
                         }
@@ -33,7 +75,7 @@ pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Notify>) {
                 }
             }
         }
-        bell.notify_one();
+        bell.ring_for_parked();
         tokio::time::sleep(timing.watch_again).await;
     }
 }

@@ -202,11 +202,9 @@ async fn a_replay_waits_for_what_was_given_back_and_is_not_parked() {
     assert_eq!(replay::waiting(&outbox, &lost).await.unwrap(), 4);
     let database = place.database().await;
     let events = database.collection::<Document>("events");
-    let parked = doc! { "$set": { "parked": { "reason": "too large" } } };
-    events
-        .update_one(doc! { "key": "a" }, parked)
-        .await
-        .unwrap();
+    let parked = database.collection::<Document>("parked");
+    let note = doc! { "_id": lost[0].id, "key": "a", "version": 0_i64, "reason": "too large" };
+    parked.insert_one(note).await.unwrap();
     let published = doc! { "$set": { "sent": "YES" } };
     events
         .update_one(doc! { "key": "b" }, published)

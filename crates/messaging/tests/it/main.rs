@@ -12,6 +12,7 @@ mod losses;
 mod nats;
 mod outbox;
 mod passing;
+mod poison;
 mod publisher;
 mod replays;
 mod secured;

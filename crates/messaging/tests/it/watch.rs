@@ -12,7 +12,7 @@ use crate::toy::{Place, Toy, event};
 async fn opened(database: &Database) -> Option<DateTime> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
-        doc! { "$match": { "ns": format!("{}.events", database.name()) } },
+        doc! { "$match": { "ns": format!("{}.$cmd.aggregate", database.name()) } },
         doc! { "$match": { "cursor.originatingCommand.pipeline.0.$changeStream": { "$exists": true } } },
         doc! { "$sort": { "cursor.createdDate": -1 } },
     ];

@@ -1,0 +1,260 @@
+//! Events that can never be published, as a script or another program may write them: each is parked with its reason, and keeps no
+//! other waiting.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
+use messaging::{Outbox, Retry};
+use testbed::{eventually, plant};
+
+use crate::toy::{Place, Toy, event, published};
+
+const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
+
+/// A document whose text `\u{1}\u{1}` is no text any more.
+fn garbled(document: &Document) -> RawDocumentBuf {
+    let mut bytes = RawDocumentBuf::try_from(document).unwrap().into_bytes();
+    let at = bytes.windows(2).position(|two| two == [1, 1]).unwrap();
+    bytes[at..at + 2].copy_from_slice(&[0xff, 0xfe]);
+    RawDocumentBuf::from_bytes(bytes).unwrap()
+}
+
+fn with(mut event: Document, name: &str, value: impl Into<Bson>) -> Document {
+    event.insert(name, value);
+    event
+}
+
+/// Nothing but a reason fits behind it.
+fn as_large_as_a_document_can_be() -> Document {
+    let with_text = |length: usize| event("large", 0, doc! { "t": "x".repeat(length) });
+    let empty = RawDocumentBuf::try_from(&with_text(0)).unwrap();
+    with_text(LARGEST_DOCUMENT - 20 - empty.as_bytes().len())
+}
+
+/// One of each kind; their keys come before all others, but for those that no text comes before.
+fn poison() -> Vec<(&'static str, RawDocumentBuf)> {
+    let plain = |document: Document| RawDocumentBuf::try_from(&document).unwrap();
+    let fine = |key: &str| event(key, 0, doc! {});
+    let long = format!("counter.created.{}", "a".repeat(5_000));
+    vec![
+        (
+            "is no JSON",
+            garbled(&with(fine("a"), "data", doc! { "t": "\u{1}\u{1}" })),
+        ),
+        (
+            "cannot be read",
+            garbled(&with(fine("b"), "type", "\u{1}\u{1}")),
+        ),
+        (
+            "cannot be read",
+            garbled(&with(fine("k"), "key", "\u{1}\u{1}")),
+        ),
+        (
+            "cannot be read",
+            garbled(&with(fine("k"), "key", "\u{1}\u{1}x")),
+        ),
+        (
+            "longer than 4000 bytes",
+            plain(with(fine("c"), "subject", long)),
+        ),
+        ("max payload size", plain(as_large_as_a_document_can_be())),
+        ("cannot be read", plain(with(fine(""), "key", 5))),
+        ("cannot be read", plain(with(fine(""), "key", Bson::Null))),
+        ("its key is empty", plain(fine(""))),
+        (
+            "cannot be read",
+            plain(with(fine(""), "key", ObjectId::new())),
+        ),
+        (
+            "cannot be read",
+            plain(with(fine(""), "key", doc! { "a": 1 })),
+        ),
+        (
+            "JSON does not have",
+            plain(with(fine("d"), "data", doc! { "n": f64::NAN })),
+        ),
+        (
+            "JSON does not have",
+            plain(with(
+                fine("e"),
+                "data",
+                doc! { "n": [{ "m": f64::INFINITY }] },
+            )),
+        ),
+        (
+            "is not one of",
+            plain(with(fine("f"), "subject", "invoice.paid.f")),
+        ),
+        (
+            "is not one of",
+            plain(with(fine("g"), "subject", "counter.created.*")),
+        ),
+        ("cannot be read", plain(with(fine("h"), "version", "first"))),
+        ("cannot be read", plain(with(fine("i"), "data", "text"))),
+    ]
+}
+
+async fn plant_raw(place: &Place, events: impl IntoIterator<Item = RawDocumentBuf>) {
+    let collection = place
+        .database()
+        .await
+        .collection::<RawDocumentBuf>("events");
+    for event in events {
+        collection.insert_one(event).await.unwrap();
+    }
+}
+
+/// How often the events were queried since the server started.
+async fn queries(place: &Place) -> i32 {
+    let admin = place.database().await.client().database("admin");
+    let top = admin.run_command(doc! { "top": 1 }).await.unwrap();
+    let of_all = top.get_document("totals").unwrap();
+    let of_events = of_all.get_document(format!("{}.events", place.name));
+    let queries = of_events.unwrap().get_document("queries").unwrap();
+    queries.get_i32("count").unwrap()
+}
+
+async fn rests(place: &Place) {
+    let (last, same) = (Cell::new(0), Cell::new(0));
+    eventually("nothing is read for a while", async || {
+        let now = queries(place).await;
+        let is_same = last.replace(now) == now;
+        same.set(if is_same { same.get() + 1 } else { 0 });
+        same.get() == 20
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_can_never_be_published_is_parked_with_its_reason_and_keeps_nobody_waiting() {
+    let place = Place::new();
+    let (_, outbox) = place.prepared().await;
+    let poison = poison();
+    let count = poison.len();
+    let ids: Vec<ObjectId> = poison
+        .iter()
+        .map(|(_, event)| event.get_object_id("_id").unwrap())
+        .collect();
+    plant_raw(&place, poison.iter().map(|(_, event)| event.clone())).await;
+    plant(
+        &place,
+        (0..500).map(|number| event(&format!("z{number:03}"), 0, doc! {})),
+    )
+    .await;
+    let toy = Toy::start_at(place).await;
+    eventually("all of it is parked", async || {
+        outbox.list(true, 100).await.unwrap().len() == count
+    })
+    .await;
+    for (id, (reason, _)) in ids.iter().zip(&poison) {
+        let listed = outbox.list(true, 100).await.unwrap();
+        let parked = listed.iter().find(|event| event.id == id.to_hex()).unwrap();
+        let told = parked.parked.as_ref().unwrap().reason.as_deref().unwrap();
+        assert!(told.contains(reason), "{told} does not say: {reason}");
+    }
+    eventually("all others are published", async || {
+        outbox.status().await.unwrap().unsent == i64::try_from(count).unwrap()
+    })
+    .await;
+    assert_eq!(toy.place.messages().await.len(), 500);
+    let listed = outbox.list(false, 100).await.unwrap();
+    assert_eq!(listed.len(), count);
+    assert!(
+        listed
+            .iter()
+            .any(|event| event.key.as_deref() == Some("\u{fffd}\u{fffd}"))
+    );
+    rests(&toy.place).await;
+    toy.stop().await.remove().await;
+}
+
+#[tokio::test]
+async fn what_is_parked_is_not_read_again_however_large_it_is() {
+    let toy = Toy::start().await;
+    let large = "x".repeat(LARGEST_DOCUMENT / 2);
+    for key in ["a", "b", "c"] {
+        plant(&toy.place, [event(key, 0, doc! { "t": &large })]).await;
+    }
+    eventually("all are parked", async || {
+        toy.place.parked().await.len() == 3
+    })
+    .await;
+    rests(&toy.place).await;
+    let database = toy.place.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    toy.create().await;
+    eventually("the new one is published", async || {
+        toy.place.messages().await.len() == 1
+    })
+    .await;
+    rests(&toy.place).await;
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let profile = database.collection::<Document>("system.profile");
+    let read = doc! { "ns": format!("{}.events", toy.place.name), "op": "query" };
+    assert!(profile.count_documents(read.clone()).await.unwrap() > 0);
+    let mut of_parked = read;
+    of_parked.insert("docsExamined", doc! { "$gt": 1 });
+    assert_eq!(profile.find_one(of_parked).await.unwrap(), None);
+    toy.stop().await.remove().await;
+}
+
+#[tokio::test]
+async fn a_key_whose_parked_event_was_deleted_goes_on() {
+    let mut place = Place::new();
+    place.timing.safety_interval = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let unreadable = with(event("a", 0, doc! {}), "data", "text");
+    plant(&toy.place, [unreadable, event("a", 1, doc! {})]).await;
+    eventually("it is parked", async || toy.place.parked().await.len() == 1).await;
+    let events = toy.place.database().await.collection::<Document>("events");
+    events
+        .delete_one(doc! { "key": "a", "version": 0 })
+        .await
+        .unwrap();
+    toy.place.drained().await;
+    assert_eq!(published(&toy.place, "a").await, [1]);
+    eventually("it is forgotten", async || {
+        toy.place.parked().await.is_empty()
+    })
+    .await;
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_tried_again_is_parked_again_with_one_attempt_more_or_published_and_forgotten() {
+    let toy = Toy::start().await;
+    let unreadable = with(event("a", 0, doc! {}), "data", "text");
+    plant(&toy.place, [unreadable]).await;
+    let attempts = async |wanted: i64| {
+        eventually("it is parked", async || {
+            let parked = toy.place.parked().await;
+            parked
+                .first()
+                .is_some_and(|it| it.get_i64("attempts").unwrap() == wanted)
+        })
+        .await;
+    };
+    attempts(1).await;
+    let outbox = Outbox::new(&toy.place.db().await);
+    assert_eq!(outbox.retry(Retry::AllParked).await.unwrap(), 1);
+    attempts(2).await;
+    let events = toy.place.database().await.collection::<Document>("events");
+    let mended = doc! { "$set": { "data": { "fine": true } } };
+    events
+        .update_one(doc! { "key": "a" }, mended)
+        .await
+        .unwrap();
+    let began = Instant::now();
+    assert_eq!(outbox.retry(Retry::AllParked).await.unwrap(), 1);
+    toy.place.drained().await;
+    assert!(began.elapsed() < toy.place.timing.safety_interval / 2);
+    let notes = toy.place.database().await.collection::<Document>("parked");
+    eventually("it is forgotten", async || {
+        notes.count_documents(doc! {}).await.unwrap() == 0
+    })
+    .await;
+    toy.finish().await;
+}
