@@ -152,7 +152,10 @@ async fn prepare_and_publish(
     let publishing = async {
         match publisher {
             Some(publisher) => publisher.run(served).await,
-            None => Ok(served.cancelled().await),
+            None => {
+                served.cancelled().await;
+                Ok(())
+            }
         }
     };
     tokio::select! {
