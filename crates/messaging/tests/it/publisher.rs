@@ -8,7 +8,7 @@ use async_nats::{
 };
 use bson::doc;
 use futures_util::{FutureExt, StreamExt};
-use testbed::{DEADLINE, nats_url, plant};
+use testbed::{DEADLINE, Mongo, at_the_next, nats_url, plant};
 
 use crate::toy::{Place, Toy, event};
 
@@ -122,6 +122,24 @@ async fn each_message_names_the_sequence_before_it_and_a_late_copy_is_refused() 
         let copy = jetstream.publish_with_headers(message.subject, headers, message.payload);
         let refused = copy.await.unwrap().await.unwrap_err();
         assert_eq!(refused.kind(), PublishErrorKind::WrongLastSequence);
+    }
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn after_each_success_the_pauses_after_failures_begin_anew() {
+    // Doubled each time, they would be longer than the test.
+    const FAILURES: u32 = 14;
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let mut place = Place::at(&mongo.uri(), &nats_url());
+    place.timing.first_retry = Duration::from_millis(10);
+    place.timing.longest_retry = Duration::from_secs(3600);
+    let toy = Toy::start_at(place).await;
+    for _ in 0..FAILURES {
+        at_the_next(&toy.place, "update", doc! { "errorCode": 2 }).await;
+        toy.create().await;
+        toy.place.drained().await;
     }
     toy.finish().await;
 }
