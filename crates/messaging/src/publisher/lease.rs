@@ -14,6 +14,8 @@ use crate::{Timing, metrics::LEASE_CHANGES};
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
+/// A lease that expires in so many terms counts as expired: no holder takes it for more than one.
+const IMPOSSIBLY_FAR_AHEAD: i64 = 4;
 
 /// The right to publish.
 #[derive(Clone)]
@@ -124,15 +126,23 @@ fn valid_until(asked: Instant, timing: Timing) -> Instant {
 /// Takes or renews the lease. The fence grows with each change of the holder; `None` when another has it.
 async fn take(db: &Db, holder: ObjectId, term: Duration) -> MongoResult<Option<i64>> {
     let mine = doc! { "$eq": ["$holder", holder] };
-    let free = doc! { "$lte": [{ "$ifNull": ["$expiresAt", "$$NOW"] }, "$$NOW"] };
-    let may = doc! { "$or": [mine.clone(), free] };
     let term_ms = i64::try_from(term.as_millis()).unwrap_or(i64::MAX);
-    let next_fence = doc! { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] };
+    let is_held = doc! { "$and": [
+        { "$eq": [{ "$type": "$expiresAt" }, "date"] },
+        { "$gt": ["$expiresAt", "$$NOW"] },
+        // Another primary's clock was ahead of this one's.
+        { "$lt": ["$expiresAt", { "$add": ["$$NOW", term_ms.saturating_mul(IMPOSSIBLY_FAR_AHEAD)] }] },
+    ] };
+    let may = doc! { "$or": [mine.clone(), { "$not": [is_held] }] };
+    // Whatever stands there.
+    let fence =
+        doc! { "$convert": { "input": "$fence", "to": "long", "onError": 0_i64, "onNull": 0_i64 } };
+    let next_fence = doc! { "$add": [&fence, 1_i64] };
     // If another instance holds the lease, this update changes nothing, and MongoDB skips the write.
     let update = doc! { "$set": {
         "holder": { "$cond": [may.clone(), holder, "$holder"] },
         "instance": { "$cond": [may.clone(), instance(), "$instance"] },
-        "fence": { "$cond": [mine, "$fence", { "$cond": [may.clone(), next_fence, "$fence"] }] },
+        "fence": { "$cond": [mine, fence, { "$cond": [may.clone(), next_fence, "$fence"] }] },
         "expiresAt": { "$cond": [may, { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
     } };
     let leases = db.collection::<Document>(LEASES);

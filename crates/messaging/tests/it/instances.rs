@@ -1,6 +1,8 @@
 //! Several instances at once: who publishes, and who takes over.
 
-use bson::{Document, doc};
+use std::time::Duration;
+
+use bson::{Bson, DateTime, Document, doc};
 use testbed::{Nats, eventually};
 
 use crate::toy::{Place, Toy};
@@ -10,6 +12,10 @@ async fn fence(place: &Place) -> Option<i64> {
     let leases = place.database().await.collection::<Document>("leases");
     let lease = leases.find_one(doc! { "_id": "publisher" }).await.unwrap();
     lease.map(|lease| lease.get_i64("fence").unwrap())
+}
+
+fn in_seconds(seconds: i64) -> DateTime {
+    DateTime::from_millis(DateTime::now().timestamp_millis() + seconds * 1000)
 }
 
 #[tokio::test]
@@ -57,8 +63,9 @@ async fn an_instance_that_stops_does_not_take_the_lease_again() {
 
 #[tokio::test]
 async fn an_instance_that_stands_by_writes_nothing() {
-    let first = Toy::start().await;
-    let place = first.place.clone();
+    let mut place = Place::new();
+    place.timing.lease_term = Duration::from_secs(60);
+    let first = Toy::start_at(place.clone()).await;
     eventually("the first publishes", async || {
         fence(&place).await.is_some()
     })
@@ -67,11 +74,9 @@ async fn an_instance_that_stands_by_writes_nothing() {
     let client = place.database().await.client().clone();
     let leases = place.database().await.collection::<Document>("leases");
     first.stop().await;
-    let far = doc! { "$set": { "expiresAt": bson::DateTime::MAX, "holder": "another" } };
-    leases
-        .update_one(doc! { "_id": "publisher" }, far)
-        .await
-        .unwrap();
+    let lease = doc! { "_id": "publisher" };
+    let far = doc! { "$set": { "expiresAt": in_seconds(120), "holder": "another" } };
+    leases.update_one(lease, far).await.unwrap();
     let oplog = client.database("local").collection::<Document>("oplog.rs");
     let written = async || {
         let of_leases = doc! { "ns": format!("{}.leases", place.name) };
@@ -103,6 +108,40 @@ async fn an_instance_that_stands_by_writes_nothing() {
     assert_eq!(written().await, before);
     second.stop().await;
     place.remove().await;
+}
+
+/// As a primary left it whose clock was ten minutes ahead, or as somebody wrote it by hand.
+#[tokio::test]
+async fn a_lease_that_nobody_can_hold_is_taken_and_its_fence_goes_on_counting() {
+    let held: [(Bson, Bson, i64); 4] = [
+        (7_i64.into(), in_seconds(600).into(), 8),
+        (7.0.into(), in_seconds(-1).into(), 8),
+        ("seven".into(), in_seconds(-1).into(), 1),
+        (Bson::Null, "tomorrow".into(), 1),
+    ];
+    for (number, expires_at, next) in held {
+        let place = Place::new();
+        let (db, _) = place.prepared().await;
+        let leases = db.collection::<Document>("leases");
+        let lease = doc! { "_id": "publisher", "holder": "another", "fence": number, "expiresAt": expires_at };
+        leases.insert_one(lease).await.unwrap();
+        let toy = Toy::start_at(place).await;
+        toy.create().await;
+        toy.place.drained().await;
+        assert_eq!(fence(&toy.place).await, Some(next));
+        let by_hand = doc! { "$set": { "fence": next as f64 } };
+        leases
+            .update_one(doc! { "_id": "publisher" }, by_hand)
+            .await
+            .unwrap();
+        eventually("it is renewed as a number", async || {
+            let lease = leases.find_one(doc! { "_id": "publisher" }).await.unwrap();
+            lease.unwrap().get_i64("fence").is_ok()
+        })
+        .await;
+        toy.create().await;
+        toy.finish().await;
+    }
 }
 
 #[tokio::test]
