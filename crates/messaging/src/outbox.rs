@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Document, RawBson, RawDocumentBuf, doc, oid::ObjectId, raw::cstr, rawdoc};
+use bson::{DateTime, Document, RawBson, RawDocumentBuf, doc, oid::ObjectId, raw::cstr, rawdoc};
 use db::{Db, error_code};
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -160,6 +160,15 @@ impl Outbox {
         }
         let found = self.db.database().run_raw_cursor_command(find);
         Ok(found.batch_size(batch_size).await?.with_type())
+    }
+
+    /// When an event was published last, of those that are kept.
+    pub(crate) async fn last_sent(self) -> mongodb::error::Result<Option<DateTime>> {
+        let events = self.events::<Document>();
+        let any = doc! { "sentAt": { "$gt": DateTime::MIN } };
+        let last = events.find_one(any).sort(doc! { "sentAt": -1 });
+        let last = last.projection(doc! { "_id": 0, "sentAt": 1 }).await?;
+        Ok(last.and_then(|last| last.get_datetime("sentAt").ok().copied()))
     }
 
     /// Marks published events as sent.

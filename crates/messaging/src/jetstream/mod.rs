@@ -3,6 +3,7 @@
 mod connection;
 mod failure;
 mod publish;
+mod stream;
 
 use async_nats::{
     Client,
@@ -20,6 +21,7 @@ use publish::LastSequences;
 use crate::{EventType, NatsOptions, Timing};
 
 pub(crate) use failure::Failure;
+pub(crate) use stream::Found;
 
 /// A connection to a service's stream.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub struct JetStream {
     client: Client,
     jetstream: Context,
     stream: StreamConfig,
+    /// The subjects that the stream has to take.
+    needed: Vec<String>,
     prefix: String,
     connected: watch::Receiver<bool>,
     last: LastSequences,
@@ -64,11 +68,15 @@ impl JetStream {
             duplicate_window: options.nats_duplicate_window,
             ..StreamConfig::default()
         };
+        let needed = events
+            .iter()
+            .map(|event| format!("{prefix}{}.*", event.name));
         Ok(Self {
             service: service.to_owned(),
             client,
             jetstream,
             stream,
+            needed: needed.collect(),
             prefix,
             connected,
             last: LastSequences::default(),
@@ -93,25 +101,6 @@ impl JetStream {
                 .wait_for(|connected| *connected)
                 .await,
         );
-    }
-
-    /// Makes the stream where there is none, and checks that one that is there takes our subjects.
-    pub(crate) async fn ensure_stream(&self) -> anyhow::Result<()> {
-        let found = self
-            .jetstream
-            .get_or_create_stream(self.stream.clone())
-            .await?;
-        let theirs = &found.cached_info().config.subjects;
-        anyhow::ensure!(
-            self.stream
-                .subjects
-                .iter()
-                .all(|ours| theirs.contains(ours)),
-            "stream {} takes the subjects {theirs:?}, not {:?}",
-            self.stream.name,
-            self.stream.subjects,
-        );
-        Ok(())
     }
 
     /// The stream as it is, or `None` where there is none.

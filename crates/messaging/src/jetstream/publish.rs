@@ -122,6 +122,8 @@ impl JetStream {
             .headers(headers(event, &self.service))
             .payload(payload)
             .message_id(event.id.to_hex())
+            // Where ours is gone, another with the same subjects would acknowledge.
+            .expected_stream(&self.stream.name)
             .expected_last_subject_sequence(expected);
         self.jetstream
             .send_publish(subject.to_owned(), message)

@@ -24,6 +24,7 @@ use watcher::Bell;
 
 use crate::{
     JetStream, Outbox, Timing,
+    jetstream::Found,
     metrics::{IS_PUBLISHER, SWEEP_SIZE},
     parked::Parked,
 };
@@ -212,7 +213,7 @@ impl Holder<'_> {
     /// After any failure of the broker the stream is looked for again: perhaps it is gone.
     async fn sweep_once(&mut self, enough: &CancellationToken) -> Outcome {
         if !self.stream_is_there {
-            if let Err(error) = self.publisher.jetstream.ensure_stream().await {
+            if let Err(error) = self.ensure_stream().await {
                 tracing::warn!(error = format!("{error:#}"), "the stream cannot be used");
                 return Outcome::Failed;
             }
@@ -241,6 +242,21 @@ impl Holder<'_> {
         } else {
             Outcome::Done
         }
+    }
+
+    async fn ensure_stream(&self) -> anyhow::Result<()> {
+        let found = self.publisher.jetstream.ensure_stream().await?;
+        let outbox = &self.publisher.outbox;
+        let limit = self.publisher.timing.sweep_stalled_after;
+        if found == Found::Made
+            && let Some(last) = outbox.db.bounded(limit, outbox.clone().last_sent()).await?
+        {
+            tracing::error!(
+                last_published = %last,
+                "the stream was gone and has been made anew: what it held is lost; `outbox replay` publishes again what is still kept"
+            );
+        }
+        Ok(())
     }
 
     async fn read_and_sweep(&mut self, enough: &CancellationToken) -> MongoResult<Swept> {

@@ -17,6 +17,7 @@ mod publisher;
 mod replays;
 mod secured;
 mod status;
+mod streams;
 mod timing;
 mod toy;
 mod waits;
