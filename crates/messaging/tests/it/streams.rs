@@ -37,7 +37,8 @@ fn with(place: &Place, members: Value) -> Value {
 
 #[tokio::test]
 async fn a_stream_that_the_promise_cannot_be_kept_with_is_refused_until_it_is_mended() {
-    let refused: [(fn(&Place) -> Value, &str); 4] = [
+    type Members = fn(&Place) -> Value;
+    let refused: [(Members, &str); 4] = [
         (|_| json!({ "no_ack": true }), "acknowledges nothing"),
         (|_| json!({ "sealed": true }), "is sealed"),
         (
