@@ -3,7 +3,7 @@
 use bson::{doc, oid::ObjectId};
 use db::{Db, Page, Place, newest_first};
 use futures_util::future::BoxFuture;
-use mongodb::{ClientSession, Collection, IndexModel, error::Result as MongoResult};
+use mongodb::{ClientSession, Collection, IndexModel};
 
 use super::model::Ticket;
 
@@ -13,7 +13,7 @@ const TICKETS: &str = "tickets";
 ///
 /// # Errors
 /// The driver's.
-pub fn collections(db: &Db) -> BoxFuture<'_, MongoResult<()>> {
+pub fn collections(db: &Db) -> BoxFuture<'_, mongodb::error::Result<()>> {
     let mut available = doc! { "orderId": 1 };
     available.extend(newest_first());
     let newest_available = IndexModel::builder().keys(available).build();
@@ -28,7 +28,7 @@ pub(super) async fn insert(
     db: &Db,
     session: &mut ClientSession,
     ticket: &Ticket,
-) -> MongoResult<()> {
+) -> mongodb::error::Result<()> {
     let tickets = tickets(db);
     tickets.insert_one(ticket).session(session).await.map(drop)
 }
@@ -38,7 +38,7 @@ pub(super) async fn find_in(
     db: &Db,
     session: &mut ClientSession,
     id: ObjectId,
-) -> MongoResult<Option<Ticket>> {
+) -> mongodb::error::Result<Option<Ticket>> {
     let tickets = tickets(db);
     tickets.find_one(doc! { "_id": id }).session(session).await
 }
@@ -47,7 +47,7 @@ pub(super) async fn update(
     db: &Db,
     session: &mut ClientSession,
     ticket: &Ticket,
-) -> MongoResult<()> {
+) -> mongodb::error::Result<()> {
     let set = doc! { "$set": {
         "title": &ticket.title, "priceCents": ticket.price_cents,
         "version": ticket.version, "updatedAt": ticket.updated_at,

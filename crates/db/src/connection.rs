@@ -13,7 +13,7 @@ use std::{
 use bson::{Timestamp, doc};
 use mongodb::{
     Client, Collection, Database, IndexModel,
-    error::{Error as MongoError, ErrorKind, Result as MongoResult},
+    error::{Error as MongoError, ErrorKind},
     options::{ClientOptions, ReadConcern, WriteConcern},
 };
 use tokio_util::task::TaskTracker;
@@ -156,7 +156,7 @@ impl Db {
     /// The driver's, or a time-out after `limit`.
     pub async fn bounded<T, F>(&self, limit: Duration, call: F) -> mongodb::error::Result<T>
     where
-        F: Future<Output = MongoResult<T>> + Send + 'static,
+        F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
         T: Send + 'static,
     {
         match tokio::time::timeout(limit, self.tasks.spawn(call)).await {
@@ -173,7 +173,7 @@ impl Db {
     /// failed.
     pub async fn read<T, F>(&self, call: F) -> Result<T, Error>
     where
-        F: Future<Output = MongoResult<T>> + Send + 'static,
+        F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
         T: Send + 'static,
     {
         self.refuse_what_cannot_be_done()?;
@@ -203,7 +203,7 @@ fn complete(options: &mut ClientOptions, service: &str, timing: Timing) {
 }
 
 /// Reads the connection string. The servers of a `mongodb+srv://` are looked up until they are found.
-async fn resolve(uri: &str, look_up_again: Duration) -> MongoResult<ClientOptions> {
+async fn resolve(uri: &str, look_up_again: Duration) -> mongodb::error::Result<ClientOptions> {
     loop {
         match ClientOptions::parse(uri).await {
             Err(error) if matches!(*error.kind, ErrorKind::DnsResolve { .. }) => {

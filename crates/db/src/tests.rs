@@ -1,6 +1,5 @@
 use std::{io, time::Duration};
 
-use mongodb::error::Result as MongoResult;
 use secrecy::SecretString;
 
 use crate::{
@@ -52,7 +51,10 @@ async fn what_waits_for_a_database_that_is_cut_off_is_bounded() {
     assert!(matches!(asked, Err(Error::NotReady)), "it may be another's");
     db.mark_prepared();
     for _ in 0..MOST_UNDER_WAY {
-        let given_up = db.bounded(Duration::ZERO, std::future::pending::<MongoResult<()>>());
+        let given_up = db.bounded(
+            Duration::ZERO,
+            std::future::pending::<mongodb::error::Result<()>>(),
+        );
         assert!(given_up.await.is_err());
     }
     let refused = db.read(async { Ok(()) }).await;

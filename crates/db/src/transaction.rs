@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use metrics::counter;
-use mongodb::{Client, ClientSession, error::Result as MongoResult};
+use mongodb::{Client, ClientSession};
 
 use crate::{
     Abort, Db, Error, TransactionError,
@@ -89,9 +89,9 @@ enum Attempted<T, R> {
 }
 
 /// Tries again as the driver says, for two minutes at most; no attempt begins after `attempts_end`.
-async fn run<T, F>(client: &Client, attempts_end: Instant, mut once: F) -> MongoResult<T>
+async fn run<T, F>(client: &Client, attempts_end: Instant, mut once: F) -> mongodb::error::Result<T>
 where
-    F: for<'a> FnMut(&'a mut ClientSession) -> BoxFuture<'a, MongoResult<T>>,
+    F: for<'a> FnMut(&'a mut ClientSession) -> BoxFuture<'a, mongodb::error::Result<T>>,
 {
     let mut session = client.start_session().await?;
     let mut is_first = true;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, error::Result as MongoResult};
+use mongodb::Collection;
 
 use crate::{
     Outbox, Waiting,
@@ -41,12 +41,12 @@ impl Outbox {
         self.db.collection(PARKED)
     }
 
-    pub(crate) async fn prepare_parked(&self) -> MongoResult<()> {
+    pub(crate) async fn prepare_parked(&self) -> mongodb::error::Result<()> {
         self.db.ensure_collection(PARKED, []).await
     }
 
     /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
-    pub(crate) async fn park(self, id: Stored, reason: String) -> MongoResult<()> {
+    pub(crate) async fn park(self, id: Stored, reason: String) -> mongodb::error::Result<()> {
         let mut one = assemble([("_id", &id)]);
         let shown = crate::stored::shown(&one, "_id");
         tracing::error!(
@@ -79,7 +79,7 @@ impl Outbox {
     }
 
     /// Reads which keys are held back, and forgets what was noted of events that are not there any more.
-    pub(crate) async fn read_parked(self) -> MongoResult<Parked> {
+    pub(crate) async fn read_parked(self) -> mongodb::error::Result<Parked> {
         // The unique index alone tells: a payload is not read.
         let is_its =
             doc! { "$and": [{ "$eq": ["$key", "$$key"] }, { "$eq": ["$version", "$$version"] }] };
@@ -113,13 +113,13 @@ impl Outbox {
     }
 
     /// Forgets that events were parked: they are published, or gone.
-    pub(crate) async fn forget_parked(&self, ids: Vec<Bson>) -> MongoResult<()> {
+    pub(crate) async fn forget_parked(&self, ids: Vec<Bson>) -> mongodb::error::Result<()> {
         let noted = doc! { "_id": { "$in": ids } };
         self.parked::<Document>().delete_many(noted).await.map(drop)
     }
 
     /// The parked events, in the order in which they would be published.
-    pub(crate) async fn list_parked(&self, limit: i64) -> MongoResult<Vec<Waiting>> {
+    pub(crate) async fn list_parked(&self, limit: i64) -> mongodb::error::Result<Vec<Waiting>> {
         let note = doc! { "reason": "$reason", "at": "$at", "attempts": "$attempts" };
         let of_event = doc! { "_id": "$_id", "key": "$key", "version": "$version", "parked": note };
         let mut pipeline = parked_events(None);
@@ -137,7 +137,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn retry(&self, which: Retry) -> MongoResult<u64> {
+    pub async fn retry(&self, which: Retry) -> mongodb::error::Result<u64> {
         let one = match which {
             Retry::One(id) => Some(id),
             Retry::AllParked => None,

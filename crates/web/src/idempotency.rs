@@ -13,9 +13,7 @@ use axum::{
 use bson::{doc, serialize_to_bson};
 use db::{Abort, Db, TransactionError, is_duplicate_key, is_write_conflict};
 use futures_util::future::BoxFuture;
-use mongodb::{
-    ClientSession, Collection, IndexModel, error::Result as MongoResult, options::IndexOptions,
-};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{Answer, REPLAYED, Refusal, User};
@@ -174,7 +172,7 @@ impl Claim {
         answers: &Collection<Stored>,
         session: &mut ClientSession,
         done: &Result<Answer, Abort<Refusal>>,
-    ) -> MongoResult<()> {
+    ) -> mongodb::error::Result<()> {
         let id = doc! { "_id": serialize_to_bson(&self.id)? };
         match done {
             Ok(answer) => {

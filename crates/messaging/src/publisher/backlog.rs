@@ -2,7 +2,6 @@
 
 use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
-use mongodb::error::Result as MongoResult;
 use tokio::sync::mpsc;
 
 use crate::{Event, Outbox, outbox::WalkFrom, stored::Stored};
@@ -31,7 +30,7 @@ pub(super) async fn walk(
     outbox: Outbox,
     left_out: Vec<Stored>,
     turns: mpsc::Sender<Turn>,
-) -> MongoResult<bool> {
+) -> mongodb::error::Result<bool> {
     let mut left_some = false;
     let mut went_on_behind = false;
     let mut cursor = outbox

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc, oid::ObjectId};
 use db::Db;
 use metrics::counter;
-use mongodb::{error::Result as MongoResult, options::ReturnDocument};
+use mongodb::options::ReturnDocument;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -124,7 +124,7 @@ fn valid_until(asked: Instant, timing: Timing) -> Instant {
 }
 
 /// Takes or renews the lease. The fence grows with each change of the holder; `None` when another has it.
-async fn take(db: &Db, holder: ObjectId, term: Duration) -> MongoResult<Option<i64>> {
+async fn take(db: &Db, holder: ObjectId, term: Duration) -> mongodb::error::Result<Option<i64>> {
     let mine = doc! { "$eq": ["$holder", holder] };
     let term_ms = i64::try_from(term.as_millis()).unwrap_or(i64::MAX);
     let is_held = doc! { "$and": [
@@ -169,7 +169,7 @@ fn instance() -> String {
 }
 
 /// Who publishes at this moment, and the fence of its lease.
-pub(crate) async fn holder(db: &Db) -> MongoResult<Option<(String, i64)>> {
+pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i64)>> {
     let valid = doc! { "_id": PUBLISHER, "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
     let lease = db.collection::<Document>(LEASES).find_one(valid).await?;
     Ok(lease.and_then(|lease| {

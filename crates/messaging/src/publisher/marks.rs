@@ -4,7 +4,6 @@ use std::{collections::HashSet, future::pending, time::Instant};
 
 use bson::oid::ObjectId;
 use metrics::histogram;
-use mongodb::error::Result as MongoResult;
 
 use crate::{Outbox, Timing, metrics::MARK_SIZE};
 
@@ -63,7 +62,7 @@ impl Unmarked {
     ///
     /// # Errors
     /// The driver's, or a time-out.
-    pub(super) async fn mark(&mut self) -> MongoResult<()> {
+    pub(super) async fn mark(&mut self) -> mongodb::error::Result<()> {
         if self.ids.is_empty() {
             return Ok(());
         }
@@ -84,7 +83,7 @@ pub(super) async fn mark(
     outbox: Outbox,
     ids: Vec<ObjectId>,
     some_were_parked: bool,
-) -> MongoResult<()> {
+) -> mongodb::error::Result<()> {
     histogram!(MARK_SIZE).record(ids.len() as f64);
     outbox.mark(&ids).await?;
     if some_were_parked {

@@ -12,7 +12,6 @@ use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use metrics::{gauge, histogram};
-use mongodb::error::Result as MongoResult;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -259,7 +258,10 @@ impl Holder<'_> {
         Ok(())
     }
 
-    async fn read_and_sweep(&mut self, enough: &CancellationToken) -> MongoResult<Swept> {
+    async fn read_and_sweep(
+        &mut self,
+        enough: &CancellationToken,
+    ) -> mongodb::error::Result<Swept> {
         let (outbox, limit) = (
             &self.publisher.outbox,
             self.publisher.timing.sweep_stalled_after,

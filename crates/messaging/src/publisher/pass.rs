@@ -10,7 +10,6 @@ use std::{
 use bson::{DateTime, oid::ObjectId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::{counter, histogram};
-use mongodb::error::Result as MongoResult;
 use opentelemetry::{
     Context,
     propagation::TextMapPropagator,
@@ -103,7 +102,7 @@ pub(super) async fn sweep(
     unmarked: &HashSet<ObjectId>,
     parked: &mut Parked,
     enough: &CancellationToken,
-) -> MongoResult<Swept> {
+) -> mongodb::error::Result<Swept> {
     let mut swept = Swept::default();
     // A task, so that it reads ahead while the broker answers, and no future of the driver is dropped.
     let (sender, mut backlog) = mpsc::channel(TURNS_AHEAD);
