@@ -57,7 +57,7 @@ async fn create_ticket(
         },
     );
     let answer = answer.await?;
-    if !answer.is_replayed() {
+    if answer.tells_of_a_change() {
         tracing::info!(ticket.id = %id, "ticket created");
     }
     Ok(answer)
@@ -143,7 +143,7 @@ async fn update_ticket(
                 return Err(TicketRefusal::AnotherVersion.into());
             }
             let Some(ticket) = ticket.changed(&update.new, update.now) else {
-                return Ok(updated(&ticket));
+                return Ok(updated(&ticket).without_a_change());
             };
             store::update(db, session, &ticket).await?;
             let event = ticket.saved(update.event_id, update.trace.as_deref())?;
@@ -152,7 +152,7 @@ async fn update_ticket(
         })
     });
     let answer = answer.await?;
-    if !answer.is_replayed() {
+    if answer.tells_of_a_change() {
         tracing::info!(ticket.id = %id, "ticket updated");
     }
     Ok(answer)

@@ -4,14 +4,14 @@ use std::process::Command;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Client, header::COOKIE};
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::{Process, eventually, free_port, nats_url};
 use web::sign;
 
 use crate::{
     collector::{Traced, collector},
-    harness::{JWT_KEY, Place, jwt, now_seconds, token},
-    process::command,
+    harness::{JWT_KEY, Place, jwt, now_seconds, text, token},
+    process::{command, create, start},
 };
 
 /// The program, whose log tells everything that is told at all.
@@ -116,5 +116,22 @@ async fn log_lines_metrics_and_traces_name_tickets_and_no_people() {
             assert!(!told.contains(person), "{person}: {told}");
         }
     }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn an_update_is_logged_where_it_changes_something() {
+    let place = Place::new();
+    let (mut service, address) = start(&mut command(&place)).await;
+    let ticket: Value = create(&address).await.unwrap().json().await.unwrap();
+    let ticket = format!("{address}/api/tickets/{}", text(&ticket["id"]));
+    for _ in 0..2 {
+        let put = Client::new().put(&ticket).bearer_auth(token("alice"));
+        let put = put.json(&json!({ "title": "concert", "price": 2 }));
+        assert_eq!(put.send().await.unwrap().status(), 200);
+    }
+    service.signal("-TERM");
+    assert!(service.ended().await.success());
+    assert_eq!(service.log().matches("ticket updated").count(), 1);
     place.remove().await;
 }

@@ -94,6 +94,15 @@ async fn each_write_is_announced_with_the_ticket_as_its_payload_and_the_trace_of
         let is_traced = r#type == "ticket.created";
         assert_eq!(header("traceparent"), is_traced.then_some(trace));
     }
+    let tickets = app.place.database().await.collection::<Document>("tickets");
+    let ticket = tickets.find_one(doc! {}).await.unwrap().unwrap();
+    let [created, updated] = ["createdAt", "updatedAt"].map(|at| ticket.get_datetime(at).unwrap());
+    assert!(created < updated, "{ticket}");
+    let events = app.place.events().await;
+    let events = events
+        .iter()
+        .map(|it| it.get_datetime("createdAt").unwrap());
+    assert_eq!(events.collect::<Vec<_>>(), [created, updated]);
     app.finish().await;
 }
 
@@ -150,6 +159,8 @@ async fn an_update_is_checked_in_the_order_of_the_contract() {
         .unwrap();
 
     assert_eq!(put("alice", "\"7\", \"0\"").await.status(), 200);
+    // What it wants is so by now, and nothing would change.
+    assert_problem(put("alice", "\"0\"").await, 412).await;
     let updated: Value = app
         .get(&format!("/api/tickets/{id}"))
         .await

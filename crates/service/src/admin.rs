@@ -1,6 +1,6 @@
 //! The listener for those who run the service: `/metrics`. It is never on the public port.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::{
     Router,
@@ -11,7 +11,10 @@ use axum::{
 use messaging::Outbox;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use web::{Timing, openapi::About};
@@ -20,10 +23,9 @@ use crate::metrics::install;
 
 /// The pause between two readings of the outbox's figures, however often they are scraped.
 pub const READ_INTERVAL: Duration = Duration::from_secs(5);
-/// A long backlog takes longer to read. The pause after it is this many times as long, so that reading takes a twentieth of
-/// the time at most.
+/// A long backlog takes longer to read. The pause after it is this many times as long, up to [`LONGEST_PAUSE`].
 const READ_SHARE: u32 = 20;
-/// The longest pause. Keep it below the threshold of the alert `OutboxFiguresAreStale`.
+/// Keep it below the threshold of the alert `OutboxFiguresAreStale`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -43,8 +45,14 @@ pub(crate) async fn serve(
     tracing::info!(metrics = url, "for those who run the service");
     let routes = Router::new().route("/metrics", get(move || render(metrics.clone())));
     let for_ever = CancellationToken::new();
+    let read = || async {
+        let is_read = messaging::read_figures(&outbox).await;
+        // Else what is observed is kept until somebody scrapes.
+        metrics.run_upkeep();
+        is_read
+    };
     tokio::select! {
-        () = read_figures(outbox, metrics) => {}
+        () = read_for_ever(read) => {}
         () = web::serve(listener, routes, timing, for_ever) => {}
     }
     Ok(())
@@ -54,16 +62,15 @@ async fn render(metrics: PrometheusHandle) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], metrics.render()).into_response()
 }
 
-async fn read_figures(outbox: Outbox, metrics: &PrometheusHandle) {
+/// `read` tells whether it could.
+async fn read_for_ever<F: Future<Output = bool>>(read: impl Fn() -> F) {
     loop {
         let began = Instant::now();
         let mut pause = READ_INTERVAL;
-        if messaging::read_figures(&outbox).await {
+        if read().await {
             pause = pause_after(began.elapsed());
         }
-        // Else what is observed is kept until somebody scrapes.
-        metrics.run_upkeep();
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
     }
 }
 
@@ -73,6 +80,10 @@ fn pause_after(reading: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -81,5 +92,20 @@ mod tests {
         assert_eq!([0, 250, 500, 1_000].map(pause_after_ms), [5, 5, 10, 20]);
         // Alerts take figures of a minute ago for stale.
         assert_eq!(pause_after_ms(10_000), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readings_of_a_second_begin_every_21_seconds_and_those_that_fail_every_six() {
+        for (is_read, begin) in [(true, [0, 21, 42, 63]), (false, [0, 6, 12, 18])] {
+            let (began, begun) = (Instant::now(), RefCell::new(Vec::new()));
+            let read = || async {
+                begun.borrow_mut().push(began.elapsed().as_secs());
+                sleep(Duration::from_secs(1)).await;
+                is_read
+            };
+            let readings = timeout(Duration::from_secs(70), read_for_ever(read));
+            readings.await.unwrap_err();
+            assert_eq!(begun.borrow()[..4], begin);
+        }
     }
 }

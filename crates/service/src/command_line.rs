@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Write, stdout},
+    mem::ManuallyDrop,
     net::SocketAddr,
     process::ExitCode,
     time::{Duration, SystemTime},
@@ -12,7 +13,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use db::{MongoOptions, setting::Unusable};
 use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Runtime};
 use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, sign};
 
 use crate::{
@@ -155,8 +156,14 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         named(command, &about.name.to_ascii_uppercase(), noun)
     }
 
-    #[tokio::main]
-    async fn execute(self, command: Command<O>) -> anyhow::Result<()> {
+    /// The runtime ends with the process. If it were dropped, a task of the MongoDB driver could panic because another is gone
+    /// already, and the panic would stand on stderr beside our one line.
+    fn execute(self, command: Command<O>) -> anyhow::Result<()> {
+        let runtime = ManuallyDrop::new(Runtime::new()?);
+        runtime.block_on(self.perform(command))
+    }
+
+    async fn perform(self, command: Command<O>) -> anyhow::Result<()> {
         // The one provider in the tree; TLS panics without it.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         match command {

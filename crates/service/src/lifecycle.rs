@@ -177,4 +177,36 @@ mod tests {
             assert!(failure.contains(told), "{failure}");
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_for_draining_begins_behind_stop_delay() {
+        let timing = Timing::default();
+        let longer_than_draining = timing.drain * 2;
+        let [in_time, too_long] = [timing.drain / 2, timing.drain * 3 / 2];
+        for (takes, is_waited_for) in [(in_time, true), (too_long, false)] {
+            let mut lifecycle = Lifecycle::new(CancellationToken::new(), timing);
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            lifecycle.spawn_http(listener, Router::new(), longer_than_draining);
+            let (served, done) = (lifecycle.served.clone(), CancellationToken::new());
+            let last = done.clone();
+            lifecycle.spawn("last", async move {
+                served.cancelled().await;
+                sleep(takes).await;
+                last.cancel();
+                Ok(())
+            });
+            lifecycle.stop.cancel();
+            lifecycle.run(&db().await).await.unwrap();
+            assert_eq!(done.is_cancelled(), is_waited_for, "{takes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_fails_after_the_stop_is_told_as_well() {
+        let mut lifecycle = Lifecycle::new(CancellationToken::new(), Timing::default());
+        lifecycle.stop.cancel();
+        lifecycle.spawn("last", async { Err(anyhow::anyhow!("a reason")) });
+        let failure = lifecycle.run(&db().await).await.unwrap_err();
+        assert_eq!(format!("{failure:#}"), "the last task failed: a reason");
+    }
 }

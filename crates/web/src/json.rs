@@ -82,6 +82,9 @@ pub struct Answer {
     headers: BTreeMap<String, String>,
     /// JSON; empty for none.
     body: String,
+    /// Not where it is given again.
+    #[serde(skip)]
+    tells_of_a_change: bool,
 }
 
 impl Answer {
@@ -102,12 +105,20 @@ impl Answer {
             status: status.as_u16(),
             headers: BTreeMap::new(),
             body: String::new(),
+            tells_of_a_change: true,
         }
     }
 
-    /// Whether it was given before, and nothing was done now.
-    pub fn is_replayed(&self) -> bool {
-        self.headers.contains_key(REPLAYED.as_str())
+    /// The same, where everything was already as the request wants it.
+    #[must_use]
+    pub fn without_a_change(mut self) -> Self {
+        self.tells_of_a_change = false;
+        self
+    }
+
+    /// Whether the request has changed something: not where its answer is given again, or is [`Self::without_a_change`].
+    pub fn tells_of_a_change(&self) -> bool {
+        self.tells_of_a_change
     }
 
     /// The same with one more header.

@@ -19,11 +19,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use governor::{
-    Quota, RateLimiter,
+    NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
-    middleware::StateInformationMiddleware,
+    middleware::{StateInformationMiddleware, StateSnapshot},
 };
-
 use metrics::counter;
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument;
@@ -42,6 +41,7 @@ type Limiter = RateLimiter<
     DefaultClock,
     StateInformationMiddleware,
 >;
+type Instant = <DefaultClock as Clock>::Instant;
 
 /// Whom a limit is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,41 +59,49 @@ struct Limits {
     requests: AtomicUsize,
 }
 
+impl Limits {
+    fn new(per_second: NonZeroU32) -> Self {
+        let burst = per_second.saturating_add(per_second.get());
+        let quota = Quota::per_second(per_second).allow_burst(burst);
+        Self {
+            limiter: RateLimiter::keyed(quota).with_middleware(),
+            per_second: per_second.get(),
+            burst: burst.get(),
+            policy: header_value(&format!(
+                "\"caller\";q={burst};w={}",
+                burst.get() / per_second
+            )),
+            requests: AtomicUsize::new(1),
+        }
+    }
+
+    /// Counts a request of `caller`.
+    fn count(&self, caller: &Counted) -> Result<StateSnapshot, NotUntil<Instant>> {
+        let requests = self.requests.fetch_add(1, Ordering::Relaxed);
+        if requests.is_multiple_of(FORGET_EVERY) {
+            self.limiter.retain_recent();
+        }
+        self.limiter.check_key(caller)
+    }
+}
+
 /// Limits the callers of `routes` to so many requests a second each, and twice as many at once; 0 for no limit.
 pub(crate) fn with_rate_limit(routes: Router, per_second: u32) -> Router {
     let Some(per_second) = NonZeroU32::new(per_second) else {
         return routes;
     };
-    let burst = per_second.saturating_add(per_second.get());
-    let quota = Quota::per_second(per_second).allow_burst(burst);
-    let limits = Arc::new(Limits {
-        limiter: RateLimiter::keyed(quota).with_middleware(),
-        per_second: per_second.get(),
-        burst: burst.get(),
-        policy: header_value(&format!(
-            "\"caller\";q={burst};w={}",
-            burst.get() / per_second
-        )),
-        requests: AtomicUsize::new(1),
-    });
+    let limits = Arc::new(Limits::new(per_second));
     routes.layer(middleware::from_fn_with_state(limits, limit_rate))
 }
 
 /// Counts a request for its user or, where the token names none, for the address at the other end of the connection:
 /// what a proxy says of addresses can be made up.
 async fn limit_rate(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
-    if limits
-        .requests
-        .fetch_add(1, Ordering::Relaxed)
-        .is_multiple_of(FORGET_EVERY)
-    {
-        limits.limiter.retain_recent();
-    }
     let caller = match request.extensions().get::<Caller>().map(|it| &it.user) {
         Some(Ok(user)) => Counted::User(user.id.clone()),
         _ => Counted::Address(peer(&request)),
     };
-    let (mut response, remaining) = match limits.limiter.check_key(&caller) {
+    let (mut response, remaining) = match limits.count(&caller) {
         Ok(state) => (next.run(request).await, state.remaining_burst_capacity()),
         Err(not_until) => {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
@@ -188,5 +196,21 @@ async fn with_whole_body(request: Request) -> Result<Request, Refusal> {
             Err(Refusal::PayloadTooLarge)
         }
         Err(_) => Err(Refusal::invalid("the body could not be read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_that_have_been_quiet_are_forgotten() {
+        // Of so many a second: a caller is like a new one a microsecond after its only request.
+        let limits = Limits::new(NonZeroU32::new(1_000_000).unwrap());
+        let count = |user: usize| assert!(limits.count(&Counted::User(user.to_string())).is_ok());
+        (1..FORGET_EVERY).for_each(count);
+        assert_eq!(limits.limiter.len(), FORGET_EVERY - 1);
+        count(FORGET_EVERY);
+        assert!(limits.limiter.len() < 10, "{}", limits.limiter.len());
     }
 }

@@ -32,9 +32,8 @@ use crate::{
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 
-const KEPT: [HeaderName; 5] = [
+const KEPT: [HeaderName; 4] = [
     header::ALLOW,
-    header::CONNECTION,
     header::RETRY_AFTER,
     RATE_LIMIT,
     RATE_LIMIT_POLICY,

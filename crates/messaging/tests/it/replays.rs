@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
-use bson::DateTime;
+use bson::{DateTime, doc};
 use messaging::replay::{self, Found, Range};
-use testbed::{eventually, stream};
+use testbed::{eventually, plant, stream};
 
-use crate::toy::{Place, Toy, published};
+use crate::toy::{Place, Toy, event, published};
 
 /// Events that were created from so many hours ago until so many hours ago.
 fn hours_ago(since: i64, until: i64) -> Range {
@@ -134,4 +134,21 @@ async fn an_id_that_the_stream_still_remembers_is_not_taken_for_a_message() {
     assert_eq!(replay(&toy.place).await, (1, vec![0]));
     assert_eq!(published(&toy.place, &id).await, [0]);
     toy.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_given_back_has_no_time_of_publication() {
+    // Nobody publishes here, so it stays as it was given back.
+    let place = Place::new();
+    let (_, outbox) = place.prepared().await;
+    let mut sent = event("a", 0, doc! {});
+    sent.extend(doc! { "sent": "YES", "sentAt": DateTime::now() });
+    plant(&place, [sent]).await;
+    let found = find(&place, &last_hour()).await;
+    replay::give_back(&outbox, &found.lost).await.unwrap();
+    let given_back = &place.events().await[0];
+    assert_eq!(given_back.get_str("sent").unwrap(), "NO");
+    // The index that removes what was sent counts from this time.
+    assert!(!given_back.contains_key("sentAt"), "{given_back}");
+    place.remove().await;
 }

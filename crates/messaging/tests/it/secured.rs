@@ -111,3 +111,31 @@ async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credent
     let place = toy.stop().await;
     place.database().await.drop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_nats_without_tls_is_not_talked_to_where_files_for_tls_are_given() {
+    let certificates = Certificates::issue();
+    let with_ca = NatsFiles {
+        ca: Some(certificates.path("ca.pem")),
+        ..NatsFiles::default()
+    };
+    let with_cert = NatsFiles {
+        cert: Some(certificates.path("cert.pem")),
+        key: Some(certificates.path("key.pem")),
+        ..NatsFiles::default()
+    };
+    for files in [with_ca, with_cert] {
+        let mut place = Place::new();
+        place.nats_files = files;
+        let (log, _guard) = Log::capture();
+        let toy = Toy::start_at(place).await;
+        toy.create().await;
+        let told = log.told("connect").await;
+        assert!(told.contains("cannot connect to NATS"), "{told}");
+        assert!(!toy.is_connected_to_nats());
+        let place = toy.stop().await;
+        assert_eq!(place.events().await[0].get_str("sent").unwrap(), "NO");
+        assert!(place.messages().await.is_empty());
+        place.remove().await;
+    }
+}

@@ -110,3 +110,23 @@ async fn figures_that_take_seconds_are_told_all_the_same() {
     at_the_next(&place, "aggregate", slow).await;
     assert_eq!(outbox.sampled_status().await.unwrap().unsent, 4);
 }
+
+#[tokio::test]
+async fn a_publisher_whose_lease_has_run_out_is_not_told_as_one() {
+    let place = Place::new();
+    let (db, outbox) = place.prepared().await;
+    let leases = db.collection::<Document>("leases");
+    let publisher_of_lease_for = async |seconds: i64| {
+        let expires_ms = DateTime::now().timestamp_millis() + seconds * 1000;
+        let expires_at = DateTime::from_millis(expires_ms);
+        let lease = doc! { "instance": "host/7", "fence": 3_i64, "expiresAt": expires_at };
+        let set = leases.update_one(doc! { "_id": "publisher" }, doc! { "$set": lease });
+        set.upsert(true).await.unwrap();
+        let publisher = outbox.status().await.unwrap().publisher;
+        publisher.map(|publisher| (publisher.instance, publisher.fence))
+    };
+    let told = Some(("host/7".to_owned(), 3));
+    assert_eq!(publisher_of_lease_for(60).await, told);
+    assert_eq!(publisher_of_lease_for(-1).await, None);
+    place.remove().await;
+}
