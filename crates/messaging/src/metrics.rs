@@ -16,6 +16,7 @@ pub(crate) const IS_PUBLISHER: &str = "outbox_is_publisher";
 pub(crate) const LEASE_CHANGES: &str = "outbox_lease_changes_total";
 pub(crate) const PUBLISHED: &str = "outbox_published_total";
 pub(crate) const PUBLISH_FAILURES: &str = "outbox_publish_failures_total";
+pub(crate) const GAPS: &str = "outbox_gaps_total";
 pub(crate) const COMMIT_TO_ACK: &str = "outbox_commit_to_ack_seconds";
 pub(crate) const SWEEP_SIZE: &str = "outbox_sweep_size_events";
 pub(crate) const MARK_SIZE: &str = "outbox_mark_size_events";
@@ -53,6 +54,10 @@ pub fn describe() {
         PUBLISH_FAILURES,
         "Publications that failed, by reason: broker, event (may succeed later) or parked."
     );
+    describe_counter!(
+        GAPS,
+        "Events that were published although the stream lacks a version below theirs."
+    );
     describe_histogram!(
         COMMIT_TO_ACK,
         "Time from the making of an event, a moment before its commit, to the stream's acknowledgement; replayed ones apart."
@@ -65,7 +70,7 @@ pub fn describe() {
     for name in FIGURES {
         gauge!(name).set(f64::NAN);
     }
-    for name in [LEASE_CHANGES, PUBLISHED] {
+    for name in [LEASE_CHANGES, PUBLISHED, GAPS] {
         counter!(name).absolute(0);
     }
     for reason in ["broker", "event", "parked"] {

@@ -162,6 +162,15 @@ impl Outbox {
         Ok(found.batch_size(batch_size).await?.with_type())
     }
 
+    /// Whether an event is there.
+    pub(crate) async fn holds(self, id: ObjectId) -> mongodb::error::Result<bool> {
+        let events = self.events::<Document>();
+        let found = events
+            .find_one(doc! { "_id": id })
+            .projection(doc! { "_id": 1 });
+        Ok(found.await?.is_some())
+    }
+
     /// When an event was published last, of those that are kept.
     pub(crate) async fn last_sent(self) -> mongodb::error::Result<Option<DateTime>> {
         let events = self.events::<Document>();

@@ -2,8 +2,11 @@
 
 mod connection;
 mod failure;
+mod held;
 mod publish;
 mod stream;
+
+use std::sync::{Arc, atomic::AtomicBool};
 
 use async_nats::{
     Client,
@@ -16,7 +19,7 @@ use async_nats::{
 use db::setting::Unusable;
 use tokio::sync::watch;
 
-use publish::LastSequences;
+use held::Published;
 
 use crate::{EventType, NatsOptions, Timing};
 
@@ -35,7 +38,9 @@ pub struct JetStream {
     needed: Vec<String>,
     prefix: String,
     connected: watch::Receiver<bool>,
-    last: LastSequences,
+    published: Published,
+    /// Whether the stream that is there forgets messages by limits of its own.
+    forgets: Arc<AtomicBool>,
 }
 
 impl JetStream {
@@ -79,7 +84,8 @@ impl JetStream {
             needed: needed.collect(),
             prefix,
             connected,
-            last: LastSequences::default(),
+            published: Published::default(),
+            forgets: Arc::default(),
         })
     }
 

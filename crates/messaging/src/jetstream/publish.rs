@@ -1,19 +1,10 @@
 //! Publishes one event so that the stream stores it exactly once.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::borrow::Cow;
 
 use async_nats::{
     HeaderMap, HeaderName, Subject,
-    jetstream::{
-        context::PublishError,
-        message::PublishMessage,
-        publish::PublishAck,
-        stream::{LastRawMessageError, LastRawMessageErrorKind},
-    },
+    jetstream::{context::PublishError, message::PublishMessage, publish::PublishAck},
 };
 use bson::{RawBsonRef, RawDocument};
 use bytes::Bytes;
@@ -22,33 +13,22 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{
     JetStream,
     failure::{Failure, is_wrong_sequence},
+    held::{Before, Held, ID_HEADER, REACHED_HEADER, VERSION_HEADER},
 };
-use crate::Event;
+use crate::{Event, Outbox};
 
-const ID_HEADER: &str = "ce-id";
-const VERSION_HEADER: &str = "ce-keyversion";
 /// The server drops a connection that sends a line of more than 4 KiB (`max_control_line`): the subject, an inbox for the
 /// acknowledgement, and sizes.
 const LONGEST_SUBJECT: usize = 4_000;
-/// More are forgotten, and asked for again.
-const MOST_SEQUENCES: usize = 10_000;
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
-
-/// What the stream holds of a subject.
-enum Last {
-    /// The event, or a later version of its key.
-    Stored,
-    /// Only earlier ones; the sequence of the last, or 0.
-    Earlier(u64),
-}
 
 impl JetStream {
     /// Publishes an event and waits until the stream holds it.
     ///
     /// The message id removes a copy within the stream's window. Outside it, the expected sequence of the
     /// subject's last message does: the stream refuses a message that is not the next, whenever it arrives.
-    pub(crate) async fn publish(&self, event: &Event) -> Result<(), Failure> {
+    pub(crate) async fn publish(&self, outbox: &Outbox, event: &Event) -> Result<(), Failure> {
         const ATTEMPTS: usize = 2;
         let subject = format!("{}{}", self.prefix, event.subject);
         if subject.len() > LONGEST_SUBJECT {
@@ -62,36 +42,32 @@ impl JetStream {
             )));
         }
         let payload = payload(event)?;
-        let mut expected = match self.last.of(&subject) {
-            Some((version, sequence)) if version < event.version => sequence,
-            // The first of its subject, most likely; the stream refuses it otherwise.
-            None => 0,
-            Some(_) => match self.last_of(&subject, event).await? {
-                Last::Stored => return Ok(()),
-                Last::Earlier(sequence) => sequence,
+        let mut before = match self.published.before(event, &subject) {
+            Some(before) => before,
+            None => match self.held(outbox, event, &subject).await? {
+                Held::Stored => return Ok(()),
+                Held::Before(before) => before,
             },
         };
         let mut refused = None;
         for _ in 0..ATTEMPTS {
-            match self.send(&subject, event, payload.clone(), expected).await {
+            match self.send(&subject, event, payload.clone(), before).await {
                 Err(error) if is_wrong_sequence(&error) => {
-                    match self.last_of(&subject, event).await? {
-                        Last::Stored => return Ok(()),
-                        Last::Earlier(sequence) => expected = sequence,
+                    match self.held(outbox, event, &subject).await? {
+                        Held::Stored => return Ok(()),
+                        Held::Before(found) => before = found,
                     }
                     refused = Some(error);
                 }
                 Err(error) => return Err(Failure::from(error)),
-                Ok(ack) if ack.duplicate && event.replay => {
-                    return match self.last_of(&subject, event).await? {
-                        Last::Stored => Ok(()),
-                        Last::Earlier(_) => Err(Failure::Event(anyhow::anyhow!(
-                            "the stream still knows the id of a message that it lost, until its window has passed"
-                        ))),
-                    };
+                Ok(ack) if is_forgotten(self, &ack, event).await? => {
+                    return Err(Failure::Event(anyhow::anyhow!(
+                        "the stream still knows the id of a message that it lost, until its window has passed"
+                    )));
                 }
                 Ok(ack) => {
-                    self.last.remember(subject, event.version, ack.sequence);
+                    self.published
+                        .remember(event, subject, before, ack.sequence);
                     return Ok(());
                 }
             }
@@ -116,70 +92,33 @@ impl JetStream {
         subject: &str,
         event: &Event,
         payload: Bytes,
-        expected: u64,
+        before: Before,
     ) -> Result<PublishAck, PublishError> {
+        let mut headers = headers(event, &self.service);
+        if let Some(reached) = before.reached.filter(|_| event.replay) {
+            headers.insert(REACHED_HEADER, reached.to_string());
+        }
         let message = PublishMessage::build()
-            .headers(headers(event, &self.service))
+            .headers(headers)
             .payload(payload)
             .message_id(event.id.to_hex())
             // Where ours is gone, another with the same subjects would acknowledge.
             .expected_stream(&self.stream.name)
-            .expected_last_subject_sequence(expected);
+            .expected_last_subject_sequence(before.sequence);
         self.jetstream
             .send_publish(subject.to_owned(), message)
             .await?
             .await
     }
-
-    /// Asks the stream's leader, never a replica that may lag.
-    async fn last_of(&self, subject: &str, event: &Event) -> Result<Last, Failure> {
-        let stream = self
-            .jetstream
-            .get_stream_no_info(&self.stream.name)
-            .await
-            .map_err(not_told)?;
-        match stream.get_last_raw_message_by_subject(subject).await {
-            Err(error) => none_stored(error),
-            Ok(message) => {
-                let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
-                let version = header(VERSION_HEADER).and_then(|version| version.parse().ok());
-                let is_stored = if event.replay {
-                    // Later versions say nothing of one that was lost.
-                    header(ID_HEADER) == Some(event.id.to_hex().as_str())
-                } else {
-                    version.is_some_and(|version: i64| version >= event.version)
-                };
-                if is_stored {
-                    Ok(Last::Stored)
-                } else {
-                    Ok(Last::Earlier(message.sequence))
-                }
-            }
-        }
-    }
 }
 
-/// The last message of each subject, as this instance published it: version and sequence. It saves the question to the stream.
-#[derive(Clone, Default)]
-pub(super) struct LastSequences(Arc<Mutex<HashMap<String, (i64, u64)>>>);
-
-impl LastSequences {
-    fn of(&self, subject: &str) -> Option<(i64, u64)> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.get(subject).copied()
-    }
-
-    fn remember(&self, subject: String, version: i64, sequence: u64) {
-        // A first event is alone on its subject: no other names its sequence.
-        if version == 0 {
-            return;
-        }
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= MOST_SEQUENCES {
-            last.clear();
-        }
-        last.insert(subject, (version, sequence));
-    }
+/// Whether an acknowledgement is of a copy that the stream does not hold any more: an id is known for longer than its message is there.
+async fn is_forgotten(
+    stream: &JetStream,
+    ack: &PublishAck,
+    event: &Event,
+) -> Result<bool, Failure> {
+    Ok(event.replay && ack.duplicate && !stream.holds_at(ack.sequence, event).await?)
 }
 
 /// The payload as JSON, which knows neither text that is not UTF-8 nor numbers that are none.
@@ -229,56 +168,4 @@ fn headers(event: &Event, service: &str) -> HeaderMap {
         insert("traceparent", traceparent);
     }
     headers
-}
-
-/// That there is no message is an answer as well.
-fn none_stored(error: LastRawMessageError) -> Result<Last, Failure> {
-    match error.kind() {
-        LastRawMessageErrorKind::NoMessageFound => Ok(Last::Earlier(0)),
-        _ => Err(not_told(error)),
-    }
-}
-
-fn not_told(error: impl Into<anyhow::Error>) -> Failure {
-    let error = error.into();
-    Failure::Broker(error.context("asking for the last message of a subject"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_message_of_a_subject_is_told_from_no_answer() {
-        let kind = LastRawMessageErrorKind::NoMessageFound;
-        let none = none_stored(LastRawMessageError::new(kind));
-        assert!(matches!(none, Ok(Last::Earlier(0))));
-        let unknown = none_stored(LastRawMessageError::new(LastRawMessageErrorKind::Other));
-        assert!(matches!(unknown, Err(Failure::Broker(_))));
-    }
-
-    #[test]
-    fn the_last_message_of_a_subject_that_changes_is_remembered() {
-        let last = LastSequences::default();
-        assert_eq!(last.of("updated.a"), None);
-        last.remember("updated.a".to_owned(), 1, 7);
-        last.remember("updated.b".to_owned(), 1, 8);
-        last.remember("updated.a".to_owned(), 2, 9);
-        last.remember("created.c".to_owned(), 0, 10);
-        assert_eq!(last.of("updated.a"), Some((2, 9)));
-        assert_eq!(last.of("updated.b"), Some((1, 8)));
-        assert_eq!(last.of("created.c"), None, "nothing follows it");
-    }
-
-    #[test]
-    fn so_many_are_remembered_and_no_more() {
-        let last = LastSequences::default();
-        for key in 0..MOST_SEQUENCES {
-            last.remember(key.to_string(), 1, 1);
-        }
-        assert_eq!(last.of("0"), Some((1, 1)));
-        last.remember("one more".to_owned(), 1, 1);
-        assert_eq!(last.of("0"), None);
-        assert_eq!(last.of("one more"), Some((1, 1)));
-    }
 }

@@ -1,5 +1,7 @@
 //! The stream: made where there is none, and checked for what the promise rests on where there is one.
 
+use std::sync::atomic::Ordering;
+
 use async_nats::jetstream::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
@@ -55,6 +57,7 @@ impl JetStream {
             Response::Ok(Info { config }) => {
                 config.check(name, &self.needed)?;
                 let weaker = config.weaker();
+                self.forgets.store(!weaker.is_empty(), Ordering::Relaxed);
                 if !weaker.is_empty() {
                     tracing::warn!(
                         stream = name,
@@ -65,6 +68,13 @@ impl JetStream {
                 Ok(Found::There)
             }
         }
+    }
+}
+
+impl JetStream {
+    /// Whether a message that is not there may have been forgotten by the stream's limits.
+    pub(super) fn forgets(&self) -> bool {
+        self.forgets.load(Ordering::Relaxed)
     }
 }
 

@@ -169,7 +169,7 @@ async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn) -> TurnRes
             return result;
         }
         let span = publisher.span(event);
-        let published = publisher.jetstream.publish(event);
+        let published = publisher.jetstream.publish(&publisher.outbox, event);
         let published = published.instrument(span.clone()).await;
         if published.is_err() {
             span.record("otel.status_code", "ERROR");

@@ -4,6 +4,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod conflicts;
 mod database;
 mod figures;
 mod instances;

@@ -1,6 +1,6 @@
 //! The change stream tells of all that the sweep does not see.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use mongodb::{Database, options::WriteConcern};
@@ -8,11 +8,10 @@ use testbed::{Mongo, at_the_next, eventually, nats_url};
 
 use crate::toy::{Place, Toy, event};
 
-/// When the change stream was opened that is open now.
+/// When the change stream was opened that is open now, the only one of the server.
 async fn opened(database: &Database) -> Option<DateTime> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
-        doc! { "$match": { "ns": format!("{}.$cmd.aggregate", database.name()) } },
         doc! { "$match": { "cursor.originatingCommand.pipeline.0.$changeStream": { "$exists": true } } },
         doc! { "$sort": { "cursor.createdDate": -1 } },
     ];
@@ -71,14 +70,14 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     insert.write_concern(WriteConcern::nodes(1)).await.unwrap();
     let before = opened(&database).await;
     at_the_next(&toy.place, "getMore", doc! { "errorCode": 286 }).await;
+    let since = Cell::new(None);
     eventually("the stream is opened anew", async || {
-        opened(&database).await > before
+        since.set(opened(&database).await);
+        since.get() > before
     })
     .await;
     let profile = database.collection::<Document>("system.profile");
-    let since = opened(&database).await.unwrap();
-    let sweep =
-        doc! { "ns": format!("{}.events", toy.place.name), "op": "query", "ts": { "$gt": since } };
+    let sweep = doc! { "ns": format!("{}.events", toy.place.name), "op": "query", "ts": { "$gt": since.get() } };
     eventually("a sweep has looked", async || {
         profile.count_documents(sweep.clone()).await.unwrap() > 0
     })

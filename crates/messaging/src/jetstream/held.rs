@@ -1,0 +1,234 @@
+//! What the stream holds of a key: remembered where this instance published it, else asked of the stream's leader, never of a replica
+//! that may lag.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_nats::jetstream::{
+    context::RequestError,
+    message::StreamMessage,
+    stream::{LastRawMessageError, LastRawMessageErrorKind, Stream},
+};
+use metrics::counter;
+
+use super::{Failure, JetStream};
+use crate::{Event, Outbox, metrics::GAPS};
+
+pub(super) const ID_HEADER: &str = "ce-id";
+pub(super) const VERSION_HEADER: &str = "ce-keyversion";
+/// Of a message that was published again: which version of its key the stream had reached before.
+pub(super) const REACHED_HEADER: &str = "outbox-reached";
+/// More keys are forgotten, and asked for again.
+const MOST_KEYS: usize = 50_000;
+
+/// What the stream holds of an event's key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The event, or a later one of ours.
+    Stored,
+    Before(Before),
+}
+
+/// Only what comes before the event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    /// Of the last message of the event's subject; 0 where there is none.
+    pub(super) sequence: u64,
+    /// The highest version that the stream had of the key.
+    pub(super) reached: Option<i64>,
+}
+
+/// What this instance has published: saves the question.
+#[derive(Clone, Default)]
+pub(super) struct Published(Arc<Mutex<HashMap<String, Key>>>);
+
+#[derive(Debug, Default)]
+struct Key {
+    reached: i64,
+    /// By subject, of which a key has few.
+    sequences: HashMap<String, u64>,
+}
+
+impl Published {
+    /// `None` where it has to be asked.
+    pub(super) fn before(&self, event: &Event, subject: &str) -> Option<Before> {
+        match self.keys().get(&event.key) {
+            _ if event.replay => None,
+            Some(key) if key.reached == event.version - 1 => Some(Before {
+                sequence: key.sequences.get(subject).copied().unwrap_or_default(),
+                reached: Some(key.reached),
+            }),
+            Some(_) => None,
+            // The first of its key, most likely; the stream refuses it otherwise.
+            None => (event.version == 0).then(Before::default),
+        }
+    }
+
+    pub(super) fn remember(&self, event: &Event, subject: String, before: Before, sequence: u64) {
+        let mut keys = self.keys();
+        if keys.len() >= MOST_KEYS {
+            keys.clear();
+        }
+        let key = keys.entry(event.key.clone()).or_default();
+        key.reached = before.reached.unwrap_or_default().max(event.version);
+        key.sequences.insert(subject, sequence);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<String, Key>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last message of a key or of a subject.
+struct Last {
+    subject: String,
+    sequence: u64,
+    id: String,
+    version: Option<i64>,
+    /// Where it was published again.
+    reached: Option<i64>,
+}
+
+impl JetStream {
+    /// Asks what the stream holds of the event's key.
+    pub(super) async fn held(
+        &self,
+        outbox: &Outbox,
+        event: &Event,
+        subject: &str,
+    ) -> Result<Held, Failure> {
+        let stream = self.jetstream.get_stream_no_info(&self.stream.name);
+        let stream = stream.await.map_err(|error| unanswered(error.into()))?;
+        let Some(last) = last_of(&stream, &self.of_key(event, subject)).await? else {
+            self.look_for_gap(event, None);
+            return Ok(Held::Before(Before::default()));
+        };
+        let reached = last.reached.max(last.version);
+        if last.id == event.id.to_hex() {
+            return Ok(Held::Stored);
+        }
+        if !event.replay && reached >= Some(event.version) {
+            let is_ours = last.reached.is_some()
+                || last.version > Some(event.version) && holds(outbox, last.id).await?;
+            return if is_ours {
+                Ok(Held::Stored)
+            } else {
+                Err(Failure::Never(format!(
+                    "conflict: the stream holds version {} of its key with an id that is not in the events, as if MongoDB had been \
+                     restored to an earlier state than the stream's",
+                    reached.unwrap_or_default()
+                )))
+            };
+        }
+        if !event.replay {
+            self.look_for_gap(event, reached);
+        }
+        let sequence = if last.subject == subject {
+            last.sequence
+        } else {
+            let of_subject = last_of(&stream, subject).await?;
+            of_subject.map_or(0, |last| last.sequence)
+        };
+        Ok(Held::Before(Before { sequence, reached }))
+    }
+
+    /// Whether the stream holds the event at this sequence.
+    pub(super) async fn holds_at(&self, sequence: u64, event: &Event) -> Result<bool, Failure> {
+        let stream = self.jetstream.get_stream_no_info(&self.stream.name);
+        let stream = stream.await.map_err(|error| unanswered(error.into()))?;
+        match told(stream.get_raw_message(sequence).await)? {
+            Some(message) => Ok(Last::of(message).id == event.id.to_hex()),
+            None => Ok(false),
+        }
+    }
+
+    /// Versions of one key lie on several subjects: one for each type.
+    fn of_key(&self, event: &Event, subject: &str) -> String {
+        let is_usual = event.subject == format!("{}.{}", event.r#type, event.key);
+        match event.r#type.split_once('.') {
+            Some((noun, verb)) if is_usual && !verb.contains('.') && !event.key.contains('.') => {
+                format!("{}{noun}.*.{}", self.prefix, event.key)
+            }
+            _ => subject.to_owned(),
+        }
+    }
+
+    /// Tells of a version that is missing below the one that is published.
+    fn look_for_gap(&self, event: &Event, reached: Option<i64>) {
+        let next = reached.map_or(0, |reached| reached + 1);
+        if event.version <= next || reached.is_none() && self.forgets() {
+            return;
+        }
+        counter!(GAPS).increment(1);
+        tracing::error!(
+            event.key,
+            event.version,
+            missing = next,
+            "the stream lacks a version below the one that is published; `outbox replay` publishes again what is still kept"
+        );
+    }
+}
+
+impl Last {
+    fn of(message: StreamMessage) -> Self {
+        let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
+        let number = |name: &str| header(name).and_then(|number| number.parse().ok());
+        Self {
+            id: header(ID_HEADER).unwrap_or_default().to_owned(),
+            version: number(VERSION_HEADER),
+            reached: number(REACHED_HEADER),
+            sequence: message.sequence,
+            subject: message.subject.to_string(),
+        }
+    }
+}
+
+async fn last_of(stream: &Stream<()>, subject: &str) -> Result<Option<Last>, Failure> {
+    let last = stream.get_last_raw_message_by_subject(subject).await;
+    Ok(told(last)?.map(Last::of))
+}
+
+/// That there is no message is an answer as well; one that can't be read is its key's matter.
+fn told(
+    answer: Result<StreamMessage, LastRawMessageError>,
+) -> Result<Option<StreamMessage>, Failure> {
+    use std::error::Error as _;
+    let error = match answer {
+        Ok(message) => return Ok(Some(message)),
+        Err(error) => error,
+    };
+    let is_unanswered = |error: &LastRawMessageError| {
+        let source = error.source();
+        source.is_none_or(|source| source.is::<RequestError>())
+    };
+    match error.kind() {
+        LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        LastRawMessageErrorKind::Other if !is_unanswered(&error) => {
+            let error = anyhow::Error::from(error);
+            Err(Failure::Event(
+                error.context("a message of its key can't be read"),
+            ))
+        }
+        _ => Err(unanswered(error.into())),
+    }
+}
+
+fn unanswered(error: anyhow::Error) -> Failure {
+    Failure::Broker(error.context("asking for the last message of a key"))
+}
+
+async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
+    let Ok(id) = id.parse() else {
+        return Ok(false);
+    };
+    let held = outbox.db.read(outbox.clone().holds(id)).await;
+    held.map_err(|error| {
+        let error = anyhow::Error::from(error);
+        Failure::Event(error.context("looking for the event of a message"))
+    })
+}
+
+#[cfg(test)]
+mod tests;
