@@ -1,10 +1,4 @@
-//! What the stream holds of a key: remembered where this instance published it, else asked of the stream's leader, never of a replica
-//! that may lag.
-
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+//! What the stream holds of a key, where this instance does not know: the stream's leader is asked, never a replica that may lag.
 
 use async_nats::jetstream::{
     context::RequestError,
@@ -20,9 +14,6 @@ pub(super) const ID_HEADER: &str = "ce-id";
 pub(super) const VERSION_HEADER: &str = "ce-keyversion";
 /// Of a message that was published again: which version of its key the stream had reached before.
 pub(super) const REACHED_HEADER: &str = "outbox-reached";
-/// More keys are forgotten, and asked for again.
-const MOST_KEYS: usize = 50_000;
-
 /// What the stream holds of an event's key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Held {
@@ -38,47 +29,6 @@ pub(super) struct Before {
     pub(super) sequence: u64,
     /// The highest version that the stream had of the key.
     pub(super) reached: Option<i64>,
-}
-
-/// What this instance has published: saves the question.
-#[derive(Clone, Default)]
-pub(super) struct Published(Arc<Mutex<HashMap<String, Key>>>);
-
-#[derive(Debug, Default)]
-struct Key {
-    reached: i64,
-    /// By subject, of which a key has few.
-    sequences: HashMap<String, u64>,
-}
-
-impl Published {
-    /// `None` where it has to be asked.
-    pub(super) fn before(&self, event: &Event, subject: &str) -> Option<Before> {
-        match self.keys().get(&event.key) {
-            _ if event.replay => None,
-            Some(key) if key.reached == event.version - 1 => Some(Before {
-                sequence: key.sequences.get(subject).copied().unwrap_or_default(),
-                reached: Some(key.reached),
-            }),
-            Some(_) => None,
-            // The first of its key, most likely; the stream refuses it otherwise.
-            None => (event.version == 0).then(Before::default),
-        }
-    }
-
-    pub(super) fn remember(&self, event: &Event, subject: String, before: Before, sequence: u64) {
-        let mut keys = self.keys();
-        if keys.len() >= MOST_KEYS {
-            keys.clear();
-        }
-        let key = keys.entry(event.key.clone()).or_default();
-        key.reached = before.reached.unwrap_or_default().max(event.version);
-        key.sequences.insert(subject, sequence);
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashMap<String, Key>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The last message of a key or of a subject.
@@ -231,4 +181,22 @@ async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_of_a_key_is_told_from_no_answer() {
+        let kind = LastRawMessageErrorKind::NoMessageFound;
+        assert!(matches!(
+            told(Err(LastRawMessageError::new(kind))),
+            Ok(None)
+        ));
+        let unknown = LastRawMessageError::new(LastRawMessageErrorKind::Other);
+        assert!(matches!(told(Err(unknown)), Err(Failure::Broker(_))));
+        let unreadable = LastRawMessageError::with_source(
+            LastRawMessageErrorKind::Other,
+            std::io::Error::other("header"),
+        );
+        assert!(matches!(told(Err(unreadable)), Err(Failure::Event(_))));
+    }
+}

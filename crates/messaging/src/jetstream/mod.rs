@@ -19,7 +19,7 @@ use async_nats::{
 use db::setting::Unusable;
 use tokio::sync::watch;
 
-use held::Published;
+use publish::Published;
 
 use crate::{EventType, NatsOptions, Timing};
 

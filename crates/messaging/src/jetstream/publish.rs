@@ -1,6 +1,10 @@
 //! Publishes one event so that the stream stores it exactly once.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use async_nats::{
     HeaderMap, HeaderName, Subject,
@@ -20,6 +24,8 @@ use crate::{Event, Outbox};
 /// The server drops a connection that sends a line of more than 4 KiB (`max_control_line`): the subject, an inbox for the
 /// acknowledgement, and sizes.
 const LONGEST_SUBJECT: usize = 4_000;
+/// More keys are forgotten, and asked for again.
+const MOST_KEYS: usize = 50_000;
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
@@ -121,6 +127,47 @@ async fn is_forgotten(
     Ok(event.replay && ack.duplicate && !stream.holds_at(ack.sequence, event).await?)
 }
 
+/// What this instance has published: saves the question.
+#[derive(Clone, Default)]
+pub(super) struct Published(Arc<Mutex<HashMap<String, Key>>>);
+
+#[derive(Debug, Default)]
+struct Key {
+    reached: i64,
+    /// By subject, of which a key has few.
+    sequences: HashMap<String, u64>,
+}
+
+impl Published {
+    /// `None` where it has to be asked.
+    pub(super) fn before(&self, event: &Event, subject: &str) -> Option<Before> {
+        match self.keys().get(&event.key) {
+            _ if event.replay => None,
+            Some(key) if key.reached == event.version - 1 => Some(Before {
+                sequence: key.sequences.get(subject).copied().unwrap_or_default(),
+                reached: Some(key.reached),
+            }),
+            Some(_) => None,
+            // The first of its key, most likely; the stream refuses it otherwise.
+            None => (event.version == 0).then(Before::default),
+        }
+    }
+
+    pub(super) fn remember(&self, event: &Event, subject: String, before: Before, sequence: u64) {
+        let mut keys = self.keys();
+        if keys.len() >= MOST_KEYS {
+            keys.clear();
+        }
+        let key = keys.entry(event.key.clone()).or_default();
+        key.reached = before.reached.unwrap_or_default().max(event.version);
+        key.sequences.insert(subject, sequence);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<String, Key>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The payload as JSON, which knows neither text that is not UTF-8 nor numbers that are none.
 fn payload(event: &Event) -> Result<Bytes, Failure> {
     if let Some(member) = not_finite(&event.data) {
@@ -169,3 +216,6 @@ fn headers(event: &Event, service: &str) -> HeaderMap {
     }
     headers
 }
+
+#[cfg(test)]
+mod tests;

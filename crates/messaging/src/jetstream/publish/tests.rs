@@ -64,19 +64,3 @@ fn so_many_keys_are_remembered_and_no_more() {
     assert!(published.before(&event("0", 1), "").is_none());
     assert!(published.before(&event("one more", 1), "").is_some());
 }
-
-#[test]
-fn no_message_of_a_key_is_told_from_no_answer() {
-    let kind = LastRawMessageErrorKind::NoMessageFound;
-    assert!(matches!(
-        told(Err(LastRawMessageError::new(kind))),
-        Ok(None)
-    ));
-    let unknown = LastRawMessageError::new(LastRawMessageErrorKind::Other);
-    assert!(matches!(told(Err(unknown)), Err(Failure::Broker(_))));
-    let unreadable = LastRawMessageError::with_source(
-        LastRawMessageErrorKind::Other,
-        std::io::Error::other("header"),
-    );
-    assert!(matches!(told(Err(unreadable)), Err(Failure::Event(_))));
-}
