@@ -3,7 +3,8 @@
 
 use std::{collections::HashMap, convert::Infallible, time::Duration};
 
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use anyhow::ensure;
+use async_nats::jetstream::stream::{Info, RawMessageErrorKind, RetentionPolicy, Stream};
 use bson::{DateTime, oid::ObjectId};
 use db::{Abort, TransactionError};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -59,7 +60,7 @@ pub struct Lost {
 /// The events are read first: whatever was marked by then is in the stream by then, or it is lost.
 ///
 /// # Errors
-/// When database or stream can't be read.
+/// When database or stream can't be read, or the stream forgets messages by itself, so that what is lost can't be told.
 pub async fn find_lost(
     outbox: &Outbox,
     jetstream: &JetStream,
@@ -75,6 +76,7 @@ pub async fn find_lost(
         });
     }
     if let Some(stream) = jetstream.stream().await? {
+        tells_what_is_lost(stream.cached_info(), range)?;
         let state = &stream.cached_info().state;
         let since = range.since.timestamp_millis() - CLOCKS_DIFFER_BY.as_millis() as i64;
         let first = first_since(&stream, state.first_sequence, state.last_sequence, since).await;
@@ -91,6 +93,39 @@ pub async fn find_lost(
     let mut lost: Vec<Lost> = candidates.into_values().collect();
     lost.sort_by(|one, other| (&one.key, one.version).cmp(&(&other.key, other.version)));
     Ok(Found { checked, lost })
+}
+
+/// A message that is not there any more may also have been consumed, or have expired.
+fn tells_what_is_lost(stream: &Info, range: &Range) -> anyhow::Result<()> {
+    let (config, state) = (&stream.config, &stream.state);
+    ensure!(
+        config.retention == RetentionPolicy::Limits,
+        "the stream forgets what was consumed (retention): a lost event can't be told from a consumed one"
+    );
+    ensure!(
+        config.max_messages_per_subject <= 0,
+        "the stream keeps only the last messages of a subject (max_msgs_per_subject): a lost event can't be told from an older one"
+    );
+    let since_ms = range.since.timestamp_millis();
+    if !config.max_age.is_zero() {
+        let max_age_ms = i64::try_from(config.max_age.as_millis()).unwrap_or(i64::MAX);
+        ensure!(
+            since_ms
+                >= DateTime::now()
+                    .timestamp_millis()
+                    .saturating_sub(max_age_ms),
+            "the stream forgets what is older than {:?} (max_age): --since has to be later than that",
+            config.max_age
+        );
+    }
+    let has_limit = config.max_messages > 0 || config.max_bytes > 0;
+    let first_ms = state.first_timestamp.unix_timestamp() * 1000;
+    ensure!(
+        !has_limit || state.first_sequence <= 1 || since_ms >= first_ms,
+        "the stream has forgotten what is older than {} by its limits (max_msgs, max_bytes): --since has to be later than that",
+        state.first_timestamp
+    );
+    Ok(())
 }
 
 /// Gives lost events back to the publisher. A batch is seen by it as a whole, and the earlier versions of a key

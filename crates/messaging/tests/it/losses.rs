@@ -1,6 +1,9 @@
 //! What the stream has lost, found without a service: where a replay begins to read, what it costs, when it fails.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use async_nats::{HeaderMap, jetstream};
 use bson::{DateTime, Document, doc, oid::ObjectId};
@@ -232,4 +235,63 @@ async fn a_replay_costs_its_range_and_not_the_history() {
     let asked = profile.find_one(asked).await.unwrap().unwrap();
     assert!(asked.get_i32("docsExamined").unwrap() <= 2, "{asked}");
     place.remove().await;
+}
+
+#[tokio::test]
+async fn a_replay_of_a_stream_that_forgets_by_itself_is_refused_and_says_why() {
+    use jetstream::stream::{Config, RetentionPolicy};
+    let limits = [
+        (
+            Config {
+                retention: RetentionPolicy::WorkQueue,
+                ..Config::default()
+            },
+            "was consumed",
+        ),
+        (
+            Config {
+                max_messages_per_subject: 5,
+                ..Config::default()
+            },
+            "max_msgs_per_subject",
+        ),
+        (
+            Config {
+                max_age: Duration::from_secs(600),
+                ..Config::default()
+            },
+            "max_age",
+        ),
+        (
+            Config {
+                max_messages: 1,
+                ..Config::default()
+            },
+            "max_msgs",
+        ),
+    ];
+    for (limit, told) in limits {
+        let place = Place::new();
+        let (outbox, ours, context) = beside_a_stream(&place).await;
+        context.delete_stream(&place.name).await.unwrap();
+        let can_be_told = limit.max_age > Duration::ZERO;
+        let subjects = vec![format!("{}.counter.>", place.name)];
+        let config = Config {
+            name: place.name.clone(),
+            subjects,
+            ..limit
+        };
+        context.create_stream(config).await.unwrap();
+        for _ in 0..2 {
+            let stored = context.publish(format!("{}.counter.created.a", place.name), "{}".into());
+            stored.await.unwrap().await.unwrap();
+        }
+        plant(&place, [sent("b", 0)]).await;
+        let found = replay::find_lost(&outbox, &ours, &range(3600), |_, _| {}).await;
+        let refused = found.unwrap_err().to_string();
+        assert!(refused.contains(told), "{refused} does not say: {told}");
+        let young = replay::find_lost(&outbox, &ours, &range(60), |_, _| {}).await;
+        assert_eq!(young.is_ok(), can_be_told, "{told}");
+        place.remove().await;
+    }
 }
