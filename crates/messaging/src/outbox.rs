@@ -141,14 +141,21 @@ impl Outbox {
         left_out: &[Stored],
         batch_size: u32,
     ) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
-        let left_out = list(left_out);
-        let key = match from {
-            WalkFrom::Behind(key) => assemble([("$nin", &left_out), ("$gt", key)]),
-            WalkFrom::Start | WalkFrom::BehindTexts => assemble([("$nin", &left_out)]),
-        };
+        let none_of_these = list(left_out);
+        let mut of_key = Vec::new();
+        if !left_out.is_empty() {
+            of_key.push(("$nin", &none_of_these));
+        }
+        if let WalkFrom::Behind(key) = from {
+            of_key.push(("$gt", key));
+        }
+        let mut filter = rawdoc! { "sent": "NO" };
+        if !of_key.is_empty() {
+            filter.append(cstr!("key"), assemble(of_key));
+        }
         let mut find = rawdoc! {
             "find": EVENTS,
-            "filter": { "sent": "NO", "key": key },
+            "filter": filter,
             "sort": { "key": 1, "version": 1, "_id": 1 },
             "hint": UNSENT_INDEX,
             "batchSize": i64::from(batch_size),

@@ -131,11 +131,11 @@ async fn is_forgotten(
 #[derive(Clone, Default)]
 pub(super) struct Published(Arc<Mutex<HashMap<String, Key>>>);
 
-#[derive(Debug, Default)]
 struct Key {
     reached: i64,
-    /// By subject, of which a key has few.
-    sequences: HashMap<String, u64>,
+    /// Its last message's.
+    subject: String,
+    sequence: u64,
 }
 
 impl Published {
@@ -144,7 +144,12 @@ impl Published {
         match self.keys().get(&event.key) {
             _ if event.replay => None,
             Some(key) if key.reached == event.version - 1 => Some(Before {
-                sequence: key.sequences.get(subject).copied().unwrap_or_default(),
+                // Of another type's subject nothing is known: the stream refuses a wrong guess.
+                sequence: if key.subject == subject {
+                    key.sequence
+                } else {
+                    0
+                },
                 reached: Some(key.reached),
             }),
             Some(_) => None,
@@ -158,9 +163,13 @@ impl Published {
         if keys.len() >= MOST_KEYS {
             keys.clear();
         }
-        let key = keys.entry(event.key.clone()).or_default();
-        key.reached = before.reached.unwrap_or_default().max(event.version);
-        key.sequences.insert(subject, sequence);
+        let reached = before.reached.unwrap_or_default().max(event.version);
+        let key = Key {
+            reached,
+            subject,
+            sequence,
+        };
+        keys.insert(event.key.clone(), key);
     }
 
     fn keys(&self) -> MutexGuard<'_, HashMap<String, Key>> {
