@@ -14,7 +14,7 @@ use mongodb::{
 use crate::{
     Event, Status, Waiting,
     parked::{PARKED, totals, with_parked, without_held_back},
-    publisher::lease,
+    publisher::{WalkFrom, lease},
     replay::Range,
     stored::{Stored, assemble, list},
 };
@@ -44,16 +44,6 @@ fn in_order() -> Document {
 
 fn by_unsent_index() -> Hint {
     Hint::Name(UNSENT_INDEX.to_owned())
-}
-
-/// Where a walk over the backlog goes on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum WalkFrom<'a> {
-    Start,
-    /// Behind this key, which is a text; among texts.
-    Behind(&'a Stored),
-    /// Behind all texts: no key of ours is anything else.
-    BehindTexts,
 }
 
 impl Outbox {

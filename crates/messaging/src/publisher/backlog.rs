@@ -4,13 +4,23 @@ use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 
-use crate::{Event, Outbox, outbox::WalkFrom, stored::Stored};
+use crate::{Event, Outbox, stored::Stored};
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
 const BATCH_SIZE: u32 = 1_000;
 /// Behind a key with a long run comes likely another: most of a whole batch would be read in vain.
 const BATCH_SIZE_BEHIND: u32 = 128;
+
+/// Where a walk over the backlog goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WalkFrom<'a> {
+    Start,
+    /// Behind this key, which is a text; among texts.
+    Behind(&'a Stored),
+    /// Behind all texts: no key of ours is anything else.
+    BehindTexts,
+}
 
 /// Unsent events of one key, to be published one after the other.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use metrics::{gauge, histogram};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+pub(crate) use backlog::WalkFrom;
 use lease::Lease;
 use marks::Unmarked;
 use pass::{Swept, sweep};
