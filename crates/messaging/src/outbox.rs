@@ -38,7 +38,7 @@ pub(crate) fn unsent() -> Document {
 }
 
 /// Events of one key are neighbours, in the order of their versions.
-fn in_order() -> Document {
+pub(crate) fn in_order() -> Document {
     doc! { "key": 1, "version": 1, "_id": 1 }
 }
 
@@ -139,14 +139,14 @@ impl Outbox {
         if let WalkFrom::Behind(key) = from {
             of_key.push(("$gt", key));
         }
-        let mut filter = rawdoc! { "sent": "NO" };
+        let mut filter = RawDocumentBuf::try_from(unsent())?;
         if !of_key.is_empty() {
             filter.append(cstr!("key"), assemble(of_key));
         }
         let mut find = rawdoc! {
             "find": EVENTS,
             "filter": filter,
-            "sort": { "key": 1, "version": 1, "_id": 1 },
+            "sort": RawDocumentBuf::try_from(in_order())?,
             "hint": UNSENT_INDEX,
             "batchSize": i64::from(batch_size),
             "readConcern": { "level": "majority" },

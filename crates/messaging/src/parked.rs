@@ -9,8 +9,8 @@ use mongodb::Collection;
 
 use crate::{
     Outbox, Waiting,
-    outbox::{EVENTS, unsent},
-    stored::{Stored, assemble},
+    outbox::{EVENTS, in_order, unsent},
+    stored::{Stored, assemble, shown},
 };
 
 pub(crate) const PARKED: &str = "parked";
@@ -47,14 +47,13 @@ impl Outbox {
 
     /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
     pub(crate) async fn park(self, id: Stored, reason: String) -> mongodb::error::Result<()> {
-        let mut one = assemble([("_id", &id)]);
-        let shown = crate::stored::shown(&one, "_id");
+        let one = assemble([("_id", &id)]);
+        let shown = shown(&one, "_id");
         tracing::error!(
             event.id = shown,
             reason,
             "an event can't be published; it is parked"
         );
-        one.append(bson::raw::cstr!("sent"), "NO");
         let note = rawdoc! {
             "key": 1, "version": 1, "reason": { "$literal": reason }, "at": "$$NOW", "attempts": { "$literal": 1_i64 },
         };
@@ -63,7 +62,7 @@ impl Outbox {
         let park = rawdoc! {
             "aggregate": EVENTS,
             "pipeline": [
-                { "$match": one },
+                { "$match": { "$and": [one, RawDocumentBuf::try_from(unsent())?] } },
                 { "$project": note },
                 { "$merge": { "into": PARKED, "whenMatched": [{ "$replaceWith": { "$mergeObjects": ["$$new", again] } }] } },
             ],
@@ -124,7 +123,7 @@ impl Outbox {
         let of_event = doc! { "_id": "$_id", "key": "$key", "version": "$version", "parked": note };
         let mut pipeline = parked_events(None);
         pipeline.extend([
-            doc! { "$sort": { "key": 1, "version": 1, "_id": 1 } },
+            doc! { "$sort": in_order() },
             doc! { "$limit": limit },
             doc! { "$replaceWith": { "$mergeObjects": ["$event", of_event] } },
         ]);
