@@ -1,6 +1,6 @@
 //! What operators do to the outbox, by the program's own commands.
 
-use std::{cell::Cell, process::Output};
+use std::process::Output;
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use serde_json::{Value, json};
@@ -153,38 +153,6 @@ async fn an_event_that_cannot_be_published_is_parked_and_holds_back_its_own_key_
     );
     app.place.drained().await;
     assert_eq!(published(&app.place, "poison").await, [0, 1]);
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn what_waits_behind_a_parked_event_lets_the_publisher_rest() {
-    let app = TestApp::start().await;
-    let too_large = event("poison", 0, doc! { "text": "x".repeat(TOO_LARGE) });
-    let behind = (1..4).map(|version| event("poison", version, doc! {}));
-    plant(&app.place, std::iter::once(too_large).chain(behind)).await;
-    let database = app.place.database().await;
-    let events = database.collection::<Document>("events");
-    eventually("it is parked", async || app.place.parked().await.len() == 1).await;
-    let admin = database.client().database("admin");
-    let reads = async || {
-        let top = admin.run_command(doc! { "top": 1 }).await.unwrap();
-        let of_all = top.get_document("totals").unwrap();
-        let of_events = of_all.get_document(format!("{}.events", app.place.name));
-        let queries = of_events.unwrap().get_document("queries").unwrap();
-        queries.get_i32("count").unwrap()
-    };
-    let (last, same) = (Cell::new(0), Cell::new(0));
-    eventually("nothing is read for a while", async || {
-        let now = reads().await;
-        same.set(if last.replace(now) == now {
-            same.get() + 1
-        } else {
-            0
-        });
-        same.get() == 20
-    })
-    .await;
-    events.delete_many(doc! { "key": "poison" }).await.unwrap();
     app.finish().await;
 }
 

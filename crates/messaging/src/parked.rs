@@ -204,7 +204,7 @@ pub(crate) fn without_held_back() -> [Document; 2] {
     ]
 }
 
-/// A stage that counts what the stages before it let through, with what is parked.
+/// Stages that count what the stages before them let through, with what is parked.
 pub(crate) fn totals() -> [Document; 4] {
     let noted = [
         doc! { "$match": waits() },

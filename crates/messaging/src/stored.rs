@@ -45,6 +45,23 @@ impl Stored {
     }
 }
 
+impl Stored {
+    /// Whether a query takes it for the value that it is. A regular expression would match others, a document may be read as operators,
+    /// and an array stands for its elements.
+    pub(crate) fn stands_for_itself(&self) -> bool {
+        const PLAIN: [ElementType; 7] = [
+            ElementType::String,
+            ElementType::ObjectId,
+            ElementType::Int32,
+            ElementType::Int64,
+            ElementType::Double,
+            ElementType::Boolean,
+            ElementType::DateTime,
+        ];
+        PLAIN.iter().any(|plain| *plain as u8 == self.kind)
+    }
+}
+
 impl From<ObjectId> for Stored {
     fn from(id: ObjectId) -> Self {
         Self::new(ElementType::ObjectId, &id.bytes())

@@ -14,6 +14,7 @@ pub(super) const ID_HEADER: &str = "ce-id";
 pub(super) const VERSION_HEADER: &str = "ce-keyversion";
 /// Of a message that was published again: which version of its key the stream had reached before.
 pub(super) const REACHED_HEADER: &str = "outbox-reached";
+
 /// What the stream holds of an event's key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Held {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{ErrorCode, response::Response};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -45,12 +45,12 @@ impl JetStream {
     /// # Errors
     /// When it can't be asked or made, or the promise can't be kept with it.
     pub(crate) async fn ensure_stream(&self) -> anyhow::Result<Found> {
-        const STREAM_NOT_FOUND: u64 = 10059;
         let name = &self.stream.name;
         let asked = format!("STREAM.INFO.{name}");
         match self.jetstream.request(asked, &()).await? {
-            Response::Err { error } if error.error_code().0 == STREAM_NOT_FOUND => {
+            Response::Err { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 self.jetstream.create_stream(self.stream.clone()).await?;
+                self.forgets.store(false, Ordering::Relaxed);
                 Ok(Found::Made)
             }
             Response::Err { error } => Err(error.into()),
@@ -69,9 +69,7 @@ impl JetStream {
             }
         }
     }
-}
 
-impl JetStream {
     /// Whether a message that is not there may have been forgotten by the stream's limits.
     pub(super) fn forgets(&self) -> bool {
         self.forgets.load(Ordering::Relaxed)

@@ -40,7 +40,7 @@ const KEYS_IN_FLIGHT: usize = 512;
 /// Turns that are read before there is room for them.
 const TURNS_AHEAD: usize = 128;
 const MARKS_IN_FLIGHT: usize = 4;
-/// Keys that a query names; those above are read in vain.
+/// Keys that a query names; the others are read in vain.
 const MOST_LEFT_OUT: usize = 1_000;
 
 /// What a sweep came to.
@@ -106,7 +106,8 @@ pub(super) async fn sweep(
     let mut swept = Swept::default();
     // A task, so that it reads ahead while the broker answers, and no future of the driver is dropped.
     let (sender, mut backlog) = mpsc::channel(TURNS_AHEAD);
-    let left_out = parked.keys.iter().take(MOST_LEFT_OUT).cloned().collect();
+    let named = parked.keys.iter().filter(|key| key.stands_for_itself());
+    let left_out = named.take(MOST_LEFT_OUT).cloned().collect();
     let mut walk = tokio::spawn(walk(publisher.outbox.clone(), left_out, sender));
     let mut left_some = None;
     let mut turns = FuturesUnordered::new();
@@ -133,7 +134,7 @@ pub(super) async fn sweep(
             }
             Some(marked) = marks.next() => marked.map_err(io::Error::other)??,
             turn = backlog.recv(), if reading && turns.len() < KEYS_IN_FLIGHT => match turn {
-                // More are parked than a query can name.
+                // A query can't name it, or not so many.
                 Some(turn) if parked.keys.contains(&turn.key) => {}
                 Some(mut turn) => {
                     turn.events.retain(|event| !unmarked.contains(&event.id));

@@ -14,9 +14,10 @@ use crate::{
 };
 
 /// The server knows no id any more that came before.
-async fn ids_are_forgotten(place: &Place) {
+pub(crate) async fn ids_are_forgotten(place: &Place) {
     let client = async_nats::connect(nats_url()).await.unwrap();
     let jetstream = jetstream::new(client);
+    // Its id is younger than theirs.
     let is_duplicate = async || {
         let probe = format!("{}.counter.probe", place.name);
         let mut headers = async_nats::HeaderMap::new();

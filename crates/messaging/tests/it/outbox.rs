@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use testbed::{Mongo, eventually, nats_url};
 
+use crate::conflicts::ids_are_forgotten;
 use crate::toy::{NAME, Place, Toy, event};
 
 #[tokio::test]
@@ -91,22 +92,7 @@ async fn an_event_whose_copy_left_the_duplicate_window_is_not_stored_twice() {
         toy.update(&id).await;
     }
     toy.place.drained().await;
-    let client = async_nats::connect(&toy.place.nats_url).await.unwrap();
-    let jetstream = async_nats::jetstream::new(client);
-    // Its id is younger than theirs.
-    let is_duplicate = async || {
-        let probe = format!("{}.counter.probe", toy.place.name);
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Nats-Msg-Id", "probe");
-        let sent = jetstream.publish_with_headers(probe, headers, "".into());
-        sent.await.unwrap().await.unwrap().duplicate
-    };
-    is_duplicate().await;
-    eventually("the server has forgotten the ids", async || {
-        !is_duplicate().await
-    })
-    .await;
-
+    ids_are_forgotten(&toy.place).await;
     let events = toy.place.database().await.collection::<Document>("events");
     events
         .update_many(doc! {}, doc! { "$set": { "sent": "NO" } })

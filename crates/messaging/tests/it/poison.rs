@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{Bson, Document, RawDocumentBuf, Regex, doc, oid::ObjectId, raw::cstr};
 use messaging::{Outbox, Retry};
 use testbed::{eventually, plant};
 
 use crate::toy::{Place, Toy, event, published};
 
+/// Events of one key that are published.
+const RUN: i64 = 150;
 const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
 
 /// A document whose text `\u{1}\u{1}` is no text any more.
@@ -39,6 +41,10 @@ fn poison() -> Vec<(&'static str, RawDocumentBuf)> {
     let plain = |document: Document| RawDocumentBuf::try_from(&document).unwrap();
     let fine = |key: &str| event(key, 0, doc! {});
     let long = format!("counter.created.{}", "a".repeat(5_000));
+    let any_text = Regex {
+        pattern: cstr!(".").into(),
+        options: cstr!("").into(),
+    };
     vec![
         (
             "is no JSON",
@@ -71,6 +77,16 @@ fn poison() -> Vec<(&'static str, RawDocumentBuf)> {
         (
             "cannot be read",
             plain(with(fine(""), "key", doc! { "a": 1 })),
+        ),
+        // As parts of a query these two would mean something else.
+        ("cannot be read", plain(with(fine(""), "key", any_text))),
+        (
+            "cannot be read",
+            plain(with(fine(""), "key", doc! { "$gt": "" })),
+        ),
+        (
+            "cannot be read",
+            plain(with(fine(""), "key", vec!["q", "r"])),
         ),
         (
             "JSON does not have",
@@ -144,6 +160,12 @@ async fn what_can_never_be_published_is_parked_with_its_reason_and_keeps_nobody_
         (0..500).map(|number| event(&format!("z{number:03}"), 0, doc! {})),
     )
     .await;
+    // Longer than a turn: the walk goes on behind it.
+    plant(&place, (0..RUN).map(|version| event("y", version, doc! {}))).await;
+    // Held back, and not parked themselves: no key is as good as null.
+    let mut keyless = event("", 1, doc! {});
+    keyless.remove("key");
+    plant(&place, [event("d", 1, doc! {}), keyless]).await;
     let toy = Toy::start_at(place).await;
     eventually("all of it is parked", async || {
         outbox.list(true, 100).await.unwrap().len() == count
@@ -155,18 +177,19 @@ async fn what_can_never_be_published_is_parked_with_its_reason_and_keeps_nobody_
         let told = parked.parked.as_ref().unwrap().reason.as_deref().unwrap();
         assert!(told.contains(reason), "{told} does not say: {reason}");
     }
+    let later = toy.create().await;
+    let held_back = i64::try_from(count).unwrap() + 2;
     eventually("all others are published", async || {
-        outbox.status().await.unwrap().unsent == i64::try_from(count).unwrap()
+        outbox.status().await.unwrap().unsent == held_back
     })
     .await;
-    assert_eq!(toy.place.messages().await.len(), 500);
+    assert_eq!(published(&toy.place, &later).await, [0]);
+    assert_eq!(published(&toy.place, "y").await.len(), RUN as usize);
+    assert_eq!(toy.place.messages().await.len(), 500 + RUN as usize + 1);
     let listed = outbox.list(false, 100).await.unwrap();
-    assert_eq!(listed.len(), count);
-    assert!(
-        listed
-            .iter()
-            .any(|event| event.key.as_deref() == Some("\u{fffd}\u{fffd}"))
-    );
+    assert_eq!(listed.len(), count + 2);
+    let key = Some("\u{fffd}\u{fffd}");
+    assert!(listed.iter().any(|event| event.key.as_deref() == key));
     rests(&toy.place).await;
     toy.stop().await.remove().await;
 }
