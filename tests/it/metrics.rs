@@ -108,7 +108,7 @@ async fn metrics_tell_of_requests_transactions_and_the_outbox_until_the_very_end
     let mut service = Metered::start(&place);
     let failures = [
         "outbox_publish_failures_total{reason=\"broker\"} 0",
-        "outbox_publish_failures_total{reason=\"event\"} 0",
+        "outbox_publish_failures_total{reason=\"key\"} 0",
         "outbox_publish_failures_total{reason=\"parked\"} 0",
         "mongodb_transaction_retries_total 0",
         "mongodb_pool_checkout_failures_total 0",

@@ -1,5 +1,7 @@
 //! What operators ask of the outbox: the subcommands of `outbox`. They read the arguments, ask [`Outbox`], and print tables or JSON.
 
+mod replaying;
+
 use std::{
     io::{Write, stderr, stdout},
     time::{Duration, SystemTime},
@@ -7,19 +9,21 @@ use std::{
 
 use anyhow::{Context, ensure};
 use bson::{DateTime, oid::ObjectId};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use db::{
     Db, MongoOptions, OwnerError,
     setting::{duration, parsed},
 };
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
-    EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
-    replay::{self, Found, Lost, Range},
+    Event, EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
+    replay::{Found, Lost, Range},
 };
 
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const NOT_PARKED: &str =
+    "no event with this id is parked; `outbox list --parked` shows those that are";
 
 #[derive(Subcommand)]
 pub enum OutboxCommand {
@@ -39,6 +43,18 @@ pub enum OutboxCommand {
     Retry {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Give a parked event up: later events of its key go on, and consumers are told by a message without a payload.
+    Skip {
+        /// The id of a parked event.
+        id: ObjectId,
+        /// Why; it is kept.
+        #[arg(long, value_name = "text", value_parser = NonEmptyStringValueParser::new())]
+        reason: String,
+        #[command(flatten)]
+        nats: Box<NatsOptions>,
         #[command(flatten)]
         show: Show,
     },
@@ -133,12 +149,32 @@ pub async fn execute(
         } => {
             let which = id.map_or(Retry::AllParked, Retry::One);
             let retried = show.outbox(service).await?.retry(which).await?;
-            ensure!(
-                retried > 0 || id.is_none(),
-                "no event with this id is parked; `outbox list --parked` shows those that are"
-            );
-            show.print(&serde_json::json!({ "retried": retried }), |_| {
+            ensure!(retried > 0 || id.is_none(), NOT_PARKED);
+            show.print(&json!({ "retried": retried }), |_| {
                 format!("{retried} events are tried again")
+            })
+        }
+        OutboxCommand::Skip {
+            id,
+            reason,
+            nats,
+            show,
+        } => {
+            let outbox = show.outbox(service).await?;
+            let stand_in = outbox.stand_in(id, events).await?.context(NOT_PARKED)?;
+            let told_as = match stand_in {
+                Some(event) => {
+                    let jetstream = connected(&nats, service, events).await?;
+                    told_as(&jetstream, event).await?
+                }
+                None => None,
+            };
+            let skipped = outbox.skip(id, &reason, told_as.as_deref()).await?;
+            ensure!(skipped, NOT_PARKED);
+            let answer = json!({ "skipped": id.to_hex(), "toldAs": told_as });
+            show.print(&answer, |_| match &told_as {
+                Some(told_as) => format!("{id} is skipped; consumers are told by {told_as}"),
+                None => format!("{id} is skipped; consumers are not told"),
             })
         }
         OutboxCommand::Replay {
@@ -151,58 +187,36 @@ pub async fn execute(
         } => {
             let until = until.unwrap_or_else(DateTime::now);
             let range = Range { since, until, key };
-            let jetstream = JetStream::connect(&nats, service, events, Timing::default()).await?;
+            let jetstream = connected(&nats, service, events).await?;
             let outbox = show.outbox(service).await?;
-            replay(&range, dry_run, &jetstream, &outbox, &show).await
+            replaying::replay(&range, dry_run, &jetstream, &outbox, &show).await
         }
     }
 }
 
-async fn replay(
-    range: &Range,
-    dry_run: bool,
-    jetstream: &JetStream,
-    outbox: &Outbox,
-    show: &Show,
-) -> anyhow::Result<()> {
+/// The type of the message that tells of a skipped event, or that none can.
+async fn told_as(jetstream: &JetStream, stand_in: Event) -> anyhow::Result<Option<String>> {
+    if !jetstream.is_possible(&stand_in) {
+        return Ok(None);
+    }
+    let told_as = stand_in.r#type;
+    ensure!(
+        jetstream.takes(&told_as).await?,
+        "the stream does not take {told_as}.*, so consumers could not be told: add that to its subjects"
+    );
+    Ok(Some(told_as))
+}
+
+/// A connection to the stream, which has to be there soon.
+async fn connected(
+    nats: &NatsOptions,
+    service: &str,
+    events: &[EventType],
+) -> anyhow::Result<JetStream> {
+    let jetstream = JetStream::connect(nats, service, events, Timing::default()).await?;
     let connected = tokio::time::timeout(Duration::from_secs(5), jetstream.connected());
     connected.await.context("NATS does not answer")?;
-    let found = replay::find_lost(outbox, jetstream, range, |sequence, last| {
-        if sequence % 10_000 == 0 || sequence == last {
-            progress(format_args!("read {sequence} of {last} messages"));
-        }
-    })
-    .await?;
-    if dry_run || found.lost.is_empty() {
-        return show.print(&found, found_text);
-    }
-    // The events are there, so their collection is.
-    outbox.db.mark_prepared();
-    replay::give_back(outbox, &found.lost).await?;
-    tokio::select! {
-        published = published_again(outbox, &found.lost) => published?,
-        _ = tokio::signal::ctrl_c() => eprintln!("\nthe publisher goes on with what is left"),
-    }
-    show.print(&found, found_text)
-}
-
-async fn published_again(outbox: &Outbox, lost: &[Lost]) -> anyhow::Result<()> {
-    loop {
-        let waiting = replay::waiting(outbox, lost).await?;
-        let published = lost.len() as u64 - waiting;
-        let nobody = match outbox.status().await?.publisher {
-            Some(_) => "",
-            None => "; no instance publishes at this moment",
-        };
-        progress(format_args!(
-            "published {published} of {} again{nobody}",
-            lost.len()
-        ));
-        if waiting == 0 {
-            return Ok(());
-        }
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
+    Ok(jetstream)
 }
 
 fn progress(line: std::fmt::Arguments<'_>) {

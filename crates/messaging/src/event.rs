@@ -6,6 +6,9 @@ use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 
+/// The second word of the types of messages that stand for events which an operator gave up.
+pub(crate) const SKIPPED: &str = "skipped";
+
 /// A kind of event that a service publishes.
 pub struct EventType {
     /// In the past tense, such as `order.created`; the first word is what the event is of.
@@ -20,9 +23,22 @@ impl EventType {
         self.name.split('.').next().unwrap_or(self.name)
     }
 
+    /// What events of these types are of.
+    pub(crate) fn nouns(types: &[Self]) -> BTreeSet<&'static str> {
+        types.iter().map(Self::noun).collect()
+    }
+
+    /// What an event of type `name` is of; where that is no type of these, and all are of the same, that.
+    pub(crate) fn noun_of(types: &[Self], name: &str) -> Option<&'static str> {
+        let nouns = Self::nouns(types);
+        let of_name = name.split('.').next().and_then(|noun| nouns.get(noun));
+        let only = nouns.first().filter(|_| nouns.len() == 1);
+        of_name.or(only).copied()
+    }
+
     /// Every subject of these types.
     pub(crate) fn subjects(types: &[Self]) -> Vec<String> {
-        let nouns: BTreeSet<_> = types.iter().map(Self::noun).collect();
+        let nouns = Self::nouns(types);
         nouns.iter().map(|noun| format!("{noun}.>")).collect()
     }
 }
@@ -51,6 +67,9 @@ pub struct Event {
     /// Whether an operator gave it back because the broker had lost it: see [`crate::replay`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replay: bool,
+    /// Whether it stands for one that an operator gave up: it has no payload.
+    #[serde(skip)]
+    pub(crate) is_skipped: bool,
 }
 
 /// Whether the broker acknowledged the event.
@@ -84,6 +103,16 @@ impl Event {
             created_at,
             traceparent,
             replay: false,
+            is_skipped: false,
+        }
+    }
+
+    /// What stands for an event that an operator gave up.
+    pub(crate) fn skipped(id: ObjectId, r#type: &str, key: String, version: i64) -> Self {
+        let made = (id, DateTime::now());
+        Self {
+            is_skipped: true,
+            ..Self::new(made, r#type, key, version, RawDocumentBuf::new(), None)
         }
     }
 }
@@ -101,5 +130,8 @@ mod tests {
         let types = ["order.created", "invoice.paid", "order.cancelled"].map(of);
         assert_eq!(EventType::subjects(&types), ["invoice.>", "order.>"]);
         assert!(EventType::subjects(&[]).is_empty());
+        assert_eq!(EventType::noun_of(&types, "invoice.lost"), Some("invoice"));
+        assert_eq!(EventType::noun_of(&types, "other"), None);
+        assert_eq!(EventType::noun_of(&types[..1], "other"), Some("order"));
     }
 }

@@ -16,6 +16,7 @@ pub(crate) const IS_PUBLISHER: &str = "outbox_is_publisher";
 pub(crate) const LEASE_CHANGES: &str = "outbox_lease_changes_total";
 pub(crate) const PUBLISHED: &str = "outbox_published_total";
 pub(crate) const PUBLISH_FAILURES: &str = "outbox_publish_failures_total";
+pub(crate) const STREAM_CHECK_FAILURES: &str = "outbox_stream_check_failures_total";
 pub(crate) const GAPS: &str = "outbox_gaps_total";
 pub(crate) const COMMIT_TO_ACK: &str = "outbox_commit_to_ack_seconds";
 pub(crate) const SWEEP_SIZE: &str = "outbox_sweep_size_events";
@@ -52,7 +53,11 @@ pub fn describe() {
     describe_counter!(PUBLISHED, "Events that the stream acknowledged.");
     describe_counter!(
         PUBLISH_FAILURES,
-        "Publications that failed, by reason: broker, event (may succeed later) or parked."
+        "Publications that failed, by reason: broker, key (may succeed later) or parked."
+    );
+    describe_counter!(
+        STREAM_CHECK_FAILURES,
+        "Times that this instance looked at the stream and could not use it: no answer, or one that the promise cannot be kept with."
     );
     describe_counter!(
         GAPS,
@@ -70,10 +75,10 @@ pub fn describe() {
     for name in FIGURES {
         gauge!(name).set(f64::NAN);
     }
-    for name in [LEASE_CHANGES, PUBLISHED, GAPS] {
+    for name in [LEASE_CHANGES, PUBLISHED, STREAM_CHECK_FAILURES, GAPS] {
         counter!(name).absolute(0);
     }
-    for reason in ["broker", "event", "parked"] {
+    for reason in ["broker", "key", "parked"] {
         counter!(PUBLISH_FAILURES, "reason" => reason).absolute(0);
     }
 }

@@ -252,7 +252,7 @@ impl Outbox {
         Ok(found.iter().map(|it| Waiting::from(&**it)).collect())
     }
 
-    /// Events of the range that are marked as sent: id, type, key and version.
+    /// Events of the range that are marked as sent: id, type, key, version, and when.
     pub(crate) async fn sent(&self, range: &Range) -> mongodb::error::Result<Cursor<Document>> {
         let mut filter = doc! {
             "_id": { "$gte": range.first_id() },
@@ -262,7 +262,7 @@ impl Outbox {
         if let Some(key) = &range.key {
             filter.insert("key", key);
         }
-        let needed = doc! { "type": 1, "key": 1, "version": 1 };
+        let needed = doc! { "type": 1, "key": 1, "version": 1, "sentAt": 1 };
         self.events().find(filter).projection(needed).await
     }
 

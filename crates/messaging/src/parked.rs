@@ -1,26 +1,31 @@
 //! Events that can never be published as they are. They are noted in a collection of their own: an event may be so large that nothing
 //! can be added to it, and what is noted is read without the payloads.
 
-use std::collections::HashSet;
+mod operators;
 
-use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 
+pub use operators::Retry;
+
 use crate::{
-    Outbox, Waiting,
-    outbox::{EVENTS, in_order, unsent},
+    Event, Outbox,
+    outbox::{EVENTS, unsent},
+    publisher::Unpublishable,
     stored::{Stored, assemble, shown},
 };
 
 pub(crate) const PARKED: &str = "parked";
-
-/// Which parked events get another try.
-#[derive(Debug, Clone, Copy)]
-pub enum Retry {
-    One(ObjectId),
-    AllParked,
-}
+/// Notes of what waits for an operator have no state.
+const RETRIED: &str = "retried";
+const GIVEN_UP: &str = "given up";
+const SKIPPED_AND_TOLD: &str = "skipped";
 
 /// What is parked, as the publisher needs it.
 #[derive(Debug, Default)]
@@ -28,12 +33,23 @@ pub(crate) struct Parked {
     /// Nothing of these keys is published.
     pub(crate) keys: HashSet<Stored>,
     /// Whether an operator gave some another try.
-    pub(crate) some_are_tried_again: bool,
+    pub(crate) some_are_retried: bool,
+    pub(crate) skips: Skips,
+}
+
+/// What is published in place of events that an operator gave up, by their ids.
+pub(crate) type Skips = Arc<HashMap<Stored, Event>>;
+
+impl Parked {
+    /// Whether the notes of published events have to be settled.
+    pub(crate) fn some_are_decided(&self) -> bool {
+        self.some_are_retried || !self.skips.is_empty()
+    }
 }
 
 /// What waits for an operator, among all that is noted.
 pub(crate) fn waits() -> Document {
-    doc! { "retry": { "$exists": false } }
+    doc! { "state": { "$exists": false } }
 }
 
 impl Outbox {
@@ -46,16 +62,17 @@ impl Outbox {
     }
 
     /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.
-    pub(crate) async fn park(self, id: Stored, reason: String) -> mongodb::error::Result<()> {
-        let one = assemble([("_id", &id)]);
+    pub(crate) async fn park(self, it: Unpublishable) -> mongodb::error::Result<()> {
+        let one = assemble([("_id", &it.id)]);
         let shown = shown(&one, "_id");
         tracing::error!(
             event.id = shown,
-            reason,
+            it.reason,
             "an event can't be published; it is parked"
         );
         let note = rawdoc! {
-            "key": 1, "version": 1, "reason": { "$literal": reason }, "at": "$$NOW", "attempts": { "$literal": 1_i64 },
+            "key": 1, "version": 1, "reason": { "$literal": it.reason }, "conflict": { "$literal": it.is_conflict },
+            "at": "$$NOW", "attempts": { "$literal": 1_i64 },
         };
         let again = rawdoc! { "attempts": { "$add": ["$attempts", 1_i64] } };
         // By the server, which takes over whatever stands there.
@@ -77,8 +94,12 @@ impl Outbox {
             .map(drop)
     }
 
-    /// Reads which keys are held back, and forgets what was noted of events that are not there any more.
+    /// Reads which keys are held back, and what operators decided; and forgets what was noted of events that are not there any more.
     pub(crate) async fn read_parked(self) -> mongodb::error::Result<Parked> {
+        let settled = self.sent_though_decided().await?;
+        if !settled.is_empty() {
+            self.settle_parked(settled).await?;
+        }
         // The unique index alone tells: a payload is not read.
         let is_its =
             doc! { "$and": [{ "$eq": ["$key", "$$key"] }, { "$eq": ["$version", "$$version"] }] };
@@ -86,97 +107,89 @@ impl Outbox {
             doc! { "$match": { "$expr": is_its } },
             doc! { "$project": { "_id": 0, "key": 1 } },
         ];
+        let is_gone = doc! { "$eq": ["$event", []] };
         let pipeline = [
+            doc! { "$match": { "state": { "$ne": SKIPPED_AND_TOLD } } },
             doc! { "$lookup": {
                 "from": EVENTS, "let": { "key": "$key", "version": "$version" }, "pipeline": event.to_vec(), "as": "event",
             } },
-            doc! { "$project": { "key": 1, "retry": 1, "is_gone": { "$eq": ["$event", []] } } },
+            doc! { "$project": { "key": 1, "version": 1, "state": 1, "skip.type": 1, "is_gone": is_gone } },
         ];
         let noted = self.parked::<Document>().aggregate(pipeline).await?;
         let mut noted = noted.with_type::<RawDocumentBuf>();
-        let (mut parked, mut gone) = (Parked::default(), Vec::new());
+        let (mut parked, mut skips, mut gone) = (Parked::default(), HashMap::new(), Vec::new());
         while let Some(note) = noted.try_next().await? {
             if note.get_bool("is_gone").unwrap_or_default() {
                 let id = note.get("_id").ok().flatten();
                 gone.extend(id.and_then(|id| Bson::try_from(id).ok()));
-            } else if matches!(note.get("retry"), Ok(Some(_))) {
-                parked.some_are_tried_again = true;
-            } else {
-                parked.keys.insert(Stored::of(&note, "key"));
+                continue;
+            }
+            match note.get_str("state") {
+                Ok(RETRIED) => parked.some_are_retried = true,
+                Ok(GIVEN_UP) => {
+                    let Ok(id) = note.get_object_id("_id") else {
+                        continue;
+                    };
+                    let skip = note.get_document("skip").ok();
+                    let told_as = skip.and_then(|skip| skip.get_str("type").ok());
+                    let event = told_as.and_then(|told_as| stand_in(&note, told_as));
+                    // It is marked, and nothing is published.
+                    let silent = || Event::skipped(id, "", String::new(), 0);
+                    skips.insert(id.into(), event.unwrap_or_else(silent));
+                }
+                _ => drop(parked.keys.insert(Stored::of(&note, "key"))),
             }
         }
         if !gone.is_empty() {
-            self.forget_parked(gone).await?;
+            let noted = doc! { "_id": { "$in": gone } };
+            self.parked::<Document>().delete_many(noted).await?;
         }
+        parked.skips = Arc::new(skips);
         Ok(parked)
     }
 
-    /// Forgets that events were parked: they are published, or gone.
-    pub(crate) async fn forget_parked(&self, ids: Vec<Bson>) -> mongodb::error::Result<()> {
-        let noted = doc! { "_id": { "$in": ids } };
-        self.parked::<Document>().delete_many(noted).await.map(drop)
-    }
-
-    /// The parked events, in the order in which they would be published.
-    pub(crate) async fn list_parked(&self, limit: i64) -> mongodb::error::Result<Vec<Waiting>> {
-        let note = doc! { "reason": "$reason", "at": "$at", "attempts": "$attempts" };
-        let of_event = doc! { "_id": "$_id", "key": "$key", "version": "$version", "parked": note };
-        let mut pipeline = parked_events(None);
-        pipeline.extend([
-            doc! { "$sort": in_order() },
-            doc! { "$limit": limit },
-            doc! { "$replaceWith": { "$mergeObjects": ["$event", of_event] } },
-        ]);
+    /// Events that operators decided about, and that are marked since: whoever marked them had no time for more.
+    async fn sent_though_decided(&self) -> mongodb::error::Result<Vec<ObjectId>> {
+        let event = [
+            doc! { "$match": { "sent": "YES" } },
+            doc! { "$project": { "_id": 1 } },
+        ];
+        let pipeline = [
+            doc! { "$match": { "state": { "$in": [RETRIED, GIVEN_UP] } } },
+            doc! { "$lookup": {
+                "from": EVENTS, "localField": "_id", "foreignField": "_id", "pipeline": event.to_vec(), "as": "event",
+            } },
+            doc! { "$match": { "event": { "$ne": [] } } },
+            doc! { "$project": { "_id": 1 } },
+        ];
         let found = self.parked::<Document>().aggregate(pipeline).await?;
         let found: Vec<RawDocumentBuf> = found.with_type().try_collect().await?;
-        Ok(found.iter().map(|it| Waiting::from(&**it)).collect())
+        let ids = found
+            .iter()
+            .filter_map(|note| note.get_object_id("_id").ok());
+        Ok(ids.collect())
     }
 
-    /// Gives parked events another try, which wakes the publisher; how many. Their attempts go on being counted.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn retry(&self, which: Retry) -> mongodb::error::Result<u64> {
-        let one = match which {
-            Retry::One(id) => Some(id),
-            Retry::AllParked => None,
-        };
+    /// Events that were parked are published: what was noted of them is forgotten, but for why they were skipped.
+    pub(crate) async fn settle_parked(&self, ids: Vec<ObjectId>) -> mongodb::error::Result<()> {
+        let of_state = |state: Bson| doc! { "_id": { "$in": ids.clone() }, "state": state };
         let parked = self.parked::<Document>();
-        let count = doc! { "$count": "count" };
-        let mut counted = parked
-            .aggregate(parked_events(one).into_iter().chain([count]))
+        let skipped = doc! { "$set": { "state": SKIPPED_AND_TOLD } };
+        parked
+            .update_many(of_state(GIVEN_UP.into()), skipped)
             .await?;
-        let counted = counted.try_next().await?;
-        let tried_again = [
-            doc! { "$project": { "retry": { "$literal": true } } },
-            doc! { "$merge": { "into": PARKED } },
-        ];
-        let mut tried = parked
-            .aggregate(parked_events(one).into_iter().chain(tried_again))
-            .await?;
-        tried.try_next().await?;
-        let count = counted.and_then(|counted| counted.get_i32("count").ok());
-        Ok(count.map_or(0, i32::unsigned_abs).into())
+        let others = of_state(doc! { "$ne": SKIPPED_AND_TOLD }.into());
+        parked.delete_many(others).await.map(drop)
     }
 }
 
-/// Stages that read what is parked, or one of it, with its event; not what is parked no more, because somebody mended it by hand.
-fn parked_events(one: Option<ObjectId>) -> Vec<Document> {
-    let event = [
-        doc! { "$match": unsent() },
-        doc! { "$project": { "_id": 0, "type": 1, "createdAt": 1 } },
-    ];
-    let mut filter = waits();
-    if let Some(id) = one {
-        filter.insert("_id", id);
-    }
-    vec![
-        doc! { "$match": filter },
-        doc! { "$lookup": {
-            "from": EVENTS, "localField": "_id", "foreignField": "_id", "pipeline": event.to_vec(), "as": "event",
-        } },
-        doc! { "$unwind": "$event" },
-    ]
+/// What is published in place of an event that was given up, if anything can be.
+fn stand_in(note: &RawDocument, r#type: &str) -> Option<Event> {
+    let id = note.get_object_id("_id").ok()?;
+    let key = note.get_str("key").ok().filter(|key| !key.is_empty())?;
+    let version = note.get("version").ok().flatten()?;
+    let version = version.as_i64().or(version.as_i32().map(i64::from))?;
+    Some(Event::skipped(id, r#type, key.to_owned(), version))
 }
 
 /// Stages that add to each event why it is parked, where it is.

@@ -43,6 +43,9 @@ pub struct Found {
     pub checked: usize,
     /// Those of them that the stream does not hold, in the order in which they are published.
     pub lost: Vec<Lost>,
+    /// So long after its publication the stream takes an event for a copy, although it does not hold it any more.
+    #[serde(skip)]
+    pub known_for: Duration,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +55,16 @@ pub struct Lost {
     pub r#type: String,
     pub key: String,
     pub version: i64,
+    #[serde(skip)]
+    pub sent_at: DateTime,
+}
+
+impl Lost {
+    /// How long the stream still takes it for a copy.
+    pub(crate) fn is_known_for(&self, known_for: Duration) -> Duration {
+        let age = DateTime::now().saturating_duration_since(self.sent_at);
+        known_for.saturating_sub(age)
+    }
 }
 
 /// Looks for events that are marked as sent and not in the stream. `progress` hears the sequence that was read
@@ -73,10 +86,13 @@ pub async fn find_lost(
         return Ok(Found {
             checked,
             lost: Vec::new(),
+            known_for: Duration::ZERO,
         });
     }
+    let mut known_for = Duration::ZERO;
     if let Some(stream) = jetstream.stream().await? {
         tells_what_is_lost(stream.cached_info(), range)?;
+        known_for = stream.cached_info().config.duplicate_window;
         let state = &stream.cached_info().state;
         let since = range.since.timestamp_millis() - CLOCKS_DIFFER_BY.as_millis() as i64;
         let first = first_since(&stream, state.first_sequence, state.last_sequence, since).await;
@@ -92,7 +108,11 @@ pub async fn find_lost(
     }
     let mut lost: Vec<Lost> = candidates.into_values().collect();
     lost.sort_by(|one, other| (&one.key, one.version).cmp(&(&other.key, other.version)));
-    Ok(Found { checked, lost })
+    Ok(Found {
+        checked,
+        lost,
+        known_for,
+    })
 }
 
 /// A message that is not there any more may also have been consumed, or have expired.
@@ -174,6 +194,8 @@ async fn sent(outbox: &Outbox, range: &Range) -> anyhow::Result<HashMap<String, 
             r#type: event.get_str("type")?.to_owned(),
             key: event.get_str("key")?.to_owned(),
             version: event.get_i64("version")?,
+            // What another program marked has no time perhaps.
+            sent_at: event.get_datetime("sentAt").map_or(DateTime::MIN, |at| *at),
         };
         sent.insert(id.to_hex(), lost);
     }

@@ -1,13 +1,16 @@
 //! Values as the database holds them, readable or not: a script or another program may have written anything, and the library's own
 //! types refuse text that is not UTF-8.
 
-use bson::{RawDocument, RawDocumentBuf, oid::ObjectId, spec::ElementType};
+use std::sync::Arc;
+
+use bson::{RawDocument, RawDocumentBuf, oid::ObjectId, rawdoc, spec::ElementType};
 
 /// A value of any type, to the byte.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Stored {
     kind: u8,
-    bytes: Vec<u8>,
+    /// Shared: a key is in several hands at once.
+    bytes: Arc<[u8]>,
 }
 
 impl Stored {
@@ -21,8 +24,7 @@ impl Stored {
             let begin = end + 1 + key.len() + 1;
             end = begin + element.size();
             if key == name {
-                let (kind, bytes) = (element.element_type() as u8, all[begin..end].to_vec());
-                return Self { kind, bytes };
+                return Self::new(element.element_type(), &all[begin..end]);
             }
         }
         Self::null()
@@ -35,7 +37,7 @@ impl Stored {
     fn new(kind: ElementType, bytes: &[u8]) -> Self {
         Self {
             kind: kind as u8,
-            bytes: bytes.to_vec(),
+            bytes: bytes.into(),
         }
     }
 
@@ -43,9 +45,13 @@ impl Stored {
     pub(crate) fn is_text(&self) -> bool {
         self.kind == ElementType::String as u8
     }
-}
 
-impl Stored {
+    /// The text that it is, where it is readable.
+    pub(crate) fn text(&self) -> Option<&str> {
+        let text = self.bytes.get(size_of::<i32>()..)?.strip_suffix(&[0])?;
+        std::str::from_utf8(text).ok().filter(|_| self.is_text())
+    }
+
     /// Whether a query takes it for the value that it is. A regular expression would match others, a document may be read as operators,
     /// and an array stands for its elements.
     pub(crate) fn stands_for_itself(&self) -> bool {
@@ -68,6 +74,12 @@ impl From<ObjectId> for Stored {
     }
 }
 
+impl From<&str> for Stored {
+    fn from(text: &str) -> Self {
+        Self::of(&rawdoc! { "text": text }, "text")
+    }
+}
+
 /// A list of values.
 pub(crate) fn list<'a>(values: impl IntoIterator<Item = &'a Stored>) -> Stored {
     let names = (0..).map(|number: usize| number.to_string());
@@ -84,7 +96,7 @@ pub(crate) fn assemble<'a, N: AsRef<str>>(
         bytes.push(value.kind);
         bytes.extend(name.as_ref().as_bytes());
         bytes.push(0);
-        bytes.extend(&value.bytes);
+        bytes.extend(&*value.bytes);
     }
     bytes.push(0);
     let length = i32::try_from(bytes.len()).expect("a document of keys is below 2 GiB");
@@ -106,15 +118,13 @@ pub(crate) fn shown(document: &RawDocument, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use bson::rawdoc;
-
     use super::*;
 
     /// `{t: <ff fe as text>}`.
     fn unreadable() -> RawDocumentBuf {
         let text = Stored {
             kind: ElementType::String as u8,
-            bytes: vec![3, 0, 0, 0, 0xff, 0xfe, 0],
+            bytes: [3, 0, 0, 0, 0xff, 0xfe, 0].into(),
         };
         assemble([("t", &text)])
     }
@@ -135,6 +145,9 @@ mod tests {
         assert!(Stored::of(&document, "a").is_text());
         assert!(!Stored::of(&document, "b").is_text());
         assert_eq!(Stored::of(&document, "none"), Stored::null());
+        assert_eq!(Stored::of(&document, "a"), Stored::from("text"));
+        assert_eq!(Stored::from("text").text(), Some("text"));
+        assert_eq!(Stored::of(&document, "d").text(), None);
     }
 
     #[test]
@@ -142,6 +155,7 @@ mod tests {
         let document = unreadable();
         let text = Stored::of(&document, "t");
         assert!(text.is_text());
+        assert_eq!(text.text(), None);
         assert_eq!(assemble([("t", &text)]), document);
         assert_eq!(shown(&document, "t").as_deref(), Some("\u{fffd}\u{fffd}"));
     }

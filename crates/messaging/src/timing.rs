@@ -23,10 +23,26 @@ pub struct Timing {
     pub last_sweep: Duration,
     /// The first pause after a failure; it doubles with each further one.
     pub first_retry: Duration,
-    /// The longest pause after a failure.
+    /// The longest pause after a failure of a server.
     pub longest_retry: Duration,
-    /// A holder of the lease that has no connection to NATS gives the lease up after this.
+    /// The longest pause after a failure of one key.
+    pub longest_key_retry: Duration,
+    /// The longest pause before one of several keys is tried again, while none succeeds.
+    pub longest_probe: Duration,
+    /// An instance that stands by looks this often whether it could publish, while it could not.
+    pub stream_check: Duration,
+    /// The same while it could.
+    pub stream_check_again: Duration,
+    /// The name of an instance that waits for the lease counts for this long.
+    pub waiter_counts: Duration,
+    /// A holder of the lease that has no connection to NATS gives the lease up to one that waits after this.
     pub unconnected_limit: Duration,
+    /// The same of one to which the stream does not answer, or several of whose keys fail and none succeeds.
+    pub failing_limit: Duration,
+    /// The same of one that a single key fails for.
+    pub failing_key_limit: Duration,
+    /// An instance that gave the lease up does not ask for it for this long.
+    pub precedence: Duration,
     /// A change stream that says nothing for this long is opened anew. The server answers every second, with nothing if need be.
     pub watch_silence_limit: Duration,
     /// The pause before a change stream that failed is opened anew.
@@ -56,7 +72,15 @@ impl Default for Timing {
             last_sweep: Duration::from_secs(1),
             first_retry: Duration::from_millis(50),
             longest_retry: Duration::from_secs(3),
+            longest_key_retry: Duration::from_secs(30),
+            longest_probe: Duration::from_secs(1),
+            stream_check: Duration::from_secs(1),
+            stream_check_again: Duration::from_secs(5),
+            waiter_counts: Duration::from_secs(5),
             unconnected_limit: Duration::from_secs(2),
+            failing_limit: Duration::from_secs(10),
+            failing_key_limit: Duration::from_secs(60),
+            precedence: Duration::from_secs(5),
             watch_silence_limit: Duration::from_secs(10),
             watch_again: Duration::from_millis(500),
             mark_delay: Duration::from_millis(10),

@@ -58,14 +58,7 @@ impl Nats {
         self.nodes = (0..self.ports.len()).map(|i| self.node(i)).collect();
         for (node, port) in self.nodes.iter_mut().zip(&self.ports) {
             node.start();
-            eventually("nats answers", async || {
-                let Ok(connection) = TcpStream::connect(local(*port)).await else {
-                    return false;
-                };
-                // It greets before it speaks TLS.
-                connection.readable().await.is_ok()
-            })
-            .await;
+            answers(*port).await;
         }
     }
 
@@ -92,6 +85,18 @@ impl Nats {
         Process::new(&name, command, self.folder.join(format!("{name}.log")))
     }
 
+    /// Starts one of a cluster again where the others do not find it: its clients are connected, and it can do nothing for them.
+    pub async fn isolate(&mut self, number: usize) {
+        let routes = self.routes.clone();
+        self.routes = free_ports(routes.len());
+        let mut isolated = self.node(number);
+        self.routes = routes;
+        self.nodes[number].kill().unwrap();
+        isolated.start();
+        self.nodes[number] = isolated;
+        answers(self.ports[number]).await;
+    }
+
     /// Kill -9: what they acknowledged is in their files.
     pub fn kill(&mut self) {
         self.nodes.clear();
@@ -101,6 +106,17 @@ impl Nats {
     pub fn signal(&self, signal: &str) {
         self.nodes.iter().for_each(|node| node.signal(signal));
     }
+}
+
+async fn answers(port: u16) {
+    eventually("nats answers", async || {
+        let Ok(connection) = TcpStream::connect(local(port)).await else {
+            return false;
+        };
+        // It greets before it speaks TLS.
+        connection.readable().await.is_ok()
+    })
+    .await;
 }
 
 #[cfg(test)]

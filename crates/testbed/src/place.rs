@@ -49,7 +49,7 @@ impl Place {
     /// What is noted of parked events that wait for an operator, by key.
     pub async fn parked(&self) -> Vec<Document> {
         let parked = self.database().await.collection::<Document>("parked");
-        let waits = parked.find(doc! { "retry": { "$exists": false } });
+        let waits = parked.find(doc! { "state": { "$exists": false } });
         let waits = waits.sort(doc! { "key": 1 });
         waits.await.unwrap().try_collect().await.unwrap()
     }

@@ -1,16 +1,26 @@
 //! The stream of a place.
 
-use async_nats::jetstream::{
-    self, Context,
-    message::StreamMessage,
-    stream::{RawMessageErrorKind, Stream},
+use async_nats::{
+    ConnectOptions, ServerAddr,
+    jetstream::{
+        self, Context,
+        message::StreamMessage,
+        stream::{RawMessageErrorKind, Stream},
+    },
 };
 
 use crate::Place;
 
 impl Place {
     async fn jetstream(&self) -> Context {
-        jetstream::new(async_nats::connect(&self.nats_url).await.unwrap())
+        let address: ServerAddr = self.nats_url.parse().unwrap();
+        let options = match (address.username(), address.password()) {
+            (Some(user), Some(password)) => {
+                ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+            }
+            _ => ConnectOptions::new(),
+        };
+        jetstream::new(options.connect(address).await.unwrap())
     }
 
     /// Every message of the stream, in its order.

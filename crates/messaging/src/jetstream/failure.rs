@@ -1,4 +1,4 @@
-//! What it means that an event was not published: for all events, for this one now, or for this one for ever.
+//! What it means that an event was not published, and for which others.
 
 use async_nats::jetstream::{
     self, ErrorCode,
@@ -8,38 +8,52 @@ use async_nats::jetstream::{
 /// Why an event was not published.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Nothing can be published for now.
-    Broker(anyhow::Error),
-    /// This event was not; others may be.
-    Event(anyhow::Error),
-    /// This event never will be.
+    /// The broker's, or of this key alone: who asks for the stream knows.
+    Unclear(anyhow::Error),
+    /// The stream says that it takes nothing for now.
+    Stream(anyhow::Error),
+    /// Of this key alone, for now.
+    Key(anyhow::Error),
+    /// This event never will be published.
     Never(String),
+    /// Nor will this one: the stream holds another in its place.
+    Conflict(String),
 }
 
-fn error_code(error: &PublishError) -> Option<u64> {
+/// The server's codes for what concerns the whole stream. Not among them is 10077: it says that a stream or a subject is full.
+const FULL_OR_BUSY: [ErrorCode; 5] = [
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::STREAM_TOO_MANY_REQUESTS,
+];
+
+fn error_code(error: &PublishError) -> Option<ErrorCode> {
     use std::error::Error as _;
     let refused = error.source()?.downcast_ref::<jetstream::Error>()?;
-    Some(refused.error_code().0)
+    Some(refused.error_code())
 }
 
 /// Another message came first; a cluster says so in another way while that one is on its way.
 pub(super) fn is_wrong_sequence(error: &PublishError) -> bool {
-    const ON_ITS_WAY: u64 = 10164;
-    error.kind() == PublishErrorKind::WrongLastSequence || error_code(error) == Some(ON_ITS_WAY)
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || error_code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
 
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
-        const TOO_LARGE: [u64; 2] = [
-            ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM.0,
-            ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM.0,
+        const TOO_LARGE: [ErrorCode; 2] = [
+            ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM,
+            ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM,
         ];
-        const COPY_ON_ITS_WAY: u64 = 10158;
+        const COPY_ON_ITS_WAY: ErrorCode = ErrorCode(10158);
         match (error.kind(), error_code(&error)) {
             (PublishErrorKind::MaxPayloadExceeded, _) => Self::Never(format!("{error:#}")),
             (_, Some(code)) if TOO_LARGE.contains(&code) => Self::Never(format!("{error:#}")),
-            (_, Some(COPY_ON_ITS_WAY)) => Self::Event(error.into()),
-            _ => Self::Broker(error.into()),
+            (_, Some(code)) if FULL_OR_BUSY.contains(&code) => Self::Stream(error.into()),
+            (_, Some(COPY_ON_ITS_WAY)) => Self::Key(error.into()),
+            _ => Self::Unclear(error.into()),
         }
     }
 }
@@ -72,11 +86,19 @@ mod tests {
     #[test]
     fn a_copy_that_is_being_stored_delays_its_own_key_only() {
         let on_its_way = refused(10158, PublishErrorKind::Other);
-        assert!(matches!(Failure::from(on_its_way), Failure::Event(_)));
+        assert!(matches!(Failure::from(on_its_way), Failure::Key(_)));
     }
 
     #[test]
-    fn anything_else_is_the_brokers() {
+    fn a_stream_that_is_full_or_busy_says_so() {
+        for code in [10002, 10023, 10028, 10047, 10167] {
+            let failure = Failure::from(refused(code, PublishErrorKind::Other));
+            assert!(matches!(failure, Failure::Stream(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not_clear() {
         for kind in [
             PublishErrorKind::TimedOut,
             PublishErrorKind::StreamNotFound,
@@ -84,13 +106,11 @@ mod tests {
             PublishErrorKind::Other,
         ] {
             let failure = Failure::from(PublishError::new(kind));
-            assert!(matches!(failure, Failure::Broker(_)), "{kind:?}");
+            assert!(matches!(failure, Failure::Unclear(_)), "{kind:?}");
         }
-        // The stream is full; the server is too busy.
-        for code in [10077, 10167] {
-            let failure = Failure::from(refused(code, PublishErrorKind::Other));
-            assert!(matches!(failure, Failure::Broker(_)), "{code}");
-        }
+        // Of the stream, or of one subject.
+        let full = refused(10077, PublishErrorKind::Other);
+        assert!(matches!(Failure::from(full), Failure::Unclear(_)));
     }
 
     #[test]

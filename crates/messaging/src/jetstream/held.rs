@@ -66,7 +66,7 @@ impl JetStream {
             return if is_ours {
                 Ok(Held::Stored)
             } else {
-                Err(Failure::Never(format!(
+                Err(Failure::Conflict(format!(
                     "conflict: the stream holds version {} of its key with an id that is not in the events, as if MongoDB had been \
                      restored to an earlier state than the stream's",
                     reached.unwrap_or_default()
@@ -158,7 +158,7 @@ fn told(
         LastRawMessageErrorKind::NoMessageFound => Ok(None),
         LastRawMessageErrorKind::Other if !is_unanswered(&error) => {
             let error = anyhow::Error::from(error);
-            Err(Failure::Event(
+            Err(Failure::Key(
                 error.context("a message of its key can't be read"),
             ))
         }
@@ -167,7 +167,7 @@ fn told(
 }
 
 fn unanswered(error: anyhow::Error) -> Failure {
-    Failure::Broker(error.context("asking for the last message of a key"))
+    Failure::Unclear(error.context("asking for the last message of a key"))
 }
 
 async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
@@ -177,7 +177,7 @@ async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
     let held = outbox.db.read(outbox.clone().holds(id)).await;
     held.map_err(|error| {
         let error = anyhow::Error::from(error);
-        Failure::Event(error.context("looking for the event of a message"))
+        Failure::Key(error.context("looking for the event of a message"))
     })
 }
 
@@ -193,11 +193,11 @@ mod tests {
             Ok(None)
         ));
         let unknown = LastRawMessageError::new(LastRawMessageErrorKind::Other);
-        assert!(matches!(told(Err(unknown)), Err(Failure::Broker(_))));
+        assert!(matches!(told(Err(unknown)), Err(Failure::Unclear(_))));
         let unreadable = LastRawMessageError::with_source(
             LastRawMessageErrorKind::Other,
             std::io::Error::other("header"),
         );
-        assert!(matches!(told(Err(unreadable)), Err(Failure::Event(_))));
+        assert!(matches!(told(Err(unreadable)), Err(Failure::Key(_))));
     }
 }

@@ -6,7 +6,10 @@ mod held;
 mod publish;
 mod stream;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use async_nats::{
     Client,
@@ -21,10 +24,13 @@ use tokio::sync::watch;
 
 use publish::Published;
 
-use crate::{EventType, NatsOptions, Timing};
+use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 
 pub(crate) use failure::Failure;
 pub(crate) use stream::Found;
+
+/// A connection that is to be replaced is gone after this.
+const RECONNECTS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection to a service's stream.
 #[derive(Clone)]
@@ -36,11 +42,15 @@ pub struct JetStream {
     stream: StreamConfig,
     /// The subjects that the stream has to take.
     needed: Vec<String>,
+    /// Those that it should take, too: they tell of events that operators skip.
+    skipped: Vec<String>,
     prefix: String,
     connected: watch::Receiver<bool>,
     published: Published,
     /// Whether the stream that is there forgets messages by limits of its own.
     forgets: Arc<AtomicBool>,
+    /// Whether it takes what tells of skipped events.
+    tells_skips: Arc<AtomicBool>,
 }
 
 impl JetStream {
@@ -82,10 +92,15 @@ impl JetStream {
             jetstream,
             stream,
             needed: needed.collect(),
+            skipped: EventType::nouns(events)
+                .iter()
+                .map(|noun| format!("{prefix}{noun}.{SKIPPED}.*"))
+                .collect(),
             prefix,
             connected,
             published: Published::default(),
             forgets: Arc::default(),
+            tells_skips: Arc::new(AtomicBool::new(true)),
         })
     }
 
@@ -96,6 +111,21 @@ impl JetStream {
     /// Whether there is a connection at this moment.
     pub fn is_connected(&self) -> bool {
         *self.connected.borrow()
+    }
+
+    /// Tells of each change.
+    pub(crate) fn connection(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    /// Opens a new connection, which tells what the server allows now; returns when there is one.
+    pub(crate) async fn reconnect(&self) {
+        let mut connection = self.connection();
+        if self.client.force_reconnect().await.is_ok() {
+            let changed = connection.wait_for(|connected| !*connected);
+            drop(tokio::time::timeout(RECONNECTS_WITHIN, changed).await);
+            self.connected().await;
+        }
     }
 
     /// Returns when there is a connection.

@@ -12,6 +12,7 @@ use async_nats::{
 };
 use bson::{RawBsonRef, RawDocument};
 use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
@@ -47,10 +48,14 @@ impl JetStream {
                 self.stream.subjects
             )));
         }
-        let payload = payload(event)?;
+        let payload = if event.is_skipped {
+            Bytes::new()
+        } else {
+            payload(event)?
+        };
         let mut before = match self.published.before(event, &subject) {
             Some(before) => before,
-            None => match self.held(outbox, event, &subject).await? {
+            None => match self.ask(outbox, event, &subject).await? {
                 Held::Stored => return Ok(()),
                 Held::Before(before) => before,
             },
@@ -59,15 +64,20 @@ impl JetStream {
         for _ in 0..ATTEMPTS {
             match self.send(&subject, event, payload.clone(), before).await {
                 Err(error) if is_wrong_sequence(&error) => {
-                    match self.held(outbox, event, &subject).await? {
+                    match self.ask(outbox, event, &subject).await? {
                         Held::Stored => return Ok(()),
                         Held::Before(found) => before = found,
                     }
                     refused = Some(error);
                 }
                 Err(error) => return Err(Failure::from(error)),
-                Ok(ack) if is_forgotten(self, &ack, event).await? => {
-                    return Err(Failure::Event(anyhow::anyhow!(
+                Ok(ack)
+                    if event.replay
+                        && ack.duplicate
+                        && !Box::pin(self.holds_at(ack.sequence, event)).await? =>
+                {
+                    // An id is known for longer than its message is there.
+                    return Err(Failure::Key(anyhow::anyhow!(
                         "the stream still knows the id of a message that it lost, until its window has passed"
                     )));
                 }
@@ -78,9 +88,25 @@ impl JetStream {
                 }
             }
         }
-        Err(Failure::Event(anyhow::anyhow!(
+        Err(Failure::Key(anyhow::anyhow!(
             "the subject keeps changing: {refused:?}"
         )))
+    }
+
+    /// On the heap, as it is rare: hundreds of publications are in flight, and each has room for what it may do.
+    fn ask<'a>(
+        &'a self,
+        outbox: &'a Outbox,
+        event: &'a Event,
+        subject: &'a str,
+    ) -> BoxFuture<'a, Result<Held, Failure>> {
+        self.held(outbox, event, subject).boxed()
+    }
+
+    /// Whether NATS can take the event's subject.
+    pub(crate) fn is_possible(&self, event: &Event) -> bool {
+        let subject = format!("{}{}", self.prefix, event.subject);
+        subject.len() <= LONGEST_SUBJECT && self.is_of_stream(&subject)
     }
 
     /// A subject that is not would fail like a stream that is away.
@@ -116,15 +142,6 @@ impl JetStream {
             .await?
             .await
     }
-}
-
-/// Whether an acknowledgement is of a copy that the stream does not hold any more: an id is known for longer than its message is there.
-async fn is_forgotten(
-    stream: &JetStream,
-    ack: &PublishAck,
-    event: &Event,
-) -> Result<bool, Failure> {
-    Ok(event.replay && ack.duplicate && !stream.holds_at(ack.sequence, event).await?)
 }
 
 /// What this instance has published: saves the question.
@@ -219,7 +236,9 @@ fn headers(event: &Event, service: &str) -> HeaderMap {
         &event.created_at.try_to_rfc3339_string().unwrap_or_default(),
     );
     insert(VERSION_HEADER, &event.version.to_string());
-    insert("content-type", "application/json");
+    if !event.is_skipped {
+        insert("content-type", "application/json");
+    }
     if let Some(traceparent) = &event.traceparent {
         insert("traceparent", traceparent);
     }

@@ -9,12 +9,14 @@ use serde_json::Value;
 use super::JetStream;
 
 /// What a stream was found to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     /// It was there.
     There,
     /// It was not, and has been made.
     Made,
+    /// It is there, and the promise can't be kept with it: why.
+    Unfit(String),
 }
 
 /// A stream's configuration, of any server's version; absent members are as good as off.
@@ -43,7 +45,7 @@ impl JetStream {
     /// with a warning.
     ///
     /// # Errors
-    /// When it can't be asked or made, or the promise can't be kept with it.
+    /// When it can't be asked or made.
     pub(crate) async fn ensure_stream(&self) -> anyhow::Result<Found> {
         let name = &self.stream.name;
         let asked = format!("STREAM.INFO.{name}");
@@ -55,10 +57,20 @@ impl JetStream {
             }
             Response::Err { error } => Err(error.into()),
             Response::Ok(Info { config }) => {
-                config.check(name, &self.needed)?;
+                if let Err(unfit) = config.check(name, &self.needed) {
+                    return Ok(Found::Unfit(unfit));
+                }
+                let tells = self.skipped.iter().all(|subject| config.takes(subject));
+                if !tells && self.tells_skips.swap(false, Ordering::Relaxed) {
+                    tracing::warn!(
+                        stream = name,
+                        subjects = ?self.skipped,
+                        "the stream does not take the subjects that tell of skipped events: `outbox skip` refuses"
+                    );
+                }
                 let weaker = config.weaker();
-                self.forgets.store(!weaker.is_empty(), Ordering::Relaxed);
-                if !weaker.is_empty() {
+                let was_told = self.forgets.swap(!weaker.is_empty(), Ordering::Relaxed);
+                if !weaker.is_empty() && !was_told {
                     tracing::warn!(
                         stream = name,
                         limits = weaker.join(", "),
@@ -70,6 +82,19 @@ impl JetStream {
         }
     }
 
+    /// Whether the stream takes messages of this type.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    pub(crate) async fn takes(&self, r#type: &str) -> anyhow::Result<bool> {
+        let subject = format!("{}{type}.*", self.prefix);
+        let stream = self.stream().await?;
+        Ok(stream.is_none_or(|stream| {
+            let subjects = &stream.cached_info().config.subjects;
+            subjects.iter().any(|taken| covers(taken, &subject))
+        }))
+    }
+
     /// Whether a message that is not there may have been forgotten by the stream's limits.
     pub(super) fn forgets(&self) -> bool {
         self.forgets.load(Ordering::Relaxed)
@@ -77,13 +102,14 @@ impl JetStream {
 }
 
 impl Config {
-    fn check(&self, name: &str, needed: &[String]) -> anyhow::Result<()> {
+    fn check(&self, name: &str, needed: &[String]) -> Result<(), String> {
         let missing: Vec<_> = needed.iter().filter(|it| !self.takes(it)).collect();
-        anyhow::ensure!(
-            missing.is_empty(),
-            "stream {name} takes the subjects {:?}, not {missing:?}",
-            self.subjects,
-        );
+        if !missing.is_empty() {
+            return Err(format!(
+                "stream {name} takes the subjects {:?}, not {missing:?}",
+                self.subjects,
+            ));
+        }
         for (is_so, what) in [
             (self.no_ack, "acknowledges nothing (no_ack)"),
             (self.sealed, "is sealed"),
@@ -93,7 +119,9 @@ impl Config {
                 "stores messages under other subjects (subject_transform)",
             ),
         ] {
-            anyhow::ensure!(!is_so, "stream {name} {what}");
+            if is_so {
+                return Err(format!("stream {name} {what}"));
+            }
         }
         Ok(())
     }

@@ -4,7 +4,8 @@ use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 
-use crate::{Event, Outbox, stored::Stored};
+use super::turn::Unpublishable;
+use crate::{Event, Outbox, parked::Skips, stored::Stored};
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
@@ -27,21 +28,22 @@ pub(crate) enum WalkFrom<'a> {
 pub(super) struct Turn {
     pub(super) key: Stored,
     pub(super) events: Vec<Event>,
-    /// What stands behind the events and can't be read: its id and why.
-    pub(super) unreadable: Option<(Stored, String)>,
+    /// Whether the key has others behind them.
+    pub(super) has_more: bool,
+    /// What stands behind the events and can't be read.
+    pub(super) unreadable: Option<Unpublishable>,
 }
 
-/// Sends the turns of one walk over the backlog, one for each key but for those `left_out`, until nobody takes them. Says
-/// whether it left something for another walk.
+/// Sends the turns of one walk over the backlog, one for each key but for those `left_out`, until nobody takes them.
 ///
 /// # Errors
 /// The driver's.
 pub(super) async fn walk(
     outbox: Outbox,
     left_out: Vec<Stored>,
+    skips: Skips,
     turns: mpsc::Sender<Turn>,
-) -> mongodb::error::Result<bool> {
-    let mut left_some = false;
+) -> mongodb::error::Result<()> {
     let mut went_on_behind = false;
     let mut cursor = outbox
         .backlog(WalkFrom::Start, &left_out, BATCH_SIZE)
@@ -61,30 +63,29 @@ pub(super) async fn walk(
         let key = Stored::of(&document, "key");
         match &mut turn {
             Some(turn) if turn.key == key && turn.is_full() => {
-                left_some |= turn.unreadable.is_none();
+                turn.has_more = true;
                 if key.is_text() {
                     went_on_behind = true;
                     let behind = WalkFrom::Behind(&key);
                     cursor = outbox.backlog(behind, &left_out, BATCH_SIZE_BEHIND).await?;
                 }
             }
-            Some(turn) if turn.key == key => turn.add(&document),
+            Some(turn) if turn.key == key => turn.add(&document, &skips),
             _ => {
                 let mut next = Turn::of(key);
-                next.add(&document);
+                next.add(&document, &skips);
                 if let Some(finished) = turn.replace(next)
                     && turns.send(finished).await.is_err()
                 {
-                    return Ok(true);
+                    return Ok(());
                 }
             }
         }
     }
-    let nobody_takes_it = match turn {
-        Some(last) => turns.send(last).await.is_err(),
-        None => false,
-    };
-    Ok(nobody_takes_it || left_some)
+    if let Some(last) = turn {
+        drop(turns.send(last).await);
+    }
+    Ok(())
 }
 
 impl Turn {
@@ -92,6 +93,7 @@ impl Turn {
         Self {
             key,
             events: Vec::new(),
+            has_more: false,
             unreadable: None,
         }
     }
@@ -100,13 +102,22 @@ impl Turn {
         self.unreadable.is_some() || self.events.len() >= LONGEST_TURN
     }
 
-    fn add(&mut self, document: &RawDocumentBuf) {
+    fn add(&mut self, document: &RawDocumentBuf, skips: &Skips) {
+        if !skips.is_empty()
+            && let Some(skipped) = skips.get(&Stored::of(document, "_id"))
+        {
+            return self.events.push(skipped.clone());
+        }
         let reason = match bson::deserialize_from_slice::<Event>(document.as_bytes()) {
             Ok(event) if event.key.is_empty() => "its key is empty".to_owned(),
             Ok(event) => return self.events.push(event),
             Err(error) => format!("cannot be read: {error}"),
         };
-        self.unreadable = Some((Stored::of(document, "_id"), reason));
+        self.unreadable = Some(Unpublishable {
+            id: Stored::of(document, "_id"),
+            reason,
+            is_conflict: false,
+        });
     }
 }
 
@@ -124,7 +135,7 @@ mod tests {
     }
 
     fn add(turn: &mut Turn, event: &Document) {
-        turn.add(&RawDocumentBuf::try_from(event).unwrap());
+        turn.add(&RawDocumentBuf::try_from(event).unwrap(), &Skips::default());
     }
 
     fn turn() -> Turn {
@@ -152,9 +163,10 @@ mod tests {
         add(&mut turn, &unreadable);
         assert!(turn.is_full());
         assert_eq!(turn.events.len(), 1);
-        let (id, reason) = turn.unreadable.unwrap();
-        assert_eq!(id, Stored::from(unreadable.get_object_id("_id").unwrap()));
-        assert!(reason.starts_with("cannot be read: "), "{reason}");
+        let told = turn.unreadable.unwrap();
+        let id = unreadable.get_object_id("_id").unwrap();
+        assert_eq!(told.id, Stored::from(id));
+        assert!(told.reason.starts_with("cannot be read: "), "{told:?}");
     }
 
     #[test]
@@ -164,6 +176,6 @@ mod tests {
         keyless.insert("key", "");
         add(&mut turn, &keyless);
         assert!(turn.events.is_empty());
-        assert_eq!(turn.unreadable.unwrap().1, "its key is empty");
+        assert_eq!(turn.unreadable.unwrap().reason, "its key is empty");
     }
 }

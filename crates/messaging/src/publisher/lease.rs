@@ -1,21 +1,23 @@
 //! The lease: one instance publishes at a time. It expires on the server's clock; its holder counts on its own
-//! clock, from before it asked, so that it always stops first.
+//! clock, from before it asked, so that it always stops first. Who waits for it leaves a name there.
 
-use std::time::{Duration, Instant};
+use std::{collections::HashSet, time::Duration};
 
-use bson::{Document, doc, oid::ObjectId};
+use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use db::Db;
 use metrics::counter;
 use mongodb::options::ReturnDocument;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::{Timing, metrics::LEASE_CHANGES};
+use crate::{Timing, metrics::LEASE_CHANGES, stored::Stored};
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
 /// A lease that expires in so many terms counts as expired: no holder takes it for more than one.
 const IMPOSSIBLY_FAR_AHEAD: i64 = 4;
+/// Keys that the lease names; of more it says that there are others.
+const MOST_NAMED: usize = 100;
 
 /// The right to publish.
 #[derive(Clone)]
@@ -24,49 +26,108 @@ pub(super) struct Lease {
     timing: Timing,
     holder: ObjectId,
     valid_until: watch::Sender<Instant>,
+    /// When another instance, which could publish, said last that it waits for the lease.
+    waiter_named: watch::Sender<Option<Instant>>,
     lost: CancellationToken,
     released: CancellationToken,
 }
 
+/// A lease that was taken just now.
+pub(super) struct Taken {
+    pub(super) lease: Lease,
+    pub(super) renewal: AbortOnDropHandle<()>,
+    /// What the holders before failed at.
+    pub(super) gave_up: GaveUp,
+}
+
+/// The keys for which the lease was given up: who fails at the same ones keeps it, else it would be handed round for ever.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct GaveUp {
+    keys: HashSet<Stored>,
+    /// There were too many to be named.
+    all: bool,
+}
+
+impl GaveUp {
+    pub(super) fn contains(&self, key: &Stored) -> bool {
+        self.all || self.keys.contains(key)
+    }
+
+    pub(super) fn add(&mut self, keys: impl IntoIterator<Item = Stored>) {
+        self.keys.extend(keys);
+        if self.keys.len() > MOST_NAMED {
+            self.keys.clear();
+            self.all = true;
+        }
+    }
+
+    /// One of them was published after all.
+    pub(super) fn forget(&mut self, key: &Stored) {
+        self.keys.remove(key);
+        self.all = false;
+    }
+
+    fn of(lease: &Document) -> Self {
+        let Ok(gave_up) = lease.get_document("gaveUp") else {
+            return Self::default();
+        };
+        let keys = gave_up.get_array("keys").into_iter().flatten();
+        Self {
+            keys: keys.filter_map(Bson::as_str).map(Stored::from).collect(),
+            all: gave_up.get_bool("all").unwrap_or_default(),
+        }
+    }
+
+    fn document(&self) -> Document {
+        let keys: Vec<_> = self.keys.iter().filter_map(Stored::text).collect();
+        doc! { "keys": keys, "all": self.all }
+    }
+}
+
 impl Lease {
-    /// Waits until this instance has the lease, then renews it until it is released, or lost.
-    /// `None` when `served` came first.
-    pub(super) async fn acquire(
+    /// Takes the lease, and renews it until it is released, or lost. `None` where another instance has it, which is told
+    /// that this one waits.
+    ///
+    /// # Errors
+    /// The driver's, or a time-out.
+    pub(super) async fn take(
         db: &Db,
         timing: Timing,
-        served: &CancellationToken,
-    ) -> Option<(Self, AbortOnDropHandle<()>)> {
-        let holder = ObjectId::new();
-        loop {
-            let asked = Instant::now();
-            match take(db, holder, timing.lease_term).await {
-                Ok(Some(fence)) => {
-                    tracing::info!(lease.fence = fence, "this instance publishes");
-                    counter!(LEASE_CHANGES).increment(1);
-                    let lease = Self {
-                        db: db.clone(),
-                        timing,
-                        holder,
-                        valid_until: watch::Sender::new(valid_until(asked, timing)),
-                        lost: CancellationToken::new(),
-                        released: CancellationToken::new(),
-                    };
-                    let renewal = AbortOnDropHandle::new(tokio::spawn(lease.clone().renew()));
-                    return Some((lease, renewal));
-                }
-                Ok(None) => tracing::debug!("another instance publishes"),
-                Err(error) => tracing::warn!(%error, "cannot ask for the publisher's lease"),
-            }
-            tokio::select! {
-                () = served.cancelled() => return None,
-                () = tokio::time::sleep(timing.standby_interval) => {}
-            }
-        }
+        holder: ObjectId,
+    ) -> mongodb::error::Result<Option<Taken>> {
+        let asked = Instant::now();
+        let Some(document) = take(db, holder, timing).await? else {
+            return Ok(None);
+        };
+        let fence = document.get_i64("fence").ok();
+        tracing::info!(lease.fence = fence, "this instance publishes");
+        counter!(LEASE_CHANGES).increment(1);
+        let lease = Self {
+            db: db.clone(),
+            timing,
+            holder,
+            valid_until: watch::Sender::new(valid_until(asked, timing)),
+            waiter_named: watch::Sender::new(None),
+            lost: CancellationToken::new(),
+            released: CancellationToken::new(),
+        };
+        let renewal = AbortOnDropHandle::new(tokio::spawn(lease.clone().renew()));
+        let gave_up = GaveUp::of(&document);
+        Ok(Some(Taken {
+            lease,
+            renewal,
+            gave_up,
+        }))
     }
 
     /// Whether this instance may publish at this moment.
     pub(super) fn is_valid(&self) -> bool {
         Instant::now() < *self.valid_until.borrow() && !self.lost.is_cancelled()
+    }
+
+    /// Whether another instance, which could publish, has said since then that it waits for the lease.
+    pub(super) fn somebody_waits_since(&self, then: Instant) -> bool {
+        self.waiter_named.borrow().is_some_and(|named| named > then)
     }
 
     /// Returns when another instance has it.
@@ -81,10 +142,13 @@ impl Lease {
                 () = tokio::time::sleep(self.timing.lease_renewal) => {}
             }
             let asked = Instant::now();
-            match take(&self.db, self.holder, self.timing.lease_term).await {
-                Ok(Some(_)) => {
+            match take(&self.db, self.holder, self.timing).await {
+                Ok(Some(lease)) => {
                     self.valid_until
                         .send_replace(valid_until(asked, self.timing));
+                    let age = age_of_name(&lease, self.timing);
+                    let named = age.and_then(|age| asked.checked_sub(age));
+                    self.waiter_named.send_replace(named);
                 }
                 Ok(None) => {
                     tracing::warn!("another instance has taken the publisher's lease");
@@ -95,21 +159,20 @@ impl Lease {
         }
     }
 
-    /// Hands it over at once; not before a renewal that is under way, which would take it back.
-    pub(super) async fn release(self, renewal: AbortOnDropHandle<()>) {
+    /// Hands it over at once, and tells what this instance failed at; not before a renewal that is under way, which would take it
+    /// back.
+    pub(super) async fn release(self, renewal: AbortOnDropHandle<()>, gave_up: &GaveUp) {
         self.released.cancel();
         // It has ended, and was heard to, when the lease was lost.
         if !renewal.is_finished() {
             drop(renewal.await);
         }
         let leases = self.db.collection::<Document>(LEASES);
-        let holder = self.holder;
+        let mine = doc! { "_id": PUBLISHER, "holder": self.holder };
+        let expired = doc! { "expiresAt": "$$NOW", "gaveUp": { "$literal": gave_up.document() } };
         let expire = async move {
             leases
-                .update_one(
-                    doc! { "_id": PUBLISHER, "holder": holder },
-                    vec![doc! { "$set": { "expiresAt": "$$NOW" } }],
-                )
+                .update_one(mine, vec![doc! { "$set": expired }])
                 .await
         };
         if let Err(error) = self.db.bounded(self.timing.lease_term, expire).await {
@@ -123,10 +186,30 @@ fn valid_until(asked: Instant, timing: Timing) -> Instant {
     asked + timing.lease_term - timing.lease_margin
 }
 
-/// Takes or renews the lease. The fence grows with each change of the holder; `None` when another has it.
-async fn take(db: &Db, holder: ObjectId, term: Duration) -> mongodb::error::Result<Option<i64>> {
+/// How long ago another instance left its name, by the server's clock: the lease was renewed just now. `None` where that does not count.
+fn age_of_name(lease: &Document, timing: Timing) -> Option<Duration> {
+    let time = |document: &Document, name| {
+        let time = document.get_datetime(name).ok();
+        time.map(|time: &DateTime| time.timestamp_millis())
+    };
+    let left = time(lease.get_document("waiting").ok()?, "at")?;
+    let now = time(lease, "expiresAt")? - milliseconds(timing.lease_term);
+    let age = Duration::from_millis((now - left).unsigned_abs());
+    (age <= timing.waiter_counts).then_some(age)
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Takes or renews the lease; the fence grows with each change of the holder. `None` when another has it: then a name is left.
+async fn take(
+    db: &Db,
+    holder: ObjectId,
+    timing: Timing,
+) -> mongodb::error::Result<Option<Document>> {
     let mine = doc! { "$eq": ["$holder", holder] };
-    let term_ms = i64::try_from(term.as_millis()).unwrap_or(i64::MAX);
+    let term_ms = milliseconds(timing.lease_term);
     let is_held = doc! { "$and": [
         { "$eq": [{ "$type": "$expiresAt" }, "date"] },
         { "$gt": ["$expiresAt", "$$NOW"] },
@@ -138,12 +221,22 @@ async fn take(db: &Db, holder: ObjectId, term: Duration) -> mongodb::error::Resu
     let fence =
         doc! { "$convert": { "input": "$fence", "to": "long", "onError": 0_i64, "onNull": 0_i64 } };
     let next_fence = doc! { "$add": [&fence, 1_i64] };
-    // If another instance holds the lease, this update changes nothing, and MongoDB skips the write.
+    // A name that is young enough is not written again: then this update changes nothing, and MongoDB skips the write.
+    let half_ms = milliseconds(timing.waiter_counts) / 2;
+    let is_young = doc! { "$and": [
+        { "$eq": [{ "$type": "$waiting.at" }, "date"] },
+        { "$lt": [{ "$abs": { "$subtract": ["$$NOW", "$waiting.at"] } }, half_ms] },
+    ] };
+    let name =
+        doc! { "$cond": [is_young, "$waiting", { "by": instance(), "id": holder, "at": "$$NOW" }] };
+    let others_name =
+        doc! { "$cond": [{ "$eq": ["$waiting.id", holder] }, "$$REMOVE", "$waiting"] };
     let update = doc! { "$set": {
         "holder": { "$cond": [may.clone(), holder, "$holder"] },
         "instance": { "$cond": [may.clone(), instance(), "$instance"] },
         "fence": { "$cond": [mine, fence, { "$cond": [may.clone(), next_fence, "$fence"] }] },
-        "expiresAt": { "$cond": [may, { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
+        "expiresAt": { "$cond": [may.clone(), { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
+        "waiting": { "$cond": [may, others_name, name] },
     } };
     let leases = db.collection::<Document>(LEASES);
     let asked = async move {
@@ -153,13 +246,9 @@ async fn take(db: &Db, holder: ObjectId, term: Duration) -> mongodb::error::Resu
             .return_document(ReturnDocument::After)
             .await
     };
-    let lease = db.bounded(term, asked).await?;
-    let ours = lease.filter(|lease| {
-        lease
-            .get_object_id("holder")
-            .is_ok_and(|theirs| theirs == holder)
-    });
-    Ok(ours.and_then(|lease| lease.get_i64("fence").ok()))
+    let lease = db.bounded(timing.lease_term, asked).await?;
+    let is_mine = |lease: &Document| lease.get_object_id("holder").is_ok_and(|it| it == holder);
+    Ok(lease.filter(is_mine))
 }
 
 /// Which process has it, for people to read: `host/pid`.

@@ -1,32 +1,34 @@
-//! Decides when to publish: while this instance has the lease, on every ring of the doorbell, after every
-//! failure with growing delays, and every 30 s whatever happens.
+//! Decides who publishes: an instance that could asks for the lease, and publishes while it has it.
 
 mod backlog;
+mod broker;
+mod holder;
+mod keys;
 pub(crate) mod lease;
 mod marks;
-mod pass;
 mod pauses;
+mod turn;
 mod watcher;
 
-use std::{future::pending, pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use metrics::{gauge, histogram};
+use bson::oid::ObjectId;
+use metrics::{counter, gauge};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub(crate) use backlog::WalkFrom;
-use lease::Lease;
-use marks::Unmarked;
-use pass::{Swept, sweep};
-use pauses::Pauses;
+pub(crate) use turn::Unpublishable;
+
+use holder::Holder;
+use lease::{Lease, Taken};
 use watcher::Bell;
 
 use crate::{
     JetStream, Outbox, Timing,
     jetstream::Found,
-    metrics::{IS_PUBLISHER, SWEEP_SIZE},
-    parked::Parked,
+    metrics::{IS_PUBLISHER, STREAM_CHECK_FAILURES},
 };
 
 /// Publishes the events that are unsent.
@@ -52,49 +54,128 @@ impl Publisher {
         }
     }
 
-    /// Publishes until `served`; then what is unsent, for a second at most, and hands the lease over. An instance that has
-    /// no connection to the broker leaves the lease to others.
+    /// Publishes until `served`; then what is unsent, for a second at most, and hands the lease over. An instance that fails
+    /// while another waits leaves the lease to that one.
     ///
     /// # Errors
     /// When a task of its own panicked.
     pub async fn run(self, served: CancellationToken) -> anyhow::Result<()> {
         gauge!(IS_PUBLISHER).set(0.0);
-        loop {
-            tokio::select! {
-                // First: an instance that stops does not take the lease again.
-                biased;
-                () = served.cancelled() => return Ok(()),
-                () = self.jetstream.connected() => {}
-            }
-            let Some((lease, mut renewal)) =
-                Lease::acquire(&self.outbox.db, self.timing, &served).await
-            else {
-                return Ok(());
-            };
+        let publisher = Arc::new(self);
+        let mut others_first = Instant::now();
+        while let Some(taken) = publisher.stand_by(others_first, &served).await {
+            let Taken {
+                lease,
+                mut renewal,
+                gave_up,
+            } = taken;
             let bell = Arc::new(Bell::default());
-            let ring = watcher::ring(self.outbox.clone(), self.timing, Arc::clone(&bell));
+            let (outbox, timing) = (publisher.outbox.clone(), publisher.timing);
+            let ring = watcher::ring(outbox, timing, Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
             gauge!(IS_PUBLISHER).set(1.0);
-            let mut holder = Holder {
-                publisher: &self,
-                lease: &lease,
-                bell: &bell,
-                served: &served,
-                stream_is_there: false,
-                unmarked: Unmarked::new(&self.outbox, self.timing),
-                parked: Parked::default(),
-                parked_read: Instant::now(),
-                pauses: Pauses::new(self.timing),
-            };
+            let mut holder = Holder::new(&publisher, &lease, &bell, gave_up);
             tokio::select! {
-                () = holder.publish() => {}
+                () = holder.publish(&served) => {}
                 ended = &mut watcher => ended.context("the task that watches the events")?,
                 Err(panicked) = &mut renewal => {
                     return Err(panicked).context("the task that renews the lease");
                 }
             }
             gauge!(IS_PUBLISHER).set(0.0);
-            lease.release(renewal).await;
+            if holder.leaves_it_to_another() {
+                others_first = Instant::now() + timing.precedence;
+            }
+            let gave_up = holder.gave_up();
+            drop(holder);
+            lease.release(renewal, &gave_up).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until this instance has the lease, which it asks for while it could publish, from `since` on. `None` when `served` came
+    /// first: an instance that stops does not take the lease again.
+    async fn stand_by(&self, since: Instant, served: &CancellationToken) -> Option<Taken> {
+        let holder = ObjectId::new();
+        // Its own check of the stream holds until then.
+        let mut fit_until = Instant::now();
+        let mut told = String::new();
+        served.run_until_cancelled(sleep_until(since)).await?;
+        loop {
+            served
+                .run_until_cancelled(self.jetstream.connected())
+                .await?;
+            let is_fit = if Instant::now() < fit_until {
+                Ok(())
+            } else {
+                served.run_until_cancelled(self.could_publish()).await?
+            };
+            let pause = match is_fit {
+                Ok(()) => {
+                    told.clear();
+                    let now = Instant::now();
+                    if now >= fit_until {
+                        fit_until = now + self.timing.stream_check_again;
+                    }
+                    match Lease::take(&self.outbox.db, self.timing, holder).await {
+                        Ok(Some(taken)) => return Some(taken),
+                        Ok(None) => tracing::debug!("another instance publishes"),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot ask for the publisher's lease")
+                        }
+                    }
+                    self.timing.standby_interval
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    if error != told {
+                        tracing::warn!(
+                            error,
+                            "the stream cannot be used; this instance does not publish"
+                        );
+                        told = error;
+                    }
+                    self.timing.stream_check
+                }
+            };
+            served.run_until_cancelled(sleep(pause)).await?;
+        }
+    }
+
+    async fn could_publish(&self) -> anyhow::Result<()> {
+        match self.check_stream().await? {
+            Found::There | Found::Made => Ok(()),
+            Found::Unfit(why) => Err(anyhow::Error::msg(why)),
+        }
+    }
+
+    /// Looks whether the stream is there and fit; makes it where it is not there, and tells where it had been.
+    ///
+    /// # Errors
+    /// When it can't be asked or made.
+    async fn check_stream(&self) -> anyhow::Result<Found> {
+        let found = self.jetstream.ensure_stream().await;
+        match &found {
+            Ok(Found::There) => {}
+            Ok(Found::Made) => self.tell_of_what_is_lost().await,
+            Ok(Found::Unfit(_)) | Err(_) => counter!(STREAM_CHECK_FAILURES).increment(1),
+        }
+        found
+    }
+
+    async fn tell_of_what_is_lost(&self) {
+        let limit = self.timing.sweep_stalled_after;
+        let last_sent = self.outbox.clone().last_sent();
+        match self.outbox.db.bounded(limit, last_sent).await {
+            Ok(None) => {}
+            Ok(Some(last)) => tracing::error!(
+                last_published = %last,
+                "the stream was gone and has been made anew: what it held is lost; `outbox replay` publishes again what is still kept"
+            ),
+            Err(error) => tracing::error!(
+                %error,
+                "the stream was made; it cannot be told whether it had been there"
+            ),
         }
     }
 
@@ -107,192 +188,4 @@ impl Publisher {
             tracing::warn!(%error, "cannot prepare the events");
         }
     }
-}
-
-/// What an instance does while it has the lease.
-struct Holder<'a> {
-    publisher: &'a Publisher,
-    lease: &'a Lease,
-    bell: &'a Bell,
-    served: &'a CancellationToken,
-    stream_is_there: bool,
-    unmarked: Unmarked,
-    parked: Parked,
-    parked_read: Instant,
-    pauses: Pauses,
-}
-
-impl Holder<'_> {
-    /// Publishes until the lease is lost, NATS is away for too long, or `served`.
-    async fn publish(&mut self) {
-        let timing = self.publisher.timing;
-        let mut next = Instant::now();
-        loop {
-            sleep_until(next).await;
-            next = Instant::now() + timing.sweep_pause;
-            tokio::select! {
-                biased;
-                () = self.served.cancelled() => break,
-                () = self.lease.lost() => break,
-                () = self.publisher.jetstream.connected() => {}
-                () = sleep(timing.unconnected_limit) => break,
-            }
-            let swept = self.sweep_once(self.served).await;
-            if !self.lease.is_valid() {
-                tracing::warn!("the publisher's lease has run out");
-                break;
-            }
-            match swept {
-                Outcome::Done => {
-                    // A sweep alone proves nothing while the marks fail: it publishes the same again.
-                    if !self.unmarked.last_mark_failed() {
-                        self.pauses.start_again();
-                    }
-                    self.wait(timing.safety_interval, true).await;
-                }
-                Outcome::More => {}
-                Outcome::EventFailed => {
-                    let pause = self.pauses.next();
-                    self.wait(pause, true).await;
-                }
-                Outcome::Failed => {
-                    let pause = self.pauses.next();
-                    self.wait(pause, false).await;
-                }
-            }
-        }
-        if self.served.is_cancelled() && self.publisher.jetstream.is_connected() {
-            self.publish_the_last().await;
-        }
-        if let Err(error) = self.unmarked.mark().await {
-            tracing::warn!(%error, "cannot mark the events");
-        }
-    }
-
-    /// Waits before the next sweep, or until the bell rings where that counts, and marks what is due meanwhile.
-    async fn wait(&mut self, pause: Duration, mut until_bell: bool) {
-        let mut again = pin!(sleep(pause));
-        loop {
-            tokio::select! {
-                // Marks before the bell: else a bell that rings all the time would put them off.
-                biased;
-                () = self.served.cancelled() => return,
-                () = self.lease.lost() => return,
-                // What can't be marked is found unsent by the next sweep, after a while.
-                () = self.unmarked.due() => if let Err(error) = self.unmarked.mark().await {
-                    tracing::warn!(%error, "cannot mark the events");
-                    until_bell = false;
-                    again.set(sleep(self.pauses.next()));
-                },
-                () = self.bell.rung(), if until_bell => return,
-                () = &mut again => return,
-            }
-        }
-    }
-
-    /// What the last requests saved; the rest of a long backlog is for another instance.
-    async fn publish_the_last(&mut self) {
-        let enough = CancellationToken::new();
-        let time = self.publisher.timing.last_sweep;
-        let sweeps = async {
-            while let Outcome::More = self.sweep_once(&enough).await
-                && !enough.is_cancelled()
-            {}
-        };
-        let limit = async {
-            sleep(time).await;
-            enough.cancel();
-            pending().await
-        };
-        tokio::select! {
-            () = sweeps => {}
-            () = limit => {}
-        }
-    }
-
-    /// After any failure of the broker the stream is looked for again: perhaps it is gone.
-    async fn sweep_once(&mut self, enough: &CancellationToken) -> Outcome {
-        if !self.stream_is_there {
-            if let Err(error) = self.ensure_stream().await {
-                tracing::warn!(error = format!("{error:#}"), "the stream cannot be used");
-                return Outcome::Failed;
-            }
-            self.stream_is_there = true;
-        }
-        let swept = match self.read_and_sweep(enough).await {
-            Ok(swept) => swept,
-            Err(error) => {
-                tracing::warn!(%error, "cannot read or mark the events");
-                self.bell.doubt_parked();
-                self.publisher.prepare_again().await;
-                return Outcome::Failed;
-            }
-        };
-        tracing::debug!(events.published = swept.published, "swept");
-        if swept.published > 0 {
-            histogram!(SWEEP_SIZE).record(swept.published as f64);
-        }
-        self.stream_is_there = !swept.broker_failed;
-        if swept.broker_failed || !self.lease.is_valid() {
-            Outcome::Failed
-        } else if swept.try_again {
-            Outcome::EventFailed
-        } else if swept.left_some {
-            Outcome::More
-        } else {
-            Outcome::Done
-        }
-    }
-
-    async fn ensure_stream(&self) -> anyhow::Result<()> {
-        let found = self.publisher.jetstream.ensure_stream().await?;
-        let outbox = &self.publisher.outbox;
-        let limit = self.publisher.timing.sweep_stalled_after;
-        if found == Found::Made
-            && let Some(last) = outbox.db.bounded(limit, outbox.clone().last_sent()).await?
-        {
-            tracing::error!(
-                last_published = %last,
-                "the stream was gone and has been made anew: what it held is lost; `outbox replay` publishes again what is still kept"
-            );
-        }
-        Ok(())
-    }
-
-    async fn read_and_sweep(
-        &mut self,
-        enough: &CancellationToken,
-    ) -> mongodb::error::Result<Swept> {
-        let (outbox, limit) = (
-            &self.publisher.outbox,
-            self.publisher.timing.sweep_stalled_after,
-        );
-        let is_old = self.parked_read.elapsed() >= self.publisher.timing.safety_interval;
-        if self.bell.parked_may_have_changed() || is_old {
-            self.parked_read = Instant::now();
-            let read = outbox.clone().read_parked();
-            self.parked = outbox.db.bounded(limit, read).await?;
-            self.unmarked.some_were_parked = self.parked.some_are_tried_again;
-        }
-        let (ids, parked) = (self.unmarked.ids(), &mut self.parked);
-        let mut swept = sweep(self.publisher, self.lease, ids, parked, enough).await?;
-        self.unmarked.add(std::mem::take(&mut swept.unmarked));
-        if swept.left_some {
-            // The next sweep begins at once, and finds nothing twice.
-            self.unmarked.mark().await?;
-        }
-        Ok(swept)
-    }
-}
-
-/// What to do after a sweep.
-enum Outcome {
-    /// Wait for the bell.
-    Done,
-    /// Sweep again at once.
-    More,
-    /// Wait for the bell, but not long.
-    EventFailed,
-    /// Wait a while, whoever rings.
-    Failed,
 }

@@ -4,32 +4,34 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use crate::Timing;
-
 pub(super) struct Pauses {
-    timing: Timing,
+    first: Duration,
+    longest: Duration,
     next: ExponentialBackoff,
 }
 
 impl Pauses {
-    pub(super) fn new(timing: Timing) -> Self {
+    pub(super) fn new(first: Duration, longest: Duration) -> Self {
         let next = ExponentialBuilder::default()
-            .with_min_delay(timing.first_retry)
-            .with_max_delay(timing.longest_retry)
+            .with_min_delay(first)
+            .with_max_delay(longest)
             .without_max_times()
             .with_jitter()
             .build();
-        Self { timing, next }
+        Self {
+            first,
+            longest,
+            next,
+        }
     }
 
     pub(super) fn start_again(&mut self) {
-        *self = Self::new(self.timing);
+        *self = Self::new(self.first, self.longest);
     }
 
     /// The jitter adds up to the whole pause again; the longest pause is the longest all the same.
     pub(super) fn next(&mut self) -> Duration {
-        let longest = self.timing.longest_retry;
-        self.next.next().unwrap_or(longest).min(longest)
+        self.next.next().unwrap_or(self.longest).min(self.longest)
     }
 }
 
@@ -39,17 +41,17 @@ mod tests {
 
     #[test]
     fn pauses_double_with_jitter_from_the_first_to_the_longest_and_never_end() {
-        let timing = Timing::default();
-        let mut pauses = Pauses::new(timing);
+        let (first, longest) = (Duration::from_millis(50), Duration::from_secs(4));
+        let mut pauses = Pauses::new(first, longest);
         for doubled in 0..6 {
-            let least = timing.first_retry * 2_u32.pow(doubled);
+            let least = first * 2_u32.pow(doubled);
             let pause = pauses.next();
             assert!((least..=least * 2).contains(&pause), "{doubled}: {pause:?}");
         }
         for _ in 0..1_000 {
-            assert!(pauses.next() <= timing.longest_retry);
+            assert!(pauses.next() <= longest);
         }
         pauses.start_again();
-        assert!(pauses.next() <= timing.first_retry * 2);
+        assert!(pauses.next() <= first * 2);
     }
 }

@@ -6,6 +6,7 @@
 
 mod conflicts;
 mod database;
+mod failures;
 mod figures;
 mod instances;
 mod log;
@@ -16,10 +17,13 @@ mod passing;
 mod poison;
 mod publisher;
 mod replays;
+mod rights;
 mod secured;
+mod skips;
 mod status;
 mod streams;
 mod timing;
 mod toy;
+mod turns;
 mod waits;
 mod watch;

@@ -16,7 +16,8 @@ use tokio::{
 
 use crate::toy::{Place, Toy};
 
-const FAILURES: &str = "outbox_publish_failures_total{reason=\"broker\"}";
+/// Of the broker, or of a key.
+const FAILURES: &str = "outbox_publish_failures_total{";
 
 /// An outbox that publishes to a NATS server of the test's own.
 struct Failing {
@@ -43,8 +44,9 @@ impl Failing {
 
     fn failures(&self) -> u64 {
         let text = self.metrics.render();
-        let value = text.lines().find_map(|line| line.strip_prefix(FAILURES));
-        value.map_or(0, |value| value.trim().parse().unwrap())
+        let counted = text.lines().filter(|line| line.starts_with(FAILURES));
+        let values = counted.map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
     }
 
     /// Saves an event that can't be published for now, and waits until that was seen.

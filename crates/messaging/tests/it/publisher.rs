@@ -134,7 +134,7 @@ async fn after_each_success_the_pauses_after_failures_begin_anew() {
     mongo.start().await;
     let mut place = Place::at(&mongo.uri(), &nats_url());
     place.timing.first_retry = Duration::from_millis(10);
-    place.timing.longest_retry = Duration::from_secs(3600);
+    place.timing.longest_key_retry = Duration::from_secs(3600);
     let toy = Toy::start_at(place).await;
     for _ in 0..FAILURES {
         at_the_next(&toy.place, "update", doc! { "errorCode": 2 }).await;

@@ -221,7 +221,7 @@ async fn the_pauses_after_failures_stop_growing() {
     const MORE_THAN_DOUBLED_PAUSES_ALLOW: i32 = 20;
     let (_mongo, toy) = with_own_mongo(|timing| {
         timing.first_retry = Duration::from_millis(10);
-        timing.longest_retry = Duration::from_millis(100);
+        timing.longest_key_retry = Duration::from_millis(100);
     })
     .await;
     fail(&toy.place, "alwaysOn", "update", doc! { "errorCode": 2 }).await;

@@ -21,7 +21,8 @@ pub(crate) const NAME: &str = "toy";
 
 const COUNTERS: &str = "counters";
 
-const EVENTS: &[EventType] = &[event_type("counter.created"), event_type("counter.updated")];
+pub(crate) const EVENTS: &[EventType] =
+    &[event_type("counter.created"), event_type("counter.updated")];
 
 const fn event_type(name: &'static str) -> EventType {
     let schema = || Schema::default().into();
@@ -32,8 +33,10 @@ const fn event_type(name: &'static str) -> EventType {
 #[derive(Clone)]
 pub(crate) struct Place {
     place: testbed::Place,
+    pub(crate) stream: String,
     /// Of the stream, when it is created.
     pub(crate) duplicate_window: Duration,
+    pub(crate) replicas: usize,
     pub(crate) event_retention: Duration,
     pub(crate) nats_files: NatsFiles,
     pub(crate) timing: Timing,
@@ -76,8 +79,10 @@ impl Place {
 
     fn of(place: testbed::Place) -> Self {
         Self {
+            stream: place.name.clone(),
             place,
             duplicate_window: Duration::from_secs(120),
+            replicas: 1,
             event_retention: Duration::from_secs(3600),
             nats_files: NatsFiles::default(),
             timing: Timing::default(),
@@ -88,8 +93,8 @@ impl Place {
     pub(crate) fn nats(&self) -> NatsOptions {
         NatsOptions {
             nats_url: SecretString::from(self.nats_url.clone()),
-            nats_stream: self.name.clone(),
-            nats_replicas: 1,
+            nats_stream: self.stream.clone(),
+            nats_replicas: self.replicas,
             nats_duplicate_window: self.duplicate_window,
             nats_subject_prefix: self.name.clone(),
             nats_creds_file: self.nats_files.creds.clone(),
@@ -289,7 +294,7 @@ pub(crate) async fn published(place: &Place, key: &str) -> Vec<i64> {
     let messages = place.messages().await;
     let of_key = messages
         .iter()
-        .filter(|message| message.subject.ends_with(key));
+        .filter(|message| message.subject.rsplit('.').next() == Some(key));
     let versions = of_key.map(|message| {
         let version = message.headers.get("ce-keyversion").unwrap();
         version.as_str().parse().unwrap()

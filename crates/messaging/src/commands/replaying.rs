@@ -1,0 +1,81 @@
+//! `outbox replay`, step by step, and what it says meanwhile.
+
+use std::time::Duration;
+
+use super::{Show, found_text, progress};
+use crate::{
+    JetStream, Outbox,
+    replay::{self, Found, Lost, Range},
+};
+
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) async fn replay(
+    range: &Range,
+    dry_run: bool,
+    jetstream: &JetStream,
+    outbox: &Outbox,
+    show: &Show,
+) -> anyhow::Result<()> {
+    let found = replay::find_lost(outbox, jetstream, range, |sequence, last| {
+        if sequence % 10_000 == 0 || sequence == last {
+            progress(format_args!("read {sequence} of {last} messages"));
+        }
+    })
+    .await?;
+    if dry_run || found.lost.is_empty() {
+        return show.print(&found, found_text);
+    }
+    // The events are there, so their collection is.
+    outbox.db.mark_prepared();
+    tokio::select! {
+        published = publish_again(outbox, &found) => published?,
+        _ = tokio::signal::ctrl_c() => eprintln!("\nthe publisher goes on with what it was given"),
+    }
+    show.print(&found, found_text)
+}
+
+/// Gives the events back as soon as the stream does not take them for copies.
+async fn publish_again(outbox: &Outbox, found: &Found) -> anyhow::Result<()> {
+    let is_known = |lost: &&Lost| !lost.is_known_for(found.known_for).is_zero();
+    let (known, unknown): (Vec<Lost>, Vec<Lost>) =
+        found.lost.iter().cloned().partition(|lost| is_known(&lost));
+    replay::give_back(outbox, &unknown).await?;
+    let wait = known
+        .iter()
+        .map(|lost| lost.is_known_for(found.known_for))
+        .max();
+    if let Some(wait) = wait {
+        progress(format_args!(
+            "the stream remembers the ids of {} events for {:?} after their publication (its duplicate window) and would take them for copies; they are given back in {} s",
+            known.len(),
+            found.known_for,
+            wait.as_secs() + 1
+        ));
+        tokio::time::sleep(wait + Duration::from_secs(1)).await;
+        replay::give_back(outbox, &known).await?;
+    }
+    published_again(outbox, &found.lost).await
+}
+
+async fn published_again(outbox: &Outbox, lost: &[Lost]) -> anyhow::Result<()> {
+    let mut told = None;
+    loop {
+        let waiting = replay::waiting(outbox, lost).await?;
+        let published = lost.len() as u64 - waiting;
+        let nobody = match outbox.status().await?.publisher {
+            Some(_) => "",
+            None => "; no instance publishes at this moment",
+        };
+        if told.replace((published, nobody)) != Some((published, nobody)) {
+            progress(format_args!(
+                "published {published} of {} again{nobody}",
+                lost.len()
+            ));
+        }
+        if waiting == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}

@@ -1,0 +1,128 @@
+//! What operators decide about parked events: another try, or to give one up.
+
+use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
+use futures_util::TryStreamExt;
+
+use super::{GIVEN_UP, PARKED, RETRIED, stand_in, waits};
+use crate::{
+    Event, EventType, Outbox, Waiting,
+    event::SKIPPED,
+    outbox::{EVENTS, in_order, unsent},
+    stored::shown,
+};
+
+/// Which parked events get another try.
+#[derive(Debug, Clone, Copy)]
+pub enum Retry {
+    One(ObjectId),
+    AllParked,
+}
+
+impl Outbox {
+    /// The parked events, in the order in which they would be published.
+    pub(crate) async fn list_parked(&self, limit: i64) -> mongodb::error::Result<Vec<Waiting>> {
+        let note = doc! { "reason": "$reason", "at": "$at", "attempts": "$attempts" };
+        let of_event = doc! { "_id": "$_id", "key": "$key", "version": "$version", "parked": note };
+        let mut pipeline = parked_events(None);
+        pipeline.extend([
+            doc! { "$sort": in_order() },
+            doc! { "$limit": limit },
+            doc! { "$replaceWith": { "$mergeObjects": ["$event", of_event] } },
+        ]);
+        let found = self.parked::<Document>().aggregate(pipeline).await?;
+        let found: Vec<RawDocumentBuf> = found.with_type().try_collect().await?;
+        Ok(found.iter().map(|it| Waiting::from(&**it)).collect())
+    }
+
+    /// Gives parked events another try, which wakes the publisher; how many. Their attempts go on being counted.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn retry(&self, which: Retry) -> mongodb::error::Result<u64> {
+        let one = match which {
+            Retry::One(id) => Some(id),
+            Retry::AllParked => None,
+        };
+        let parked = self.parked::<Document>();
+        let count = doc! { "$count": "count" };
+        let mut counted = parked
+            .aggregate(parked_events(one).into_iter().chain([count]))
+            .await?;
+        let counted = counted.try_next().await?;
+        let tried_again = [
+            doc! { "$project": { "state": { "$literal": RETRIED } } },
+            doc! { "$merge": { "into": PARKED } },
+        ];
+        let mut tried = parked
+            .aggregate(parked_events(one).into_iter().chain(tried_again))
+            .await?;
+        tried.try_next().await?;
+        let count = counted.and_then(|counted| counted.get_i32("count").ok());
+        Ok(count.map_or(0, i32::unsigned_abs).into())
+    }
+
+    /// What would tell the consumers of a parked event, one of `types`, that it is given up. No event where nothing could: the stream holds
+    /// another in its place, or nobody can tell what it is of. `None` where no such event is parked.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) async fn stand_in(
+        &self,
+        id: ObjectId,
+        types: &[EventType],
+    ) -> mongodb::error::Result<Option<Option<Event>>> {
+        let parked = self.parked::<Document>();
+        let mut found = parked.aggregate(parked_events(Some(id))).await?.with_type();
+        let Some::<RawDocumentBuf>(note) = found.try_next().await? else {
+            return Ok(None);
+        };
+        let is_conflict = note.get_bool("conflict").unwrap_or_default();
+        let event = note.get_document("event").ok();
+        let r#type = event.and_then(|event| shown(event, "type"));
+        let noun = EventType::noun_of(types, &r#type.unwrap_or_default());
+        let noun = noun.filter(|_| !is_conflict);
+        Ok(Some(noun.and_then(|noun| {
+            stand_in(&note, &format!("{noun}.{SKIPPED}"))
+        })))
+    }
+
+    /// Gives a parked event up, for a reason that is kept, and wakes the publisher, which publishes a message of the type `told_as`
+    /// in its place. Whether it was parked.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) async fn skip(
+        &self,
+        id: ObjectId,
+        reason: &str,
+        told_as: Option<&str>,
+    ) -> mongodb::error::Result<bool> {
+        let mut parked = waits();
+        parked.insert("_id", id);
+        let skip = doc! { "$literal": { "reason": reason, "type": told_as } };
+        let skip = doc! { "$mergeObjects": [skip, { "at": "$$NOW" }] };
+        let given_up = vec![doc! { "$set": { "state": GIVEN_UP, "skip": skip } }];
+        let notes = self.parked::<Document>();
+        let changed = notes.update_one(parked, given_up).await?;
+        Ok(changed.modified_count > 0)
+    }
+}
+
+/// Stages that read what is parked, or one of it, with its event; not what is parked no more, because somebody mended it by hand.
+fn parked_events(one: Option<ObjectId>) -> Vec<Document> {
+    let event = [
+        doc! { "$match": unsent() },
+        doc! { "$project": { "_id": 0, "type": 1, "createdAt": 1 } },
+    ];
+    let mut filter = waits();
+    if let Some(id) = one {
+        filter.insert("_id", id);
+    }
+    vec![
+        doc! { "$match": filter },
+        doc! { "$lookup": {
+            "from": EVENTS, "localField": "_id", "foreignField": "_id", "pipeline": event.to_vec(), "as": "event",
+        } },
+        doc! { "$unwind": "$event" },
+    ]
+}

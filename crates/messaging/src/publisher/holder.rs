@@ -1,0 +1,237 @@
+//! What an instance does while it has the lease: one loop, in which a sweep over the backlog, the publications of many keys and the marks
+//! of what was acknowledged go on side by side. Nothing in it waits for the slowest.
+
+mod outcomes;
+mod sweep;
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Publisher,
+    broker::Broker,
+    keys::Keys,
+    lease::{GaveUp, Lease},
+    marks::{Acked, Marks},
+    pauses::Pauses,
+    turn::Ended,
+    watcher::Bell,
+};
+use crate::{parked::Parked, stored::Stored};
+use sweep::Sweep;
+
+/// What was written.
+enum Written {
+    Marks(Vec<Acked>, mongodb::error::Result<()>),
+    Parked(Stored, mongodb::error::Result<()>),
+}
+
+/// How long it goes on.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// While it has the lease.
+    Holding,
+    /// It stops: what the last requests saved is published until then; the rest of a long backlog is for another instance.
+    Last(Instant),
+    /// What is in flight is waited for until then.
+    Ending(Instant),
+}
+
+pub(super) struct Holder<'a> {
+    publisher: &'a Arc<Publisher>,
+    lease: &'a Lease,
+    bell: &'a Bell,
+    stage: Stage,
+    for_another: bool,
+    keys: Keys,
+    broker: Broker,
+    /// Keys whose failure is the broker's or their own: the stream is asked.
+    undecided: Vec<(Stored, anyhow::Error)>,
+    marks: Marks,
+    parked: Parked,
+    parked_read: Instant,
+    /// Parked since that was begun to be read.
+    parked_meanwhile: Vec<Stored>,
+    sweep: Option<Sweep>,
+    is_wanted: bool,
+    swept: Instant,
+    /// When something was read last.
+    read: Instant,
+    /// No sweep before.
+    not_before: Instant,
+    pauses: Pauses,
+    /// When a key's failure was logged last.
+    told: Option<Instant>,
+    turns: FuturesUnordered<BoxFuture<'static, Ended>>,
+    writes: FuturesUnordered<BoxFuture<'static, Written>>,
+}
+
+impl<'a> Holder<'a> {
+    pub(super) fn new(
+        publisher: &'a Arc<Publisher>,
+        lease: &'a Lease,
+        bell: &'a Bell,
+        gave_up: GaveUp,
+    ) -> Self {
+        let (now, timing) = (Instant::now(), publisher.timing);
+        Self {
+            publisher,
+            lease,
+            bell,
+            stage: Stage::Holding,
+            for_another: false,
+            keys: Keys::new(timing, gave_up),
+            broker: Broker::new(publisher),
+            undecided: Vec::new(),
+            marks: Marks::new(timing),
+            parked: Parked::default(),
+            parked_read: now,
+            parked_meanwhile: Vec::new(),
+            sweep: None,
+            is_wanted: true,
+            // The first begins at once.
+            swept: now - timing.sweep_pause,
+            read: now,
+            not_before: now,
+            pauses: Pauses::new(timing.first_retry, timing.longest_retry),
+            told: None,
+            turns: FuturesUnordered::new(),
+            writes: FuturesUnordered::new(),
+        }
+    }
+
+    /// Whether it gave the lease up to another that waits.
+    pub(super) fn leaves_it_to_another(&self) -> bool {
+        self.for_another
+    }
+
+    pub(super) fn gave_up(&self) -> GaveUp {
+        self.keys.gave_up(self.for_another)
+    }
+
+    /// Publishes until `served`, or the lease is lost, or another instance should have it.
+    pub(super) async fn publish(&mut self, served: &CancellationToken) {
+        let mut connection = self.publisher.jetstream.connection();
+        loop {
+            let now = Instant::now();
+            self.do_what_is_due(now);
+            if self.is_done(now) {
+                return;
+            }
+            let (due, reads) = (self.next_due(now), self.may_read());
+            tokio::select! {
+                biased;
+                () = served.cancelled(), if self.stage == Stage::Holding => self.stop(),
+                () = self.lease.lost(), if !self.is_ending() => self.end(),
+                Some(ended) = self.turns.next() => self.turn_ended(ended),
+                Some(written) = self.writes.next() => self.written(written),
+                answer = self.broker.answer() => self.answered(answer),
+                Ok(()) = connection.changed() => self.connection_changed(*connection.borrow()),
+                step = Sweep::next(&mut self.sweep), if reads => self.has_read(step),
+                () = self.bell.rung() => self.is_wanted = true,
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
+        if !self.lease.is_valid() && !self.is_ending() {
+            tracing::warn!("the publisher's lease has run out");
+            self.end();
+        }
+        match self.stage {
+            Stage::Holding => {
+                self.broker.ask_again(now);
+                self.is_wanted |= self.keys.try_again(now);
+                self.leave_it_to_another(now);
+            }
+            Stage::Last(until) if now >= until || self.has_nothing_to_do() => self.end(),
+            Stage::Ending(until) if now >= until => self.turns.clear(),
+            Stage::Last(_) | Stage::Ending(_) => {}
+        }
+        while let Some(batch) = self.marks.next(now) {
+            self.write_marks(batch);
+        }
+        self.begin_or_give_up_sweep(now);
+    }
+
+    fn next_due(&self, now: Instant) -> Instant {
+        let timing = self.publisher.timing;
+        let stage = match self.stage {
+            Stage::Holding => self.keys.next_try(),
+            Stage::Last(until) => Some(until),
+            // The turns until then; after that, the marks.
+            Stage::Ending(until) if until > now => Some(until),
+            Stage::Ending(until) => Some(until + timing.mark_limit),
+        };
+        let stalls = self
+            .may_read()
+            .then_some(self.read + timing.sweep_stalled_after);
+        // Whether another waits is looked at now and then.
+        let troubled =
+            (self.broker.is_away() || self.keys.any_fails()).then_some(now + timing.lease_renewal);
+        let dues = [
+            self.next_sweep(),
+            self.marks.due(),
+            self.broker.next_question(),
+            stage,
+            stalls,
+            troubled,
+        ];
+        let next = dues.into_iter().flatten().min();
+        next.unwrap_or(now + timing.safety_interval)
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending(_))
+    }
+
+    fn has_nothing_to_do(&self) -> bool {
+        let is_at_rest = self.sweep.is_none() && !self.is_wanted && self.turns.is_empty();
+        is_at_rest && self.marks.are_none() && self.writes.is_empty()
+    }
+
+    fn is_done(&self, now: Instant) -> bool {
+        let Stage::Ending(until) = self.stage else {
+            return false;
+        };
+        let is_written = self.marks.are_none() && self.writes.is_empty();
+        self.turns.is_empty() && (is_written || now >= until + self.publisher.timing.mark_limit)
+    }
+
+    /// What the last requests saved is still published, where that can be.
+    fn stop(&mut self) {
+        if self.broker.is_away() || !self.publisher.jetstream.is_connected() {
+            return self.end();
+        }
+        self.is_wanted = true;
+        self.stage = Stage::Last(Instant::now() + self.publisher.timing.last_sweep);
+    }
+
+    fn end(&mut self) {
+        self.sweep = None;
+        self.stage = Stage::Ending(Instant::now() + self.publisher.timing.last_sweep);
+        if !self.publisher.jetstream.is_connected() {
+            self.turns.clear();
+        }
+    }
+
+    /// A name that was left before the trouble began says nothing: its instance may have the same.
+    fn leave_it_to_another(&mut self, now: Instant) {
+        let trouble = self.broker.is_for_another(now);
+        let Some((since, why)) = trouble.or_else(|| self.keys.are_for_another(now)) else {
+            return;
+        };
+        if self.lease.somebody_waits_since(since) {
+            tracing::warn!(
+                why,
+                "this instance leaves publishing to another, which waits"
+            );
+            self.for_another = true;
+            self.end();
+        }
+    }
+}

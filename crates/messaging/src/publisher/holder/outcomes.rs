@@ -1,0 +1,164 @@
+//! What comes of publications and writes, and what follows from it for their keys.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use metrics::counter;
+use tokio::time::Instant;
+
+use super::{Holder, Written};
+use crate::{
+    jetstream::{Failure, Found},
+    metrics::PUBLISH_FAILURES,
+    publisher::{
+        marks::{Acked, mark},
+        turn::{Ended, Then, Unpublishable},
+    },
+    stored::Stored,
+};
+
+/// Of the failures of keys so much time lies between two that are logged.
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
+
+impl Holder<'_> {
+    pub(super) fn turn_ended(&mut self, ended: Ended) {
+        let now = Instant::now();
+        let Ended { key, acked, then } = ended;
+        if !acked.is_empty() {
+            self.is_wanted |= self.keys.succeeded(&key);
+            let is_waited_for = self.keys.has_mark(&key);
+            let is_alone = self.keys.is_unmarkable(&key);
+            self.marks.add((key.clone(), acked), is_alone, now);
+            if is_waited_for {
+                self.marks.hurry(now);
+            }
+        }
+        match then {
+            Then::Nothing | Then::CutShort => self.finish(&key),
+            Then::Failed(Failure::Unclear(error), began) => {
+                self.broker.failed(began);
+                if self.broker.is_away() {
+                    self.broker_failed(&key);
+                } else {
+                    self.undecided.push((key, error));
+                }
+            }
+            Then::Failed(Failure::Stream(error), _) => {
+                self.keys.stream_says_so();
+                self.key_failed(key, &error);
+            }
+            Then::Failed(Failure::Key(error), _) => self.key_failed(key, &error),
+            Then::Failed(Failure::Never(reason) | Failure::Conflict(reason), _) => {
+                self.key_failed(key, &anyhow::Error::msg(reason));
+            }
+            Then::Parks(unpublishable) => self.park(key, unpublishable),
+        }
+    }
+
+    fn finish(&mut self, key: &Stored) {
+        self.is_wanted |= self.keys.finish(key);
+    }
+
+    fn broker_failed(&mut self, key: &Stored) {
+        counter!(PUBLISH_FAILURES, "reason" => "broker").increment(1);
+        self.is_wanted = true;
+        self.finish(key);
+    }
+
+    fn key_failed(&mut self, key: Stored, error: &anyhow::Error) {
+        let now = Instant::now();
+        counter!(PUBLISH_FAILURES, "reason" => "key").increment(1);
+        if self
+            .told
+            .is_none_or(|told| now.duration_since(told) >= TOLD_AGAIN)
+        {
+            self.told = Some(now);
+            let (key, error) = (key.text(), format!("{error:#}"));
+            tracing::warn!(key, error, "an event could not be published; its key waits");
+        }
+        self.finish(&key);
+        self.keys.failed(key, now);
+    }
+
+    fn park(&mut self, key: Stored, it: Unpublishable) {
+        counter!(PUBLISH_FAILURES, "reason" => "parked").increment(1);
+        let outbox = self.publisher.outbox.clone();
+        let limit = self.publisher.timing.mark_limit;
+        let parking = async move {
+            let parked = outbox.db.bounded(limit, outbox.clone().park(it)).await;
+            Written::Parked(key, parked)
+        };
+        self.writes.push(parking.boxed());
+    }
+
+    pub(super) fn write_marks(&mut self, batch: Vec<Acked>) {
+        let outbox = self.publisher.outbox.clone();
+        let limit = self.publisher.timing.mark_limit;
+        let settles = self.parked.some_are_decided();
+        let ids = batch.iter().flat_map(|(_, ids)| ids).copied().collect();
+        let marking = async move {
+            let marked = mark(outbox.clone(), ids, settles);
+            Written::Marks(batch, outbox.db.bounded(limit, marked).await)
+        };
+        self.writes.push(marking.boxed());
+    }
+
+    pub(super) fn written(&mut self, written: Written) {
+        let now = Instant::now();
+        match written {
+            Written::Marks(batch, Ok(())) => {
+                self.marks.succeeded();
+                for (key, ids) in batch {
+                    self.is_wanted |= self.keys.finish_mark(&key, &ids);
+                }
+            }
+            Written::Marks(batch, Err(error)) => {
+                tracing::warn!(%error, "cannot mark the events");
+                if let db::Error::Unavailable(_) = error.into() {
+                    self.marks.failed(batch, now);
+                } else if let Some(key) = self.marks.refused(batch) {
+                    self.finish(&key);
+                    self.keys.mark_failed(key, now);
+                }
+            }
+            Written::Parked(key, Ok(())) => {
+                self.keys.forget(&key);
+                self.finish(&key);
+                self.parked_meanwhile.push(key.clone());
+                self.parked.keys.insert(key);
+            }
+            Written::Parked(key, Err(error)) => {
+                tracing::warn!(%error, "cannot park an event");
+                self.finish(&key);
+                self.keys.failed(key, now);
+            }
+        }
+    }
+
+    /// What the stream answered tells whose the failures before were.
+    pub(super) fn answered(&mut self, answer: anyhow::Result<Found>) {
+        let was_away = self.broker.is_away();
+        let answers = self.broker.take(&answer, Instant::now());
+        let is_new = matches!(answer, Ok(Found::Made));
+        for (key, error) in std::mem::take(&mut self.undecided) {
+            if answers && !was_away && !is_new {
+                self.key_failed(key, &error);
+            } else {
+                self.broker_failed(&key);
+            }
+        }
+        if !answers {
+            self.drop_sweep();
+        } else if was_away || is_new {
+            self.keys.end_delays();
+            self.is_wanted = true;
+        }
+    }
+
+    pub(super) fn connection_changed(&mut self, is_connected: bool) {
+        if !is_connected {
+            self.broker.is_cut_off(Instant::now());
+            self.drop_sweep();
+        }
+    }
+}

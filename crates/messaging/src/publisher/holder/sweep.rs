@@ -1,0 +1,235 @@
+//! A sweep: reads what is unsent, and begins the turns of all keys that nothing holds back.
+
+use std::future::pending;
+
+use futures_util::FutureExt;
+use metrics::histogram;
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+use super::Holder;
+use crate::{
+    metrics::SWEEP_SIZE,
+    parked::Parked,
+    publisher::{
+        backlog::{Turn, walk},
+        keys::Look,
+        turn::publish,
+    },
+};
+
+/// Turns that are read before there is room for them.
+const TURNS_AHEAD: usize = 128;
+/// Keys that a query names; the others are read in vain.
+const MOST_LEFT_OUT: usize = 1_000;
+
+type Reading<T> = JoinHandle<mongodb::error::Result<T>>;
+
+/// The sweep that is under way. What it waits for are tasks, so that no future of the driver is dropped.
+pub(super) enum Sweep {
+    /// First it is read what is parked, where that may have changed.
+    Parked(Reading<Parked>),
+    /// An operator gave something another try: what the client knows of the server may be old.
+    Reconnects(Option<JoinHandle<()>>),
+    Backlog {
+        turns: mpsc::Receiver<Turn>,
+        walk: Reading<()>,
+        /// Events.
+        size: usize,
+    },
+    /// It failed; perhaps because a collection is gone.
+    Prepares(JoinHandle<()>),
+}
+
+/// What a sweep comes to next.
+pub(super) enum Step {
+    Parked(Parked),
+    Reconnected,
+    Turn(Turn),
+    End,
+    Failed(anyhow::Error),
+    Prepared,
+}
+
+impl Sweep {
+    pub(super) async fn next(sweep: &mut Option<Self>) -> Step {
+        match sweep {
+            None | Some(Self::Reconnects(None)) => pending().await,
+            Some(Self::Parked(reading)) => match reading.await {
+                Ok(Ok(parked)) => Step::Parked(parked),
+                Ok(Err(error)) => Step::Failed(error.into()),
+                Err(error) => Step::Failed(error.into()),
+            },
+            Some(Self::Reconnects(Some(reconnecting))) => {
+                drop(reconnecting.await);
+                Step::Reconnected
+            }
+            Some(Self::Backlog { turns, walk, .. }) => match turns.recv().await {
+                Some(turn) => Step::Turn(turn),
+                None => match walk.await {
+                    Ok(Ok(())) => Step::End,
+                    Ok(Err(error)) => Step::Failed(error.into()),
+                    Err(error) => Step::Failed(error.into()),
+                },
+            },
+            Some(Self::Prepares(preparing)) => {
+                drop(preparing.await);
+                Step::Prepared
+            }
+        }
+    }
+}
+
+impl Holder<'_> {
+    /// Whether what the sweep reads can be taken.
+    pub(super) fn may_read(&self) -> bool {
+        match &self.sweep {
+            None => false,
+            Some(Sweep::Backlog { .. }) => {
+                self.keys.has_room_beside(self.turns.len()) && !self.marks.are_too_many()
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// When the next sweep may begin.
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        let timing = self.publisher.timing;
+        let may = self.sweep.is_none() && !self.is_ending() && !self.broker.is_away();
+        let pause = if self.is_wanted {
+            timing.sweep_pause
+        } else {
+            timing.safety_interval
+        };
+        (may && !self.marks.are_too_many()).then(|| self.not_before.max(self.swept + pause))
+    }
+
+    pub(super) fn begin_or_give_up_sweep(&mut self, now: Instant) {
+        if self.next_sweep().is_some_and(|at| at <= now) {
+            return self.begin_sweep(now);
+        }
+        if !self.may_read() {
+            self.read = now;
+        }
+        let stalled = self.publisher.timing.sweep_stalled_after;
+        if let Some(Sweep::Reconnects(reconnecting @ None)) = &mut self.sweep {
+            if self.turns.is_empty() {
+                let jetstream = self.publisher.jetstream.clone();
+                let reconnect = async move { jetstream.reconnect().await };
+                *reconnecting = Some(tokio::spawn(reconnect));
+            }
+        } else if self.may_read() && now.duration_since(self.read) >= stalled {
+            self.sweep_failed(anyhow::anyhow!("nothing was read for {stalled:?}"));
+        }
+    }
+
+    fn begin_sweep(&mut self, now: Instant) {
+        self.is_wanted = false;
+        (self.swept, self.read) = (now, now);
+        let timing = self.publisher.timing;
+        let is_old = now.duration_since(self.parked_read) >= timing.safety_interval;
+        if !self.bell.parked_may_have_changed() && !is_old {
+            return self.read_backlog();
+        }
+        self.parked_read = now;
+        self.parked_meanwhile.clear();
+        let outbox = self.publisher.outbox.clone();
+        let limit = timing.sweep_stalled_after;
+        let reading = async move { outbox.db.bounded(limit, outbox.clone().read_parked()).await };
+        self.sweep = Some(Sweep::Parked(tokio::spawn(reading)));
+    }
+
+    fn read_backlog(&mut self) {
+        self.keys.begin_sweep();
+        let (sender, turns) = mpsc::channel(TURNS_AHEAD);
+        let parked = self.parked.keys.iter();
+        let left_out = self.keys.to_leave_out().chain(parked);
+        let left_out = left_out.filter(|key| key.stands_for_itself());
+        let left_out = left_out.take(MOST_LEFT_OUT).cloned().collect();
+        let (outbox, skips) = (self.publisher.outbox.clone(), self.parked.skips.clone());
+        let walk = tokio::spawn(walk(outbox, left_out, skips, sender));
+        self.sweep = Some(Sweep::Backlog {
+            turns,
+            walk,
+            size: 0,
+        });
+    }
+
+    pub(super) fn has_read(&mut self, step: Step) {
+        self.read = Instant::now();
+        match step {
+            Step::Parked(parked) => {
+                let is_retried = parked.some_are_retried && !self.parked.some_are_retried;
+                self.parked = parked;
+                self.parked.keys.extend(self.parked_meanwhile.drain(..));
+                if is_retried {
+                    self.sweep = Some(Sweep::Reconnects(None));
+                } else {
+                    self.read_backlog();
+                }
+            }
+            Step::Reconnected => self.read_backlog(),
+            Step::Turn(turn) => self.take_up(turn),
+            Step::End => {
+                self.end_sweep();
+                self.pauses.start_again();
+            }
+            Step::Failed(error) => self.sweep_failed(error),
+            Step::Prepared => self.sweep = None,
+        }
+    }
+
+    fn end_sweep(&mut self) {
+        if let Some(Sweep::Backlog { size, .. }) = self.sweep.take() {
+            tracing::debug!(events = size, "swept");
+            if size > 0 {
+                histogram!(SWEEP_SIZE).record(size as f64);
+            }
+        }
+    }
+
+    fn sweep_failed(&mut self, error: anyhow::Error) {
+        tracing::warn!(error = format!("{error:#}"), "cannot read the events");
+        self.bell.doubt_parked();
+        self.is_wanted = true;
+        self.read = Instant::now();
+        self.not_before = self.read + self.pauses.next();
+        let publisher = self.publisher.clone();
+        let preparing = async move { publisher.prepare_again().await };
+        self.sweep = Some(Sweep::Prepares(tokio::spawn(preparing)));
+    }
+
+    /// Begins a key's turn, unless something holds the key back.
+    fn take_up(&mut self, mut turn: Turn) {
+        // A query can't name all of them.
+        if self.parked.keys.contains(&turn.key) {
+            return;
+        }
+        turn.events
+            .retain(|event| !self.keys.is_just_marked(&event.id));
+        let ids: Vec<_> = turn.events.iter().map(|event| event.id).collect();
+        match self.keys.look_at(&turn.key, &ids) {
+            Look::LeaveOut { comes_back: true } => return self.marks.hurry(Instant::now()),
+            Look::LeaveOut { comes_back: false } => return,
+            Look::TooMany => return self.end_sweep(),
+            Look::Begin => {}
+        }
+        if ids.is_empty() && turn.unreadable.is_none() {
+            return;
+        }
+        if let Some(Sweep::Backlog { size, .. }) = &mut self.sweep {
+            *size += ids.len();
+        }
+        self.keys.begin(turn.key.clone(), ids, turn.has_more);
+        let publishing = publish(self.publisher.clone(), self.lease.clone(), turn);
+        self.turns.push(publishing.boxed());
+    }
+
+    /// Nothing can be published for now; what was read is read again.
+    pub(super) fn drop_sweep(&mut self) {
+        if let Some(Sweep::Parked(_)) = &self.sweep {
+            self.bell.doubt_parked();
+        }
+        self.end_sweep();
+        self.is_wanted = true;
+    }
+}

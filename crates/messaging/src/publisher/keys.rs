@@ -1,0 +1,320 @@
+//! Which keys a sweep leaves out: those that are in hand, and those that failed and wait. Whose a failure is.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use bson::oid::ObjectId;
+use tokio::time::Instant;
+
+use super::{lease::GaveUp, pauses::Pauses};
+use crate::{Timing, stored::Stored};
+
+/// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
+const MOST_IN_FLIGHT: usize = 512;
+/// The same while nothing succeeds.
+const FEWER_IN_FLIGHT: usize = 16;
+/// So many different keys fail, and none succeeds: that is the stream's failure.
+const STREAM_FAILS_AT: usize = 3;
+/// More failing keys are not remembered, and no others are begun.
+const MOST_FAILING: usize = 10_000;
+
+/// The keys that this instance is busy with.
+pub(super) struct Keys {
+    timing: Timing,
+    in_hand: HashMap<Stored, InHand>,
+    failing: HashMap<Stored, Failing>,
+    /// Of the failing ones, those that wait, by the end of their delays.
+    waiting: BTreeSet<(Instant, Stored)>,
+    /// Failures since a publication succeeded.
+    run: Run,
+    /// What other holders failed at.
+    gave_up: GaveUp,
+    /// Numbers the sweeps.
+    sweep: u64,
+    /// Marked in this sweep, which may have read them before.
+    just_marked: HashSet<ObjectId>,
+}
+
+/// From the first publication until the marks are written.
+struct InHand {
+    ids: Vec<ObjectId>,
+    /// Whether there is more of it that a sweep has to come back for.
+    has_more: bool,
+    sweep: u64,
+    /// What is not finished of it: a turn, a mark.
+    unfinished: usize,
+}
+
+struct Failing {
+    since: Instant,
+    pauses: Pauses,
+    /// `None` while it is tried.
+    waits_until: Option<Instant>,
+    /// Whether the database refused its mark: that it is published means nothing then.
+    is_unmarkable: bool,
+}
+
+struct Run {
+    keys: HashSet<Stored>,
+    since: Option<Instant>,
+    /// Of the one key that is tried.
+    pauses: Pauses,
+    probe_at: Option<Instant>,
+    stream_says_so: bool,
+}
+
+/// What a sweep does with a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Begin,
+    LeaveOut {
+        /// As soon as the key is marked.
+        comes_back: bool,
+    },
+    /// If it failed too, it could not be remembered.
+    TooMany,
+}
+
+impl Keys {
+    pub(super) fn new(timing: Timing, gave_up: GaveUp) -> Self {
+        Self {
+            timing,
+            in_hand: HashMap::new(),
+            failing: HashMap::new(),
+            waiting: BTreeSet::new(),
+            run: Run::new(timing),
+            gave_up,
+            sweep: 0,
+            just_marked: HashSet::new(),
+        }
+    }
+
+    pub(super) fn begin_sweep(&mut self) {
+        self.sweep += 1;
+        self.just_marked.clear();
+    }
+
+    /// Those that a query should leave out, the ones with the most behind them first.
+    pub(super) fn to_leave_out(&self) -> impl Iterator<Item = &Stored> {
+        let in_hand = self.in_hand.iter().filter(|(_, it)| it.has_more);
+        let waiting = self.waiting.iter().map(|(_, key)| key);
+        in_hand.map(|(key, _)| key).chain(waiting)
+    }
+
+    /// What a sweep does with a key that it has read with these events.
+    pub(super) fn look_at(&mut self, key: &Stored, ids: &[ObjectId]) -> Look {
+        if let Some(in_hand) = self.in_hand.get_mut(key) {
+            in_hand.has_more |= ids.iter().any(|id| !in_hand.ids.contains(id));
+            return Look::LeaveOut {
+                comes_back: in_hand.has_more,
+            };
+        }
+        match self.failing.get(key) {
+            Some(it) if it.waits_until.is_some() => Look::LeaveOut { comes_back: false },
+            None if self.failing.len() >= MOST_FAILING => Look::TooMany,
+            _ => Look::Begin,
+        }
+    }
+
+    /// Whether a sweep has read an event before this instance marked it.
+    pub(super) fn is_just_marked(&self, id: &ObjectId) -> bool {
+        self.just_marked.contains(id)
+    }
+
+    /// Whether a key that has not failed may be begun beside those in flight.
+    pub(super) fn has_room_beside(&self, in_flight: usize) -> bool {
+        let most = if self.stream_fails() {
+            FEWER_IN_FLIGHT
+        } else {
+            MOST_IN_FLIGHT
+        };
+        in_flight < most
+    }
+
+    /// A key's turn begins.
+    pub(super) fn begin(&mut self, key: Stored, ids: Vec<ObjectId>, has_more: bool) {
+        let in_hand = InHand {
+            ids,
+            has_more,
+            sweep: self.sweep,
+            unfinished: 1,
+        };
+        self.in_hand.insert(key, in_hand);
+    }
+
+    /// Beside its turn, the key has a mark that is to be finished; whether a sweep waits for it.
+    pub(super) fn has_mark(&mut self, key: &Stored) -> bool {
+        self.in_hand.get_mut(key).is_some_and(|it| {
+            it.unfinished += 1;
+            it.has_more
+        })
+    }
+
+    /// A turn or a mark of the key is finished; whether a sweep has to come back for the key.
+    pub(super) fn finish(&mut self, key: &Stored) -> bool {
+        let Some(in_hand) = self.in_hand.get_mut(key) else {
+            return false;
+        };
+        in_hand.unfinished -= 1;
+        let (is_free, has_more) = (in_hand.unfinished == 0, in_hand.has_more);
+        if is_free {
+            self.in_hand.remove(key);
+        }
+        is_free && has_more
+    }
+
+    /// The same of a mark of these events.
+    pub(super) fn finish_mark(&mut self, key: &Stored, marked: &[ObjectId]) -> bool {
+        let began = self.in_hand.get(key).map(|it| it.sweep);
+        if began.is_some_and(|began| began < self.sweep) {
+            self.just_marked.extend(marked);
+        }
+        if self.is_unmarkable(key) {
+            self.forget(key);
+        }
+        self.finish(key)
+    }
+
+    /// A publication of the key succeeded; whether all delays end.
+    pub(super) fn succeeded(&mut self, key: &Stored) -> bool {
+        if self.run.since.is_some() {
+            self.run = Run::new(self.timing);
+        }
+        if self.failing.is_empty() || self.is_unmarkable(key) || self.failing.remove(key).is_none()
+        {
+            return false;
+        }
+        self.gave_up.forget(key);
+        self.end_delays();
+        true
+    }
+
+    pub(super) fn end_delays(&mut self) {
+        self.waiting.clear();
+        self.run = Run::new(self.timing);
+        for failing in self.failing.values_mut() {
+            failing.waits_until = None;
+        }
+    }
+
+    /// The key alone failed, and waits.
+    pub(super) fn failed(&mut self, key: Stored, now: Instant) {
+        self.run.add(&key, now);
+        let failing = self.failing.entry(key.clone()).or_insert_with(|| Failing {
+            since: now,
+            pauses: Pauses::new(self.timing.first_retry, self.timing.longest_key_retry),
+            waits_until: None,
+            is_unmarkable: false,
+        });
+        let until = now + failing.pauses.next();
+        if let Some(before) = failing.waits_until.replace(until) {
+            self.waiting.remove(&(before, key.clone()));
+        }
+        self.waiting.insert((until, key));
+    }
+
+    /// The stream says that it is full or busy.
+    pub(super) fn stream_says_so(&mut self) {
+        self.run.stream_says_so = true;
+    }
+
+    /// The key is no failing one any more.
+    pub(super) fn forget(&mut self, key: &Stored) {
+        if let Some(until) = self.failing.remove(key).and_then(|it| it.waits_until) {
+            self.waiting.remove(&(until, key.clone()));
+        }
+        self.run.keys.remove(key);
+    }
+
+    /// The database refused the key's mark.
+    pub(super) fn mark_failed(&mut self, key: Stored, now: Instant) {
+        self.failed(key.clone(), now);
+        if let Some(failing) = self.failing.get_mut(&key) {
+            failing.is_unmarkable = true;
+        }
+    }
+
+    pub(super) fn is_unmarkable(&self, key: &Stored) -> bool {
+        self.failing.get(key).is_some_and(|it| it.is_unmarkable)
+    }
+
+    /// Lets those be tried again whose time has come: while the stream fails, one at a time. Whether there are any.
+    pub(super) fn try_again(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while self.next_try().is_some_and(|at| at <= now) {
+            let Some((_, key)) = self.waiting.pop_first() else {
+                break;
+            };
+            if let Some(failing) = self.failing.get_mut(&key) {
+                failing.waits_until = None;
+            }
+            any = true;
+            if self.stream_fails() {
+                self.run.probe_at = Some(now + self.run.pauses.next());
+            }
+        }
+        any
+    }
+
+    /// When [`Keys::try_again`] has something to do.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        let (first, _) = self.waiting.first()?;
+        if self.stream_fails() {
+            return Some(self.run.probe_at.unwrap_or(*first));
+        }
+        Some(*first)
+    }
+
+    /// Whether it is the stream that fails, rather than keys.
+    pub(super) fn stream_fails(&self) -> bool {
+        self.run.stream_says_so || self.run.keys.len() >= STREAM_FAILS_AT
+    }
+
+    pub(super) fn any_fails(&self) -> bool {
+        !self.failing.is_empty()
+    }
+
+    /// Since when, and why, another instance should try, where one waits: it may succeed where this one fails.
+    pub(super) fn are_for_another(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        let is_new = |key: &Stored| !self.gave_up.contains(key);
+        let fails_for = |since: Instant, limit| now.duration_since(since) >= limit;
+        let run = self.run.keys.iter().filter(|key| is_new(key)).count();
+        let since = self.run.since.filter(|_| run >= STREAM_FAILS_AT);
+        if let Some(since) = since.filter(|since| fails_for(*since, self.timing.failing_limit)) {
+            return Some((since, "several keys fail and none succeeds"));
+        }
+        let failing = self.failing.iter().filter(|(key, _)| is_new(key));
+        let since = failing.map(|(_, failing)| failing.since).min()?;
+        fails_for(since, self.timing.failing_key_limit).then_some((since, "a key fails"))
+    }
+
+    /// What the holders before failed at, and where this one leaves it to another, what it fails at itself.
+    pub(super) fn gave_up(&self, with_own: bool) -> GaveUp {
+        let mut gave_up = self.gave_up.clone();
+        if with_own {
+            gave_up.add(self.failing.keys().cloned());
+        }
+        gave_up
+    }
+}
+
+impl Run {
+    fn new(timing: Timing) -> Self {
+        Self {
+            keys: HashSet::new(),
+            since: None,
+            pauses: Pauses::new(timing.first_retry, timing.longest_probe),
+            probe_at: None,
+            stream_says_so: false,
+        }
+    }
+
+    fn add(&mut self, key: &Stored, now: Instant) {
+        self.since.get_or_insert(now);
+        if self.keys.len() < MOST_FAILING {
+            self.keys.insert(key.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! `outbox skip`: a parked event is given up, its key goes on, and consumers are told where they can be.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, message::StreamMessage};
+use bson::{Document, doc, oid::ObjectId};
+use clap::Parser;
+use messaging::commands::{self, OutboxCommand};
+use testbed::{eventually, nats_url, plant};
+
+use crate::{
+    conflicts::ids_are_forgotten,
+    log::Log,
+    toy::{EVENTS, NAME, Place, Toy, event, published},
+};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: OutboxCommand,
+}
+
+/// What an operator types behind `outbox`.
+async fn outbox(place: &Place, args: &[&str]) -> anyhow::Result<()> {
+    let nats = [
+        "--nats-url",
+        &place.nats_url,
+        "--nats-stream",
+        &place.name,
+        "--nats-subject-prefix",
+        &place.name,
+    ];
+    let asks_nats = ["skip", "replay"].contains(&args[0]);
+    let nats: &[&str] = if asks_nats { &nats } else { &[] };
+    let args = [
+        &["outbox"],
+        args,
+        &["--json", "--mongo-uri", &place.mongo_uri],
+        nats,
+    ]
+    .concat();
+    let cli = Cli::try_parse_from(args)?;
+    commands::execute(cli.command, NAME, EVENTS).await
+}
+
+async fn skip(place: &Place, id: &str) -> anyhow::Result<()> {
+    outbox(place, &["skip", id, "--reason", "a bad import"]).await
+}
+
+/// The id of the one that is parked.
+async fn parked(place: &Place) -> String {
+    eventually("it is parked", async || place.parked().await.len() == 1).await;
+    let id = place.parked().await[0].get_object_id("_id").unwrap();
+    id.to_hex()
+}
+
+fn unreadable(key: &str) -> Document {
+    let mut unreadable = event(key, 0, doc! {});
+    unreadable.insert("data", "text");
+    unreadable
+}
+
+async fn notes(place: &Place) -> Vec<Document> {
+    use futures_util::TryStreamExt;
+    let notes = place.database().await.collection::<Document>("parked");
+    let notes = notes.find(doc! {}).await.unwrap();
+    notes.try_collect().await.unwrap()
+}
+
+/// The reason is kept, and nothing of it waits any more.
+async fn is_settled(place: &Place) {
+    eventually("its note is settled", async || {
+        let notes = notes(place).await;
+        notes.len() == 1 && notes[0].get_str("state").ok() == Some("skipped")
+    })
+    .await;
+    let note = notes(place).await.remove(0);
+    let skip = note.get_document("skip").unwrap();
+    assert_eq!(skip.get_str("reason").unwrap(), "a bad import");
+    assert!(skip.get_datetime("at").is_ok());
+    assert!(note.get_str("reason").is_ok(), "and why it was parked");
+}
+
+#[tokio::test]
+async fn a_skipped_event_is_told_without_its_payload_and_its_key_goes_on() {
+    let toy = Toy::start().await;
+    plant(
+        &toy.place,
+        [unreadable("a"), event("a", 1, doc! { "fine": true })],
+    )
+    .await;
+    let id = parked(&toy.place).await;
+    skip(&toy.place, &id).await.unwrap();
+    toy.place.drained().await;
+    let messages = toy.place.messages().await;
+    let subjects = messages.iter().map(|message| message.subject.as_str());
+    let of = |verb: &str| format!("{}.counter.{verb}.a", toy.place.name);
+    assert_eq!(subjects.collect::<Vec<_>>(), [of("skipped"), of("updated")]);
+    let told = &messages[0];
+    let header = |name: &str| told.headers.get(name).map(|value| value.as_str());
+    assert!(told.payload.is_empty());
+    assert_eq!(header("content-type"), None);
+    assert_eq!(header("ce-type"), Some("counter.skipped"));
+    assert_eq!(header("ce-subject"), Some("a"));
+    assert_eq!(header("ce-keyversion"), Some("0"));
+    assert_eq!(header("ce-id"), Some(&*id));
+    assert_eq!(header("Nats-Msg-Id"), Some(&*id));
+    is_settled(&toy.place).await;
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_conflict_is_skipped_and_nobody_is_told() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    plant(&toy.place, [event("a", 0, doc! {})]).await;
+    toy.place.drained().await;
+    ids_are_forgotten(&toy.place).await;
+    let events = toy.place.database().await.collection::<Document>("events");
+    events.delete_many(doc! {}).await.unwrap();
+    plant(&toy.place, [event("a", 0, doc! { "other": true })]).await;
+    skip(&toy.place, &parked(&toy.place).await).await.unwrap();
+    toy.place.drained().await;
+    plant(&toy.place, [event("a", 1, doc! {})]).await;
+    toy.place.drained().await;
+    assert_eq!(published(&toy.place, "a").await, [0, 1]);
+    is_settled(&toy.place).await;
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn what_no_subject_can_be_made_of_is_skipped_and_nobody_is_told() {
+    for name in ["no text", "a b", "*"] {
+        let toy = Toy::start().await;
+        let mut poison = unreadable(name);
+        if name == "no text" {
+            poison.insert("key", 5);
+        }
+        plant(&toy.place, [poison]).await;
+        skip(&toy.place, &parked(&toy.place).await).await.unwrap();
+        toy.place.drained().await;
+        assert!(toy.place.messages().await.is_empty());
+        is_settled(&toy.place).await;
+        toy.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_skip_is_refused_where_the_stream_could_not_tell_and_where_nothing_is_parked() {
+    let place = Place::new();
+    let nats = jetstream::new(async_nats::connect(nats_url()).await.unwrap());
+    let verbs = ["created", "updated"];
+    let subjects = verbs.map(|verb| format!("{}.counter.{verb}.*", place.name));
+    let config = jetstream::stream::Config {
+        name: place.name.clone(),
+        subjects: subjects.to_vec(),
+        ..jetstream::stream::Config::default()
+    };
+    nats.create_stream(config).await.unwrap();
+    let (log, _guard) = Log::capture();
+    let toy = Toy::start_at(place).await;
+    log.told("`outbox skip` refuses").await;
+    plant(&toy.place, [unreadable("a")]).await;
+    let id = parked(&toy.place).await;
+    let refused = skip(&toy.place, &id).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("does not take counter.skipped.*"),
+        "{refused}"
+    );
+    assert_eq!(parked(&toy.place).await, id);
+    let unknown = ObjectId::new().to_hex();
+    let refused = skip(&toy.place, &unknown).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("no event with this id is parked"),
+        "{refused}"
+    );
+    assert!(
+        outbox(&toy.place, &["skip", &id, "--reason", ""])
+            .await
+            .is_err()
+    );
+    toy.stop().await.remove().await;
+}
+
+/// Whoever marked it died before it was noted.
+#[tokio::test]
+async fn what_was_decided_of_an_event_that_is_sent_is_settled_by_the_next_look() {
+    let mut place = Place::new();
+    place.timing.safety_interval = Duration::from_millis(100);
+    let (db, _) = place.prepared().await;
+    let noted = db.collection::<Document>("parked");
+    for (key, state) in [("a", "retried"), ("b", "given up")] {
+        let mut sent = event(key, 0, doc! {});
+        sent.insert("sent", "YES");
+        let note = doc! { "_id": sent.get_object_id("_id").unwrap(), "key": key, "version": 0_i64, "reason": "once", "state": state,
+        "skip": { "reason": "a bad import", "type": "counter.skipped", "at": bson::DateTime::now() } };
+        plant(&place, [sent]).await;
+        noted.insert_one(note).await.unwrap();
+    }
+    let toy = Toy::start_at(place).await;
+    is_settled(&toy.place).await;
+    assert_eq!(notes(&toy.place).await[0].get_str("key").unwrap(), "b");
+    assert!(toy.place.messages().await.is_empty());
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_replay_waits_until_the_stream_has_forgotten_the_ids_of_what_it_lost() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_secs(3);
+    let toy = Toy::start_at(place).await;
+    let began = Instant::now();
+    let keys = [toy.create().await, toy.create().await];
+    toy.place.drained().await;
+    let stream = testbed::stream(&toy.place).await;
+    stream.purge().await.unwrap();
+    outbox(&toy.place, &["replay", "--since", "1h"])
+        .await
+        .unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(3));
+    let of = |message: &StreamMessage| message.subject.rsplit('.').next().unwrap().to_owned();
+    let mut replayed: Vec<_> = toy.place.messages().await.iter().map(of).collect();
+    replayed.sort();
+    assert_eq!(replayed, keys);
+    toy.finish().await;
+}
