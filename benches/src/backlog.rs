@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{DateTime, Document, doc, oid::ObjectId};
-use mongodb::Database;
+use bson::{DateTime, Document, RawDocumentBuf, doc, oid::ObjectId};
+use mongodb::{Database, options::Hint};
 use tokio::time::sleep;
 
 use crate::{
@@ -115,6 +115,44 @@ pub(crate) async fn drain(
         });
     }
     Ok(rows)
+}
+
+/// The same drain with one event at its head of each kind that can never be published, beside one without.
+pub(crate) async fn poisoned(bench: &Bench, events: usize) -> anyhow::Result<Vec<Row>> {
+    let poison = testbed::poison("ticket");
+    let mut per_second = vec![];
+    for _ in 0..bench.rounds {
+        let mut both = [0.0; 2];
+        for (at, poison) in [&poison[..], &[]].into_iter().enumerate() {
+            bench.fresh_stream().await?;
+            let database = bench.fresh("service", 4).await?;
+            let collection = database.collection::<RawDocumentBuf>("events");
+            for (_, event) in poison {
+                collection.insert_one(event).await?;
+            }
+            fill(&database, events, events, "NO").await?;
+            let (service, _) = bench.servers.service("service").await?;
+            let began = Instant::now();
+            while unsent(&database).await? > poison.len() as u64 {
+                sleep(Duration::from_millis(20)).await;
+            }
+            both[at] = events as f64 / began.elapsed().as_secs_f64();
+            service.stop()?;
+        }
+        per_second.push((both[0], both[1]));
+    }
+    let name = format!(
+        "backlog of {events} behind {} poisoned events",
+        poison.len()
+    );
+    let target = Some(Target::AtLeast(1.0 / 1.2));
+    Ok(vec![compared(name, "/s", &per_second, target)])
+}
+
+async fn unsent(database: &Database) -> anyhow::Result<u64> {
+    let events = database.collection::<Document>("events");
+    let unsent = events.count_documents(doc! { "sent": "NO" });
+    Ok(unsent.hint(Hint::Name("unsent".to_owned())).await?)
 }
 
 /// What a long backlog costs in memory.

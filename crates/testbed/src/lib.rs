@@ -14,6 +14,7 @@ mod folder;
 mod mongo;
 mod nats;
 mod place;
+mod poison;
 mod ports;
 #[cfg(feature = "http")]
 mod problem;
@@ -30,6 +31,7 @@ pub use folder::{empty, target};
 pub use mongo::Mongo;
 pub use nats::Nats;
 pub use place::{Place, plant};
+pub use poison::{LARGEST_DOCUMENT, poison};
 pub use ports::{free_port, free_ports, local};
 #[cfg(feature = "http")]
 pub use problem::assert_problem;

@@ -193,6 +193,27 @@ async fn transactions_are_counted_by_their_outcome_and_their_retries() {
 }
 
 #[tokio::test]
+async fn an_error_that_the_server_calls_passing_is_one_whatever_its_code() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let db = prepared(&place).await;
+    for label in [
+        "TransientTransactionError",
+        "UnknownTransactionCommitResult",
+    ] {
+        let labelled = doc! { "errorCode": 2, "errorLabels": [label] };
+        fail(&place, "alwaysOn", "find", labelled).await;
+        let notes = db.collection::<Document>("notes");
+        let read = db.read(async move { notes.find_one(doc! {}).await }).await;
+        assert!(
+            matches!(read, Err(Error::Unavailable(_))),
+            "{label}: {read:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_page_holds_only_what_its_filter_accepts_whatever_the_filter_names() {
     let place = Place::shared();
     let db = prepared(&place).await;

@@ -6,122 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Bson, Document, RawDocumentBuf, Regex, doc, oid::ObjectId, raw::cstr};
+use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
 use messaging::{Outbox, Retry};
-use testbed::{eventually, plant};
+use testbed::{LARGEST_DOCUMENT, eventually, plant, poison};
 
 use crate::toy::{Place, Toy, event, published};
 
 /// Events of one key that are published.
 const RUN: i64 = 150;
-const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
-
-/// A document whose text `\u{1}\u{1}` is no text any more.
-fn garbled(document: &Document) -> RawDocumentBuf {
-    let mut bytes = RawDocumentBuf::try_from(document).unwrap().into_bytes();
-    let at = bytes.windows(2).position(|two| two == [1, 1]).unwrap();
-    bytes[at..at + 2].copy_from_slice(&[0xff, 0xfe]);
-    RawDocumentBuf::from_bytes(bytes).unwrap()
-}
-
-fn with(mut event: Document, name: &str, value: impl Into<Bson>) -> Document {
-    event.insert(name, value);
-    event
-}
-
-/// Nothing but a reason fits behind it.
-fn as_large_as_a_document_can_be() -> Document {
-    let with_text = |length: usize| event("large", 0, doc! { "t": "x".repeat(length) });
-    let empty = RawDocumentBuf::try_from(&with_text(0)).unwrap();
-    with_text(LARGEST_DOCUMENT - 20 - empty.as_bytes().len())
-}
-
-/// One of each kind; their keys come before all others, but for those that no text comes before.
-fn poison() -> Vec<(&'static str, RawDocumentBuf)> {
-    let plain = |document: Document| RawDocumentBuf::try_from(&document).unwrap();
-    let fine = |key: &str| event(key, 0, doc! {});
-    let long = format!("counter.created.{}", "a".repeat(5_000));
-    let any_text = Regex {
-        pattern: cstr!(".").into(),
-        options: cstr!("").into(),
-    };
-    vec![
-        (
-            "is no JSON",
-            garbled(&with(fine("a"), "data", doc! { "t": "\u{1}\u{1}" })),
-        ),
-        (
-            "cannot be read",
-            garbled(&with(fine("b"), "type", "\u{1}\u{1}")),
-        ),
-        (
-            "cannot be read",
-            garbled(&with(fine("k"), "key", "\u{1}\u{1}")),
-        ),
-        (
-            "cannot be read",
-            garbled(&with(fine("k"), "key", "\u{1}\u{1}x")),
-        ),
-        (
-            "longer than 4000 bytes",
-            plain(with(fine("c"), "subject", long)),
-        ),
-        ("max payload size", plain(as_large_as_a_document_can_be())),
-        ("cannot be read", plain(with(fine(""), "key", 5))),
-        ("cannot be read", plain(with(fine(""), "key", Bson::Null))),
-        ("its key is empty", plain(fine(""))),
-        (
-            "cannot be read",
-            plain(with(fine(""), "key", ObjectId::new())),
-        ),
-        (
-            "cannot be read",
-            plain(with(fine(""), "key", doc! { "a": 1 })),
-        ),
-        // As parts of a query these two would mean something else.
-        ("cannot be read", plain(with(fine(""), "key", any_text))),
-        (
-            "cannot be read",
-            plain(with(fine(""), "key", doc! { "$gt": "" })),
-        ),
-        (
-            "cannot be read",
-            plain(with(fine(""), "key", vec!["q", "r"])),
-        ),
-        (
-            "JSON does not have",
-            plain(with(fine("d"), "data", doc! { "n": f64::NAN })),
-        ),
-        (
-            "JSON does not have",
-            plain(with(
-                fine("e"),
-                "data",
-                doc! { "n": [{ "m": f64::INFINITY }] },
-            )),
-        ),
-        (
-            "is not one of",
-            plain(with(fine("f"), "subject", "invoice.paid.f")),
-        ),
-        (
-            "is not one of",
-            plain(with(fine("g"), "subject", "counter.created.*")),
-        ),
-        ("cannot be read", plain(with(fine("h"), "version", "first"))),
-        ("cannot be read", plain(with(fine("i"), "data", "text"))),
-    ]
-}
-
-async fn plant_raw(place: &Place, events: impl IntoIterator<Item = RawDocumentBuf>) {
-    let collection = place
-        .database()
-        .await
-        .collection::<RawDocumentBuf>("events");
-    for event in events {
-        collection.insert_one(event).await.unwrap();
-    }
-}
 
 /// How often the events were queried since the server started.
 async fn queries(place: &Place) -> i32 {
@@ -131,6 +23,12 @@ async fn queries(place: &Place) -> i32 {
     let of_events = of_all.get_document(format!("{}.events", place.name));
     let queries = of_events.unwrap().get_document("queries").unwrap();
     queries.get_i32("count").unwrap()
+}
+
+fn unreadable(key: &str) -> Document {
+    let mut event = event(key, 0, doc! {});
+    event.insert("data", "text");
+    event
 }
 
 async fn rests(place: &Place) {
@@ -148,13 +46,17 @@ async fn rests(place: &Place) {
 async fn what_can_never_be_published_is_parked_with_its_reason_and_keeps_nobody_waiting() {
     let place = Place::new();
     let (_, outbox) = place.prepared().await;
-    let poison = poison();
+    let poison = poison("counter");
     let count = poison.len();
     let ids: Vec<ObjectId> = poison
         .iter()
         .map(|(_, event)| event.get_object_id("_id").unwrap())
         .collect();
-    plant_raw(&place, poison.iter().map(|(_, event)| event.clone())).await;
+    let database = place.database().await;
+    let events = database.collection::<RawDocumentBuf>("events");
+    for (_, event) in &poison {
+        events.insert_one(event).await.unwrap();
+    }
     plant(
         &place,
         (0..500).map(|number| event(&format!("z{number:03}"), 0, doc! {})),
@@ -229,7 +131,7 @@ async fn a_key_whose_parked_event_was_deleted_goes_on() {
     let mut place = Place::new();
     place.timing.safety_interval = Duration::from_millis(100);
     let toy = Toy::start_at(place).await;
-    let unreadable = with(event("a", 0, doc! {}), "data", "text");
+    let unreadable = unreadable("a");
     plant(&toy.place, [unreadable, event("a", 1, doc! {})]).await;
     eventually("it is parked", async || toy.place.parked().await.len() == 1).await;
     let events = toy.place.database().await.collection::<Document>("events");
@@ -249,7 +151,7 @@ async fn a_key_whose_parked_event_was_deleted_goes_on() {
 #[tokio::test]
 async fn what_is_tried_again_is_parked_again_with_one_attempt_more_or_published_and_forgotten() {
     let toy = Toy::start().await;
-    let unreadable = with(event("a", 0, doc! {}), "data", "text");
+    let unreadable = unreadable("a");
     plant(&toy.place, [unreadable]).await;
     // As a majority of the servers has it, which the retry reads too.
     let outbox = Outbox::new(&toy.place.db().await);
