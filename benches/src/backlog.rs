@@ -145,7 +145,7 @@ pub(crate) async fn poisoned(bench: &Bench, events: usize) -> anyhow::Result<Vec
         "backlog of {events} behind {} poisoned events",
         poison.len()
     );
-    let target = Some(Target::AtLeast(1.0 / 1.2));
+    let target = Some(Target::AtLeast(0.83));
     Ok(vec![compared(name, "/s", &per_second, target)])
 }
 

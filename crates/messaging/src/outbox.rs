@@ -14,7 +14,7 @@ use mongodb::{
 use crate::{
     Event, Status, Waiting,
     parked::{PARKED, totals, with_parked, without_held_back},
-    publisher::{WalkFrom, lease},
+    publisher::{LeftOut, WalkFrom, lease},
     replay::Range,
     stored::{Stored, assemble, list},
 };
@@ -124,24 +124,25 @@ impl Outbox {
         Ok(watch.start_at_operation_time(since).await?.with_type())
     }
 
-    /// What is unsent, in order; but for the events of `left_out` keys, which are not even read.
+    /// What is unsent, in order; but for what is `left_out`, which is not even read.
     pub(crate) async fn backlog(
         &self,
         from: WalkFrom<'_>,
-        left_out: &[Stored],
+        left_out: &LeftOut,
         batch_size: u32,
     ) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
-        let none_of_these = list(left_out);
-        let mut of_key = Vec::new();
-        if !left_out.is_empty() {
-            of_key.push(("$nin", &none_of_these));
-        }
+        let none_of = |values: &[Stored]| (!values.is_empty()).then(|| list(values));
+        let (keys, ids) = (none_of(&left_out.keys), none_of(&left_out.ids));
+        let mut of_key: Vec<_> = keys.iter().map(|keys| ("$nin", keys)).collect();
         if let WalkFrom::Behind(key) = from {
             of_key.push(("$gt", key));
         }
         let mut filter = RawDocumentBuf::try_from(unsent())?;
         if !of_key.is_empty() {
             filter.append(cstr!("key"), assemble(of_key));
+        }
+        if let Some(ids) = &ids {
+            filter.append(cstr!("_id"), assemble([("$nin", ids)]));
         }
         let mut find = rawdoc! {
             "find": EVENTS,

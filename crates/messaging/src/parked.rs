@@ -32,6 +32,8 @@ const SKIPPED_AND_TOLD: &str = "skipped";
 pub(crate) struct Parked {
     /// Nothing of these keys is published.
     pub(crate) keys: HashSet<Stored>,
+    /// The ids of those whose keys a query can't name.
+    pub(crate) of_other_keys: Vec<Stored>,
     /// Whether an operator gave some another try.
     pub(crate) some_are_retried: bool,
     pub(crate) skips: Skips,
@@ -137,7 +139,13 @@ impl Outbox {
                     let silent = || Event::skipped(id, "", String::new(), 0);
                     skips.insert(id.into(), event.unwrap_or_else(silent));
                 }
-                _ => drop(parked.keys.insert(Stored::of(&note, "key"))),
+                _ => {
+                    let key = Stored::of(&note, "key");
+                    if !key.stands_for_itself() {
+                        parked.of_other_keys.push(Stored::of(&note, "_id"));
+                    }
+                    parked.keys.insert(key);
+                }
             }
         }
         if !gone.is_empty() {

@@ -23,6 +23,13 @@ pub(crate) enum WalkFrom<'a> {
     BehindTexts,
 }
 
+/// What a walk over the backlog does not read; values that stand for themselves in a query.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    pub(crate) keys: Vec<Stored>,
+    pub(crate) ids: Vec<Stored>,
+}
+
 /// Unsent events of one key, to be published one after the other.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -34,13 +41,13 @@ pub(super) struct Turn {
     pub(super) unreadable: Option<Unpublishable>,
 }
 
-/// Sends the turns of one walk over the backlog, one for each key but for those `left_out`, until nobody takes them.
+/// Sends the turns of one walk over the backlog, one for each key but for what is `left_out`, until nobody takes them.
 ///
 /// # Errors
 /// The driver's.
 pub(super) async fn walk(
     outbox: Outbox,
-    left_out: Vec<Stored>,
+    left_out: LeftOut,
     skips: Skips,
     turns: mpsc::Sender<Turn>,
 ) -> mongodb::error::Result<()> {

@@ -18,7 +18,7 @@ use metrics::{counter, gauge};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub(crate) use backlog::WalkFrom;
+pub(crate) use backlog::{LeftOut, WalkFrom};
 pub(crate) use turn::Unpublishable;
 
 use holder::Holder;

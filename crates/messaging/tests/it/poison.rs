@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use messaging::{Outbox, Retry};
 use testbed::{LARGEST_DOCUMENT, eventually, plant, poison};
 
@@ -100,8 +100,10 @@ async fn what_can_never_be_published_is_parked_with_its_reason_and_keeps_nobody_
 async fn what_is_parked_is_not_read_again_however_large_it_is() {
     let toy = Toy::start().await;
     let large = "x".repeat(LARGEST_DOCUMENT / 2);
-    for key in ["a", "b", "c"] {
-        plant(&toy.place, [event(key, 0, doc! { "t": &large })]).await;
+    for key in [Bson::from("a"), doc! { "b": 1 }.into(), Bson::Null] {
+        let mut event = event("a", 0, doc! { "t": &large });
+        event.insert("key", key);
+        plant(&toy.place, [event]).await;
     }
     eventually("all are parked", async || {
         toy.place.parked().await.len() == 3

@@ -11,10 +11,11 @@ use crate::{
     metrics::SWEEP_SIZE,
     parked::Parked,
     publisher::{
-        backlog::{Turn, walk},
+        backlog::{LeftOut, Turn, walk},
         keys::Look,
         turn::publish,
     },
+    stored::Stored,
 };
 
 /// Turns that are read before there is room for them.
@@ -141,10 +142,15 @@ impl Holder<'_> {
     fn read_backlog(&mut self) {
         self.keys.begin_sweep();
         let (sender, turns) = mpsc::channel(TURNS_AHEAD);
-        let parked = self.parked.keys.iter();
-        let left_out = self.keys.to_leave_out().chain(parked);
-        let left_out = left_out.filter(|key| key.stands_for_itself());
-        let left_out = left_out.take(MOST_LEFT_OUT).cloned().collect();
+        let can_be_named = |values: &mut dyn Iterator<Item = &Stored>| {
+            let named = values.filter(|value| value.stands_for_itself());
+            named.take(MOST_LEFT_OUT).cloned().collect()
+        };
+        let keys = self.keys.to_leave_out();
+        let left_out = LeftOut {
+            keys: can_be_named(&mut keys.chain(&self.parked.keys)),
+            ids: can_be_named(&mut self.parked.of_other_keys.iter()),
+        };
         let (outbox, skips) = (self.publisher.outbox.clone(), self.parked.skips.clone());
         let walk = tokio::spawn(walk(outbox, left_out, skips, sender));
         self.sweep = Some(Sweep::Backlog {
