@@ -1,14 +1,16 @@
 //! Every query on the events.
 
+mod indexes;
+
 use std::time::Duration;
 
 use bson::{DateTime, Document, RawBson, RawDocumentBuf, doc, oid::ObjectId, raw::cstr, rawdoc};
-use db::{Db, error_code};
+use db::Db;
 use futures_util::TryStreamExt;
 use mongodb::{
-    ClientSession, Collection, Cursor, IndexModel,
+    ClientSession, Collection, Cursor,
     change_stream::ChangeStream,
-    options::{AggregateOptions, Hint, IndexOptions},
+    options::{AggregateOptions, Hint},
 };
 
 use crate::{
@@ -68,51 +70,15 @@ impl Outbox {
         events.insert_one(event).session(session).await.map(drop)
     }
 
-    /// Makes the collection and its indexes; `retention` counts from the publication.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn prepare(&self, retention: Duration) -> mongodb::error::Result<()> {
-        let backlog = IndexOptions::builder()
-            .name(UNSENT_INDEX.to_owned())
-            .partial_filter_expression(unsent())
-            .build();
-        let once = IndexOptions::builder().unique(true).build();
-        let indexes = [
-            index(in_order(), backlog),
-            index(doc! { "key": 1, "version": 1 }, once),
-        ];
-        self.db.ensure_collection(EVENTS, indexes).await?;
-        self.prepare_parked().await?;
-        self.ensure_retention(retention).await
-    }
-
-    async fn ensure_retention(&self, retention: Duration) -> mongodb::error::Result<()> {
-        const INDEX_OPTIONS_CONFLICT: i32 = 85;
-        let expires = IndexOptions::builder().expire_after(retention).build();
-        let events = self.events::<Document>();
-        match events
-            .create_index(index(doc! { "sentAt": 1 }, expires))
-            .await
-        {
-            Err(error) if error_code(&error) == Some(INDEX_OPTIONS_CONFLICT) => {
-                // It is there with another retention.
-                let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
-                let index = doc! { "keyPattern": { "sentAt": 1 }, "expireAfterSeconds": seconds };
-                let change = doc! { "collMod": EVENTS, "index": index };
-                self.db.database().run_command(change).await.map(drop)
-            }
-            made => made.map(drop),
-        }
-    }
-
     /// Tells of new events, of those that an operator gives another try, and of what becomes of parked ones; not of the publisher's
     /// own marks.
     pub(crate) async fn watch(&self) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
         let told = [
             doc! { "ns.coll": EVENTS, "operationType": "insert" },
             doc! { "ns.coll": EVENTS, "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
-            doc! { "ns.coll": PARKED },
+            // What the publisher itself parks it knows.
+            doc! { "ns.coll": PARKED, "operationType": { "$in": ["delete", "replace"] } },
+            doc! { "ns.coll": PARKED, "updateDescription.updatedFields.state": { "$exists": true } },
         ];
         let pipeline = [
             doc! { "$match": { "$or": told.to_vec() } },
@@ -254,7 +220,10 @@ impl Outbox {
     }
 
     /// Events of the range that are marked as sent: id, type, key, version, and when.
-    pub(crate) async fn sent(&self, range: &Range) -> mongodb::error::Result<Cursor<Document>> {
+    pub(crate) async fn sent(
+        &self,
+        range: &Range,
+    ) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
         let mut filter = doc! {
             "_id": { "$gte": range.first_id() },
             "createdAt": { "$gte": range.since, "$lt": range.until },
@@ -264,7 +233,8 @@ impl Outbox {
             filter.insert("key", key);
         }
         let needed = doc! { "type": 1, "key": 1, "version": 1, "sentAt": 1 };
-        self.events().find(filter).projection(needed).await
+        let events = self.events::<RawDocumentBuf>();
+        events.find(filter).projection(needed).await
     }
 
     /// Takes the marks of lost events back, in the caller's transaction.
@@ -292,8 +262,4 @@ impl Outbox {
         let waiting = counted.and_then(|counted| counted.get_i32("waiting").ok());
         Ok(waiting.map_or(0, i32::unsigned_abs).into())
     }
-}
-
-fn index(keys: Document, options: IndexOptions) -> IndexModel {
-    IndexModel::builder().keys(keys).options(options).build()
 }

@@ -26,6 +26,8 @@ pub(crate) const PARKED: &str = "parked";
 const RETRIED: &str = "retried";
 const GIVEN_UP: &str = "given up";
 const SKIPPED_AND_TOLD: &str = "skipped";
+/// In characters.
+const LONGEST_REASON: usize = 1_000;
 
 /// What is parked, as the publisher needs it.
 #[derive(Debug, Default)]
@@ -34,8 +36,8 @@ pub(crate) struct Parked {
     pub(crate) keys: HashSet<Stored>,
     /// The ids of those whose keys a query can't name.
     pub(crate) of_other_keys: Vec<Stored>,
-    /// Whether an operator gave some another try.
-    pub(crate) some_are_retried: bool,
+    /// What an operator gave another try.
+    pub(crate) retried: HashSet<ObjectId>,
     pub(crate) skips: Skips,
 }
 
@@ -43,9 +45,22 @@ pub(crate) struct Parked {
 pub(crate) type Skips = Arc<HashMap<Stored, Event>>;
 
 impl Parked {
-    /// Whether the notes of published events have to be settled.
-    pub(crate) fn some_are_decided(&self) -> bool {
-        self.some_are_retried || !self.skips.is_empty()
+    /// An event of the key is parked.
+    pub(crate) fn add(&mut self, key: Stored, id: Stored) {
+        if !key.stands_for_itself() {
+            self.of_other_keys.push(id);
+        }
+        self.keys.insert(key);
+    }
+
+    /// Those of the events about which an operator has decided: their notes are to be settled.
+    pub(crate) fn decided(&self, events: &[ObjectId]) -> Vec<ObjectId> {
+        if self.retried.is_empty() && self.skips.is_empty() {
+            return Vec::new();
+        }
+        let is_skipped = |id: &ObjectId| self.skips.contains_key(&Stored::from(*id));
+        let is_decided = |id: &&ObjectId| self.retried.contains(*id) || is_skipped(id);
+        events.iter().filter(is_decided).copied().collect()
     }
 }
 
@@ -67,13 +82,15 @@ impl Outbox {
     pub(crate) async fn park(self, it: Unpublishable) -> mongodb::error::Result<()> {
         let one = assemble([("_id", &it.id)]);
         let shown = shown(&one, "_id");
+        // It may quote the event.
+        let reason: String = it.reason.chars().take(LONGEST_REASON).collect();
         tracing::error!(
             event.id = shown,
-            it.reason,
+            reason,
             "an event can't be published; it is parked"
         );
         let note = rawdoc! {
-            "key": 1, "version": 1, "reason": { "$literal": it.reason }, "conflict": { "$literal": it.is_conflict },
+            "key": 1, "version": 1, "reason": { "$literal": reason }, "conflict": { "$literal": it.is_conflict },
             "at": "$$NOW", "attempts": { "$literal": 1_i64 },
         };
         let again = rawdoc! { "attempts": { "$add": ["$attempts", 1_i64] } };
@@ -102,18 +119,16 @@ impl Outbox {
         if !settled.is_empty() {
             self.settle_parked(settled).await?;
         }
-        // The unique index alone tells: a payload is not read.
-        let is_its =
-            doc! { "$and": [{ "$eq": ["$key", "$$key"] }, { "$eq": ["$version", "$$version"] }] };
+        // The index alone tells: a payload is not read.
         let event = [
-            doc! { "$match": { "$expr": is_its } },
-            doc! { "$project": { "_id": 0, "key": 1 } },
+            doc! { "$match": { "$expr": { "$eq": ["$_id", "$$id"] } } },
+            doc! { "$project": { "_id": 1 } },
         ];
         let is_gone = doc! { "$eq": ["$event", []] };
         let pipeline = [
             doc! { "$match": { "state": { "$ne": SKIPPED_AND_TOLD } } },
             doc! { "$lookup": {
-                "from": EVENTS, "let": { "key": "$key", "version": "$version" }, "pipeline": event.to_vec(), "as": "event",
+                "from": EVENTS, "let": { "id": "$_id" }, "pipeline": event.to_vec(), "as": "event",
             } },
             doc! { "$project": { "key": 1, "version": 1, "state": 1, "skip.type": 1, "is_gone": is_gone } },
         ];
@@ -127,7 +142,7 @@ impl Outbox {
                 continue;
             }
             match note.get_str("state") {
-                Ok(RETRIED) => parked.some_are_retried = true,
+                Ok(RETRIED) => parked.retried.extend(note.get_object_id("_id").ok()),
                 Ok(GIVEN_UP) => {
                     let Ok(id) = note.get_object_id("_id") else {
                         continue;
@@ -139,13 +154,7 @@ impl Outbox {
                     let silent = || Event::skipped(id, "", String::new(), 0);
                     skips.insert(id.into(), event.unwrap_or_else(silent));
                 }
-                _ => {
-                    let key = Stored::of(&note, "key");
-                    if !key.stands_for_itself() {
-                        parked.of_other_keys.push(Stored::of(&note, "_id"));
-                    }
-                    parked.keys.insert(key);
-                }
+                _ => parked.add(Stored::of(&note, "key"), Stored::of(&note, "_id")),
             }
         }
         if !gone.is_empty() {

@@ -5,12 +5,12 @@ use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use anyhow::ensure;
 use async_nats::jetstream::stream::{Info, RawMessageErrorKind, RetentionPolicy, Stream};
-use bson::{DateTime, oid::ObjectId};
+use bson::{DateTime, RawDocument, oid::ObjectId};
 use db::{Abort, TransactionError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use crate::{JetStream, Outbox};
+use crate::{JetStream, Outbox, stored::shown};
 
 /// A message may seem older than its event, by the clocks of two machines.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3600);
@@ -159,6 +159,8 @@ pub async fn give_back(outbox: &Outbox, lost: &[Lost]) -> Result<(), db::Error> 
         let context = (outbox.clone(), ids);
         let given_back = outbox.db.transaction(context, |session, (outbox, ids)| {
             Box::pin(async move {
+                // First: it has to be known when the events are.
+                outbox.skip_again(session, ids).await?;
                 outbox.give_back(session, ids).await?;
                 Ok::<(), Abort<Infallible>>(())
             })
@@ -183,23 +185,38 @@ pub async fn waiting(outbox: &Outbox, lost: &[Lost]) -> mongodb::error::Result<u
     Ok(waiting)
 }
 
-/// By their ids, the events of the range that are marked as sent.
+/// By their ids, the events of the range that are marked as sent, and of which there has to be a message.
 async fn sent(outbox: &Outbox, range: &Range) -> anyhow::Result<HashMap<String, Lost>> {
+    let silent = outbox.skipped_in_silence().await?;
     let mut found = outbox.sent(range).await?;
     let mut sent = HashMap::new();
     while let Some(event) = found.try_next().await? {
-        let id = event.get_object_id("_id")?;
-        let lost = Lost {
-            id,
-            r#type: event.get_str("type")?.to_owned(),
-            key: event.get_str("key")?.to_owned(),
-            version: event.get_i64("version")?,
-            // What another program marked has no time perhaps.
-            sent_at: event.get_datetime("sentAt").map_or(DateTime::MIN, |at| *at),
+        let Some(lost) = Lost::of(&event) else {
+            tracing::warn!(
+                event.id = shown(&event, "_id"),
+                "an event can't be read; it is left out"
+            );
+            continue;
         };
-        sent.insert(id.to_hex(), lost);
+        if !silent.contains(&lost.id) {
+            sent.insert(lost.id.to_hex(), lost);
+        }
     }
     Ok(sent)
+}
+
+impl Lost {
+    fn of(event: &RawDocument) -> Option<Self> {
+        let version = event.get("version").ok().flatten()?;
+        Some(Self {
+            id: event.get_object_id("_id").ok()?,
+            r#type: shown(event, "type").unwrap_or_default(),
+            key: event.get_str("key").ok()?.to_owned(),
+            version: version.as_i64().or(version.as_i32().map(i64::from))?,
+            // What another program marked has no time perhaps.
+            sent_at: event.get_datetime("sentAt").unwrap_or(DateTime::MIN),
+        })
+    }
 }
 
 /// The sequence and the id of a message; messages can be missing. The stream's leader is asked, never a replica that

@@ -8,16 +8,23 @@ use async_nats::jetstream::{
 /// Why an event was not published.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The broker's, or of this key alone: who asks for the stream knows.
-    Unclear(anyhow::Error),
-    /// The stream says that it takes nothing for now.
-    Stream(anyhow::Error),
-    /// Of this key alone, for now.
-    Key(anyhow::Error),
+    /// It may be published later.
+    Passing(Whose, anyhow::Error),
     /// This event never will be published.
     Never(String),
     /// Nor will this one: the stream holds another in its place.
     Conflict(String),
+}
+
+/// Whose a failure is that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The broker's, or the key's: who asks for the stream knows.
+    Unclear,
+    /// The stream's: it says that it takes nothing for now.
+    Streams,
+    /// This key's alone.
+    Keys,
 }
 
 /// The server's codes for what concerns the whole stream. Not among them is 10077: it says that a stream or a subject is full.
@@ -51,9 +58,11 @@ impl From<PublishError> for Failure {
         match (error.kind(), error_code(&error)) {
             (PublishErrorKind::MaxPayloadExceeded, _) => Self::Never(format!("{error:#}")),
             (_, Some(code)) if TOO_LARGE.contains(&code) => Self::Never(format!("{error:#}")),
-            (_, Some(code)) if FULL_OR_BUSY.contains(&code) => Self::Stream(error.into()),
-            (_, Some(COPY_ON_ITS_WAY)) => Self::Key(error.into()),
-            _ => Self::Unclear(error.into()),
+            (_, Some(code)) if FULL_OR_BUSY.contains(&code) => {
+                Self::Passing(Whose::Streams, error.into())
+            }
+            (_, Some(COPY_ON_ITS_WAY)) => Self::Passing(Whose::Keys, error.into()),
+            _ => Self::Passing(Whose::Unclear, error.into()),
         }
     }
 }
@@ -86,14 +95,20 @@ mod tests {
     #[test]
     fn a_copy_that_is_being_stored_delays_its_own_key_only() {
         let on_its_way = refused(10158, PublishErrorKind::Other);
-        assert!(matches!(Failure::from(on_its_way), Failure::Key(_)));
+        assert!(matches!(
+            Failure::from(on_its_way),
+            Failure::Passing(Whose::Keys, _)
+        ));
     }
 
     #[test]
     fn a_stream_that_is_full_or_busy_says_so() {
         for code in [10002, 10023, 10028, 10047, 10167] {
             let failure = Failure::from(refused(code, PublishErrorKind::Other));
-            assert!(matches!(failure, Failure::Stream(_)), "{code}");
+            assert!(
+                matches!(failure, Failure::Passing(Whose::Streams, _)),
+                "{code}"
+            );
         }
     }
 
@@ -106,11 +121,17 @@ mod tests {
             PublishErrorKind::Other,
         ] {
             let failure = Failure::from(PublishError::new(kind));
-            assert!(matches!(failure, Failure::Unclear(_)), "{kind:?}");
+            assert!(
+                matches!(failure, Failure::Passing(Whose::Unclear, _)),
+                "{kind:?}"
+            );
         }
         // Of the stream, or of one subject.
         let full = refused(10077, PublishErrorKind::Other);
-        assert!(matches!(Failure::from(full), Failure::Unclear(_)));
+        assert!(matches!(
+            Failure::from(full),
+            Failure::Passing(Whose::Unclear, _)
+        ));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use async_nats::jetstream::{
 };
 use metrics::counter;
 
-use super::{Failure, JetStream};
+use super::{
+    JetStream,
+    failure::{Failure, Whose},
+};
 use crate::{Event, Outbox, metrics::GAPS};
 
 pub(super) const ID_HEADER: &str = "ce-id";
@@ -32,8 +35,8 @@ pub(super) struct Before {
     pub(super) reached: Option<i64>,
 }
 
-/// The last message of a key or of a subject.
-struct Last {
+/// A message of a key or of a subject.
+struct Message {
     subject: String,
     sequence: u64,
     id: String,
@@ -60,17 +63,19 @@ impl JetStream {
         if last.id == event.id.to_hex() {
             return Ok(Held::Stored);
         }
-        if !event.replay && reached >= Some(event.version) {
-            let is_ours = last.reached.is_some()
-                || last.version > Some(event.version) && holds(outbox, last.id).await?;
-            return if is_ours {
+        if event.replay || last.reached >= Some(event.version) {
+            let of_key = self.of_key(event, subject);
+            match self.find(&stream, &of_key, event).await? {
+                Some(found) if found.id == event.id.to_hex() => return Ok(Held::Stored),
+                Some(_) => return Err(conflict(event.version)),
+                None => {}
+            }
+        } else if last.version >= Some(event.version) {
+            let is_later = last.version > Some(event.version);
+            return if is_later && holds(outbox, last.id).await? {
                 Ok(Held::Stored)
             } else {
-                Err(Failure::Conflict(format!(
-                    "conflict: the stream holds version {} of its key with an id that is not in the events, as if MongoDB had been \
-                     restored to an earlier state than the stream's",
-                    reached.unwrap_or_default()
-                )))
+                Err(conflict(last.version.unwrap_or_default()))
             };
         }
         if !event.replay {
@@ -85,12 +90,36 @@ impl JetStream {
         Ok(Held::Before(Before { sequence, reached }))
     }
 
+    /// The event, or else one of the same key and version; where later versions were published again before it, only the whole history
+    /// of the key tells.
+    async fn find(
+        &self,
+        stream: &Stream<()>,
+        of_key: &str,
+        event: &Event,
+    ) -> Result<Option<Message>, Failure> {
+        let (mut next, mut same_version) = (1, None);
+        loop {
+            let message = stream.get_first_raw_message_by_subject(of_key, next);
+            let Some(message) = told(message.await)?.map(Message::of) else {
+                return Ok(same_version);
+            };
+            next = message.sequence + 1;
+            if message.id == event.id.to_hex() {
+                return Ok(Some(message));
+            }
+            if message.version == Some(event.version) {
+                same_version = Some(message);
+            }
+        }
+    }
+
     /// Whether the stream holds the event at this sequence.
     pub(super) async fn holds_at(&self, sequence: u64, event: &Event) -> Result<bool, Failure> {
         let stream = self.jetstream.get_stream_no_info(&self.stream.name);
         let stream = stream.await.map_err(|error| unanswered(error.into()))?;
         match told(stream.get_raw_message(sequence).await)? {
-            Some(message) => Ok(Last::of(message).id == event.id.to_hex()),
+            Some(message) => Ok(Message::of(message).id == event.id.to_hex()),
             None => Ok(false),
         }
     }
@@ -122,7 +151,7 @@ impl JetStream {
     }
 }
 
-impl Last {
+impl Message {
     fn of(message: StreamMessage) -> Self {
         let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
         let number = |name: &str| header(name).and_then(|number| number.parse().ok());
@@ -136,9 +165,16 @@ impl Last {
     }
 }
 
-async fn last_of(stream: &Stream<()>, subject: &str) -> Result<Option<Last>, Failure> {
+fn conflict(version: i64) -> Failure {
+    Failure::Conflict(format!(
+        "conflict: the stream holds version {version} of its key with an id that is not in the events, as if MongoDB had been restored \
+         to an earlier state than the stream's"
+    ))
+}
+
+async fn last_of(stream: &Stream<()>, subject: &str) -> Result<Option<Message>, Failure> {
     let last = stream.get_last_raw_message_by_subject(subject).await;
-    Ok(told(last)?.map(Last::of))
+    Ok(told(last)?.map(Message::of))
 }
 
 /// That there is no message is an answer as well; one that can't be read is its key's matter.
@@ -158,7 +194,8 @@ fn told(
         LastRawMessageErrorKind::NoMessageFound => Ok(None),
         LastRawMessageErrorKind::Other if !is_unanswered(&error) => {
             let error = anyhow::Error::from(error);
-            Err(Failure::Key(
+            Err(Failure::Passing(
+                Whose::Keys,
                 error.context("a message of its key can't be read"),
             ))
         }
@@ -167,7 +204,10 @@ fn told(
 }
 
 fn unanswered(error: anyhow::Error) -> Failure {
-    Failure::Unclear(error.context("asking for the last message of a key"))
+    Failure::Passing(
+        Whose::Unclear,
+        error.context("asking for the last message of a key"),
+    )
 }
 
 async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
@@ -177,7 +217,10 @@ async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
     let held = outbox.db.read(outbox.clone().holds(id)).await;
     held.map_err(|error| {
         let error = anyhow::Error::from(error);
-        Failure::Key(error.context("looking for the event of a message"))
+        Failure::Passing(
+            Whose::Keys,
+            error.context("looking for the event of a message"),
+        )
     })
 }
 
@@ -193,11 +236,17 @@ mod tests {
             Ok(None)
         ));
         let unknown = LastRawMessageError::new(LastRawMessageErrorKind::Other);
-        assert!(matches!(told(Err(unknown)), Err(Failure::Unclear(_))));
+        assert!(matches!(
+            told(Err(unknown)),
+            Err(Failure::Passing(Whose::Unclear, _))
+        ));
         let unreadable = LastRawMessageError::with_source(
             LastRawMessageErrorKind::Other,
             std::io::Error::other("header"),
         );
-        assert!(matches!(told(Err(unreadable)), Err(Failure::Key(_))));
+        assert!(matches!(
+            told(Err(unreadable)),
+            Err(Failure::Passing(Whose::Keys, _))
+        ));
     }
 }

@@ -26,7 +26,7 @@ use publish::Published;
 
 use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 
-pub(crate) use failure::Failure;
+pub(crate) use failure::{Failure, Whose};
 pub(crate) use stream::Found;
 
 /// A connection that is to be replaced is gone after this.

@@ -17,7 +17,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
     JetStream,
-    failure::{Failure, is_wrong_sequence},
+    failure::{Failure, Whose, is_wrong_sequence},
     held::{Before, Held, ID_HEADER, REACHED_HEADER, VERSION_HEADER},
 };
 use crate::{Event, Outbox};
@@ -77,9 +77,12 @@ impl JetStream {
                         && !Box::pin(self.holds_at(ack.sequence, event)).await? =>
                 {
                     // An id is known for longer than its message is there.
-                    return Err(Failure::Key(anyhow::anyhow!(
-                        "the stream still knows the id of a message that it lost, until its window has passed"
-                    )));
+                    return Err(Failure::Passing(
+                        Whose::Keys,
+                        anyhow::anyhow!(
+                            "the stream still knows the id of a message that it lost, until its window has passed"
+                        ),
+                    ));
                 }
                 Ok(ack) => {
                     self.published
@@ -88,9 +91,10 @@ impl JetStream {
                 }
             }
         }
-        Err(Failure::Key(anyhow::anyhow!(
-            "the subject keeps changing: {refused:?}"
-        )))
+        Err(Failure::Passing(
+            Whose::Keys,
+            anyhow::anyhow!("the subject keeps changing: {refused:?}"),
+        ))
     }
 
     /// On the heap, as it is rare: hundreds of publications are in flight, and each has room for what it may do.
@@ -160,7 +164,7 @@ impl Published {
     pub(super) fn before(&self, event: &Event, subject: &str) -> Option<Before> {
         match self.keys().get(&event.key) {
             _ if event.replay => None,
-            Some(key) if key.reached == event.version - 1 => Some(Before {
+            Some(key) if key.reached == event.version.saturating_sub(1) => Some(Before {
                 // Of another type's subject nothing is known: the stream refuses a wrong guess.
                 sequence: if key.subject == subject {
                     key.sequence

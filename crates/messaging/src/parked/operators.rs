@@ -1,13 +1,16 @@
 //! What operators decide about parked events: another try, or to give one up.
 
+use std::collections::HashSet;
+
 use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
+use mongodb::ClientSession;
 
-use super::{GIVEN_UP, PARKED, RETRIED, stand_in, waits};
+use super::{GIVEN_UP, PARKED, RETRIED, SKIPPED_AND_TOLD, stand_in, waits};
 use crate::{
     Event, EventType, Outbox, Waiting,
     event::SKIPPED,
-    outbox::{EVENTS, in_order, unsent},
+    outbox::{EVENTS, in_order},
     stored::shown,
 };
 
@@ -86,6 +89,29 @@ impl Outbox {
         })))
     }
 
+    /// Events that were skipped, and that nobody was told of: no message is of them.
+    pub(crate) async fn skipped_in_silence(&self) -> mongodb::error::Result<HashSet<ObjectId>> {
+        let silent = doc! { "state": SKIPPED_AND_TOLD, "skip.type": null };
+        let notes = self.parked::<RawDocumentBuf>();
+        let found = notes.find(silent);
+        let found = found.projection(doc! { "_id": 1 }).await?;
+        let ids = found.try_filter_map(async |note| Ok(note.get_object_id("_id").ok()));
+        ids.try_collect().await
+    }
+
+    /// Events that were skipped and are given back are told of again as skipped, in the caller's transaction.
+    pub(crate) async fn skip_again(
+        &self,
+        session: &mut ClientSession,
+        ids: &[ObjectId],
+    ) -> mongodb::error::Result<()> {
+        let skipped = doc! { "_id": { "$in": ids }, "state": SKIPPED_AND_TOLD };
+        let given_up = doc! { "$set": { "state": GIVEN_UP } };
+        let notes = self.parked::<Document>();
+        let changed = notes.update_many(skipped, given_up).session(session);
+        changed.await.map(drop)
+    }
+
     /// Gives a parked event up, for a reason that is kept, and wakes the publisher, which publishes a message of the type `told_as`
     /// in its place. Whether it was parked.
     ///
@@ -108,12 +134,10 @@ impl Outbox {
     }
 }
 
-/// Stages that read what is parked, or one of it, with its event; not what is parked no more, because somebody mended it by hand.
+/// Stages that read what is parked, or one of it, with its event; not what is gone. Somebody may have marked it by hand: a decision
+/// about that one settles its note.
 fn parked_events(one: Option<ObjectId>) -> Vec<Document> {
-    let event = [
-        doc! { "$match": unsent() },
-        doc! { "$project": { "_id": 0, "type": 1, "createdAt": 1 } },
-    ];
+    let event = [doc! { "$project": { "_id": 0, "type": 1, "createdAt": 1 } }];
     let mut filter = waits();
     if let Some(id) = one {
         filter.insert("_id", id);

@@ -1,14 +1,18 @@
 //! Reads what is unsent, key by key: a turn is the next events of one key, in the order of their versions.
 
+use std::sync::Arc;
+
 use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::turn::Unpublishable;
 use crate::{Event, Outbox, parked::Skips, stored::Stored};
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
+/// In bytes; an event that is larger is a turn by itself.
+const LARGEST_TURN: usize = 1024 * 1024;
 const BATCH_SIZE: u32 = 1_000;
 /// Behind a key with a long run comes likely another: most of a whole batch would be read in vain.
 const BATCH_SIZE_BEHIND: u32 = 128;
@@ -39,6 +43,15 @@ pub(super) struct Turn {
     pub(super) has_more: bool,
     /// What stands behind the events and can't be read.
     pub(super) unreadable: Option<Unpublishable>,
+    bytes: usize,
+    /// Its share of the memory for turns, until it is done.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// The memory for turns that are read and not done: kibibytes.
+pub(super) fn room() -> Arc<Semaphore> {
+    const KIBIBYTES: usize = 64 * 1024;
+    Arc::new(Semaphore::new(KIBIBYTES))
 }
 
 /// Sends the turns of one walk over the backlog, one for each key but for what is `left_out`, until nobody takes them.
@@ -49,7 +62,7 @@ pub(super) async fn walk(
     outbox: Outbox,
     left_out: LeftOut,
     skips: Skips,
-    turns: mpsc::Sender<Turn>,
+    (turns, room): (mpsc::Sender<Turn>, Arc<Semaphore>),
 ) -> mongodb::error::Result<()> {
     let mut went_on_behind = false;
     let mut cursor = outbox
@@ -82,7 +95,7 @@ pub(super) async fn walk(
                 let mut next = Turn::of(key);
                 next.add(&document, &skips);
                 if let Some(finished) = turn.replace(next)
-                    && turns.send(finished).await.is_err()
+                    && finished.send(&turns, &room).await.is_none()
                 {
                     return Ok(());
                 }
@@ -90,7 +103,7 @@ pub(super) async fn walk(
         }
     }
     if let Some(last) = turn {
-        drop(turns.send(last).await);
+        last.send(&turns, &room).await;
     }
     Ok(())
 }
@@ -102,14 +115,26 @@ impl Turn {
             events: Vec::new(),
             has_more: false,
             unreadable: None,
+            bytes: 0,
+            room: None,
         }
     }
 
+    /// `None` when nobody takes it.
+    async fn send(mut self, turns: &mpsc::Sender<Self>, room: &Arc<Semaphore>) -> Option<()> {
+        let kibibytes = u32::try_from(self.bytes / 1024).ok()?;
+        let room = Arc::clone(room).acquire_many_owned(kibibytes).await;
+        self.room = room.ok();
+        turns.send(self).await.ok()
+    }
+
     fn is_full(&self) -> bool {
-        self.unreadable.is_some() || self.events.len() >= LONGEST_TURN
+        let is_long = self.events.len() >= LONGEST_TURN || self.bytes >= LARGEST_TURN;
+        self.unreadable.is_some() || is_long
     }
 
     fn add(&mut self, document: &RawDocumentBuf, skips: &Skips) {
+        self.bytes += document.as_bytes().len();
         if !skips.is_empty()
             && let Some(skipped) = skips.get(&Stored::of(document, "_id"))
         {
@@ -159,6 +184,17 @@ mod tests {
         assert!(turn.is_full());
         assert_eq!(turn.events.len(), 64);
         assert_eq!(turn.events[63].version, 63);
+    }
+
+    #[test]
+    fn a_turn_is_full_after_so_many_bytes() {
+        let mut turn = turn();
+        let mut large = event(0);
+        large.insert("data", doc! { "t": "x".repeat(600 * 1024) });
+        add(&mut turn, &large);
+        assert!(!turn.is_full());
+        add(&mut turn, &large);
+        assert!(turn.is_full());
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Broker {
         self.is_away
     }
 
-    /// A publication that was begun at `began` failed, or the connection: whose failure it is, the stream is asked.
+    /// A publication that was begun at `began` failed: whose failure it is, the stream is asked.
     pub(super) fn failed(&mut self, began: Instant) {
         self.failing_since.get_or_insert(began);
         if !self.is_away && self.asked.is_none() {

@@ -4,14 +4,18 @@
 mod outcomes;
 mod sweep;
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Publisher,
+    Publisher, backlog,
     broker::Broker,
     keys::Keys,
     lease::{GaveUp, Lease},
@@ -26,7 +30,8 @@ use sweep::Sweep;
 /// What was written.
 enum Written {
     Marks(Vec<Acked>, mongodb::error::Result<()>),
-    Parked(Stored, mongodb::error::Result<()>),
+    /// The key, and the event's id.
+    Parked((Stored, Stored), mongodb::error::Result<()>),
 }
 
 /// How long it goes on.
@@ -54,7 +59,7 @@ pub(super) struct Holder<'a> {
     parked: Parked,
     parked_read: Instant,
     /// Parked since that was begun to be read.
-    parked_meanwhile: Vec<Stored>,
+    parked_meanwhile: Vec<(Stored, Stored)>,
     sweep: Option<Sweep>,
     is_wanted: bool,
     swept: Instant,
@@ -65,8 +70,25 @@ pub(super) struct Holder<'a> {
     pauses: Pauses,
     /// When a key's failure was logged last.
     told: Option<Instant>,
+    /// When it is looked again whether another instance should publish.
+    look_again: Instant,
+    /// Cancelled when the connection is lost.
+    cut: CancellationToken,
+    /// An operator gave something another try: what the client knows of the server may be old.
+    reconnects: Option<JoinHandle<()>>,
+    /// A sweep failed, perhaps because a collection is gone.
+    prepares: Option<JoinHandle<()>>,
+    room: Arc<Semaphore>,
     turns: FuturesUnordered<BoxFuture<'static, Ended>>,
     writes: FuturesUnordered<BoxFuture<'static, Written>>,
+}
+
+/// Returns when the task has ended, where there is one.
+async fn ended(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => pending().await,
+    }
 }
 
 impl<'a> Holder<'a> {
@@ -98,6 +120,11 @@ impl<'a> Holder<'a> {
             not_before: now,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
             told: None,
+            look_again: now,
+            cut: CancellationToken::new(),
+            reconnects: None,
+            prepares: None,
+            room: backlog::room(),
             turns: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
         }
@@ -131,6 +158,8 @@ impl<'a> Holder<'a> {
                 answer = self.broker.answer() => self.answered(answer),
                 Ok(()) = connection.changed() => self.connection_changed(*connection.borrow()),
                 step = Sweep::next(&mut self.sweep), if reads => self.has_read(step),
+                () = ended(&mut self.reconnects) => self.reconnects = None,
+                () = ended(&mut self.prepares) => self.prepares = None,
                 () = self.bell.rung() => self.is_wanted = true,
                 () = sleep_until(due) => {}
             }
@@ -160,27 +189,22 @@ impl<'a> Holder<'a> {
 
     fn next_due(&self, now: Instant) -> Instant {
         let timing = self.publisher.timing;
-        let stage = match self.stage {
-            Stage::Holding => self.keys.next_try(),
-            Stage::Last(until) => Some(until),
+        let mut dues = vec![self.next_sweep(), self.marks.due()];
+        if self.may_read() {
+            dues.push(Some(self.read + timing.sweep_stalled_after));
+        }
+        match self.stage {
+            Stage::Holding => {
+                dues.extend([self.keys.next_try(), self.broker.next_question()]);
+                if self.broker.is_away() || self.keys.any_fails() {
+                    dues.push(Some(self.look_again));
+                }
+            }
+            Stage::Last(until) => dues.push(Some(until)),
             // The turns until then; after that, the marks.
-            Stage::Ending(until) if until > now => Some(until),
-            Stage::Ending(until) => Some(until + timing.mark_limit),
-        };
-        let stalls = self
-            .may_read()
-            .then_some(self.read + timing.sweep_stalled_after);
-        // Whether another waits is looked at now and then.
-        let troubled =
-            (self.broker.is_away() || self.keys.any_fails()).then_some(now + timing.lease_renewal);
-        let dues = [
-            self.next_sweep(),
-            self.marks.due(),
-            self.broker.next_question(),
-            stage,
-            stalls,
-            troubled,
-        ];
+            Stage::Ending(until) if until > now => dues.push(Some(until)),
+            Stage::Ending(until) => dues.push(Some(until + timing.mark_limit)),
+        }
         let next = dues.into_iter().flatten().min();
         next.unwrap_or(now + timing.safety_interval)
     }
@@ -221,6 +245,10 @@ impl<'a> Holder<'a> {
 
     /// A name that was left before the trouble began says nothing: its instance may have the same.
     fn leave_it_to_another(&mut self, now: Instant) {
+        if now < self.look_again {
+            return;
+        }
+        self.look_again = now + self.publisher.timing.lease_renewal;
         let trouble = self.broker.is_for_another(now);
         let Some((since, why)) = trouble.or_else(|| self.keys.are_for_another(now)) else {
             return;

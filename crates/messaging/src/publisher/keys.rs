@@ -1,9 +1,13 @@
 //! Which keys a sweep leaves out: those that are in hand, and those that failed and wait. Whose a failure is.
 
+mod run;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bson::oid::ObjectId;
 use tokio::time::Instant;
+
+use run::Run;
 
 use super::{lease::GaveUp, pauses::Pauses};
 use crate::{Timing, stored::Stored};
@@ -12,9 +16,7 @@ use crate::{Timing, stored::Stored};
 const MOST_IN_FLIGHT: usize = 512;
 /// The same while nothing succeeds.
 const FEWER_IN_FLIGHT: usize = 16;
-/// So many different keys fail, and none succeeds: that is the stream's failure.
-const STREAM_FAILS_AT: usize = 3;
-/// More failing keys are not remembered, and no others are begun.
+/// More failing keys are not remembered: each sweep tries them again.
 const MOST_FAILING: usize = 10_000;
 
 /// The keys that this instance is busy with.
@@ -24,8 +26,9 @@ pub(super) struct Keys {
     failing: HashMap<Stored, Failing>,
     /// Of the failing ones, those that wait, by the end of their delays.
     waiting: BTreeSet<(Instant, Stored)>,
-    /// Failures since a publication succeeded.
     run: Run,
+    /// Whether it was the stream that failed: then one success ends all delays.
+    stream_failed: bool,
     /// What other holders failed at.
     gave_up: GaveUp,
     /// Numbers the sweeps.
@@ -49,17 +52,11 @@ struct Failing {
     pauses: Pauses,
     /// `None` while it is tried.
     waits_until: Option<Instant>,
-    /// Whether the database refused its mark: that it is published means nothing then.
-    is_unmarkable: bool,
-}
-
-struct Run {
-    keys: HashSet<Stored>,
-    since: Option<Instant>,
-    /// Of the one key that is tried.
-    pauses: Pauses,
-    probe_at: Option<Instant>,
-    stream_says_so: bool,
+    /// The sweep in which it began to be tried again.
+    tried_in: u64,
+    /// Whether the database refused its mark, or its parking: that it is published means nothing then, and another instance would
+    /// fare alike.
+    is_refused: bool,
 }
 
 /// What a sweep does with a key.
@@ -70,8 +67,6 @@ pub(super) enum Look {
         /// As soon as the key is marked.
         comes_back: bool,
     },
-    /// If it failed too, it could not be remembered.
-    TooMany,
 }
 
 impl Keys {
@@ -82,6 +77,7 @@ impl Keys {
             failing: HashMap::new(),
             waiting: BTreeSet::new(),
             run: Run::new(timing),
+            stream_failed: false,
             gave_up,
             sweep: 0,
             just_marked: HashSet::new(),
@@ -93,6 +89,17 @@ impl Keys {
         self.just_marked.clear();
     }
 
+    /// The sweep has read all there is. A key that was to be tried again and was not found has nothing unsent any more.
+    pub(super) fn end_sweep(&mut self) {
+        let (in_hand, sweep) = (&self.in_hand, self.sweep);
+        self.failing.retain(|key, it| {
+            it.waits_until.is_some() || it.tried_in >= sweep || in_hand.contains_key(key)
+        });
+        if self.failing.is_empty() && self.in_hand.is_empty() {
+            self.gave_up.forget_the_unnamed();
+        }
+    }
+
     /// Those that a query should leave out, the ones with the most behind them first.
     pub(super) fn to_leave_out(&self) -> impl Iterator<Item = &Stored> {
         let in_hand = self.in_hand.iter().filter(|(_, it)| it.has_more);
@@ -100,17 +107,16 @@ impl Keys {
         in_hand.map(|(key, _)| key).chain(waiting)
     }
 
-    /// What a sweep does with a key that it has read with these events.
-    pub(super) fn look_at(&mut self, key: &Stored, ids: &[ObjectId]) -> Look {
+    /// What a sweep does with a key that it has read with these events, and perhaps with more.
+    pub(super) fn look_at(&mut self, key: &Stored, ids: &[ObjectId], has_more: bool) -> Look {
         if let Some(in_hand) = self.in_hand.get_mut(key) {
-            in_hand.has_more |= ids.iter().any(|id| !in_hand.ids.contains(id));
+            in_hand.has_more |= has_more || ids.iter().any(|id| !in_hand.ids.contains(id));
             return Look::LeaveOut {
                 comes_back: in_hand.has_more,
             };
         }
         match self.failing.get(key) {
             Some(it) if it.waits_until.is_some() => Look::LeaveOut { comes_back: false },
-            None if self.failing.len() >= MOST_FAILING => Look::TooMany,
             _ => Look::Begin,
         }
     }
@@ -120,9 +126,9 @@ impl Keys {
         self.just_marked.contains(id)
     }
 
-    /// Whether a key that has not failed may be begun beside those in flight.
+    /// Whether a key may be begun beside those in flight.
     pub(super) fn has_room_beside(&self, in_flight: usize) -> bool {
-        let most = if self.stream_fails() {
+        let most = if self.stream_fails() || self.failing.len() >= MOST_FAILING {
             FEWER_IN_FLIGHT
         } else {
             MOST_IN_FLIGHT
@@ -168,7 +174,7 @@ impl Keys {
         if began.is_some_and(|began| began < self.sweep) {
             self.just_marked.extend(marked);
         }
-        if self.is_unmarkable(key) {
+        if self.is_refused(key) {
             self.forget(key);
         }
         self.finish(key)
@@ -176,34 +182,45 @@ impl Keys {
 
     /// A publication of the key succeeded; whether all delays end.
     pub(super) fn succeeded(&mut self, key: &Stored) -> bool {
-        if self.run.since.is_some() {
-            self.run = Run::new(self.timing);
-        }
-        if self.failing.is_empty() || self.is_unmarkable(key) || self.failing.remove(key).is_none()
-        {
+        self.gave_up.forget(key);
+        self.run.end();
+        if self.failing.is_empty() || self.is_refused(key) || self.failing.remove(key).is_none() {
             return false;
         }
-        self.gave_up.forget(key);
-        self.end_delays();
-        true
+        let ends = self.stream_failed;
+        if ends {
+            self.end_delays();
+        }
+        ends
     }
 
     pub(super) fn end_delays(&mut self) {
         self.waiting.clear();
-        self.run = Run::new(self.timing);
+        self.run.end();
+        self.stream_failed = false;
         for failing in self.failing.values_mut() {
             failing.waits_until = None;
+            failing.tried_in = self.sweep;
         }
     }
 
-    /// The key alone failed, and waits.
+    /// The key failed, and waits.
     pub(super) fn failed(&mut self, key: Stored, now: Instant) {
         self.run.add(&key, now);
+        self.stream_failed |= self.stream_fails();
+        self.wait(key, now);
+    }
+
+    fn wait(&mut self, key: Stored, now: Instant) {
+        if self.failing.len() >= MOST_FAILING && !self.failing.contains_key(&key) {
+            return;
+        }
         let failing = self.failing.entry(key.clone()).or_insert_with(|| Failing {
             since: now,
             pauses: Pauses::new(self.timing.first_retry, self.timing.longest_key_retry),
             waits_until: None,
-            is_unmarkable: false,
+            tried_in: 0,
+            is_refused: false,
         });
         let until = now + failing.pauses.next();
         if let Some(before) = failing.waits_until.replace(until) {
@@ -222,19 +239,19 @@ impl Keys {
         if let Some(until) = self.failing.remove(key).and_then(|it| it.waits_until) {
             self.waiting.remove(&(until, key.clone()));
         }
-        self.run.keys.remove(key);
+        self.run.forget(key);
     }
 
-    /// The database refused the key's mark.
-    pub(super) fn mark_failed(&mut self, key: Stored, now: Instant) {
-        self.failed(key.clone(), now);
+    /// The database refused the key's mark, or its parking.
+    pub(super) fn refused(&mut self, key: Stored, now: Instant) {
+        self.wait(key.clone(), now);
         if let Some(failing) = self.failing.get_mut(&key) {
-            failing.is_unmarkable = true;
+            failing.is_refused = true;
         }
     }
 
-    pub(super) fn is_unmarkable(&self, key: &Stored) -> bool {
-        self.failing.get(key).is_some_and(|it| it.is_unmarkable)
+    pub(super) fn is_refused(&self, key: &Stored) -> bool {
+        self.failing.get(key).is_some_and(|it| it.is_refused)
     }
 
     /// Lets those be tried again whose time has come: while the stream fails, one at a time. Whether there are any.
@@ -246,10 +263,11 @@ impl Keys {
             };
             if let Some(failing) = self.failing.get_mut(&key) {
                 failing.waits_until = None;
+                failing.tried_in = self.sweep;
             }
             any = true;
             if self.stream_fails() {
-                self.run.probe_at = Some(now + self.run.pauses.next());
+                self.run.probe_next(now);
             }
         }
         any
@@ -259,14 +277,14 @@ impl Keys {
     pub(super) fn next_try(&self) -> Option<Instant> {
         let (first, _) = self.waiting.first()?;
         if self.stream_fails() {
-            return Some(self.run.probe_at.unwrap_or(*first));
+            return Some(self.run.probe_at().unwrap_or(*first));
         }
         Some(*first)
     }
 
     /// Whether it is the stream that fails, rather than keys.
     pub(super) fn stream_fails(&self) -> bool {
-        self.run.stream_says_so || self.run.keys.len() >= STREAM_FAILS_AT
+        self.run.is_the_streams(|_| true)
     }
 
     pub(super) fn any_fails(&self) -> bool {
@@ -277,12 +295,12 @@ impl Keys {
     pub(super) fn are_for_another(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let is_new = |key: &Stored| !self.gave_up.contains(key);
         let fails_for = |since: Instant, limit| now.duration_since(since) >= limit;
-        let run = self.run.keys.iter().filter(|key| is_new(key)).count();
-        let since = self.run.since.filter(|_| run >= STREAM_FAILS_AT);
+        let since = self.run.since().filter(|_| self.run.is_the_streams(is_new));
         if let Some(since) = since.filter(|since| fails_for(*since, self.timing.failing_limit)) {
             return Some((since, "several keys fail and none succeeds"));
         }
-        let failing = self.failing.iter().filter(|(key, _)| is_new(key));
+        let failing = self.failing.iter();
+        let failing = failing.filter(|(key, it)| is_new(key) && !it.is_refused);
         let since = failing.map(|(_, failing)| failing.since).min()?;
         fails_for(since, self.timing.failing_key_limit).then_some((since, "a key fails"))
     }
@@ -294,25 +312,6 @@ impl Keys {
             gave_up.add(self.failing.keys().cloned());
         }
         gave_up
-    }
-}
-
-impl Run {
-    fn new(timing: Timing) -> Self {
-        Self {
-            keys: HashSet::new(),
-            since: None,
-            pauses: Pauses::new(timing.first_retry, timing.longest_probe),
-            probe_at: None,
-            stream_says_so: false,
-        }
-    }
-
-    fn add(&mut self, key: &Stored, now: Instant) {
-        self.since.get_or_insert(now);
-        if self.keys.len() < MOST_FAILING {
-            self.keys.insert(key.clone());
-        }
     }
 }
 

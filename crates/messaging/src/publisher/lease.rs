@@ -63,7 +63,13 @@ impl GaveUp {
 
     /// One of them was published after all.
     pub(super) fn forget(&mut self, key: &Stored) {
-        self.keys.remove(key);
+        if !self.keys.is_empty() {
+            self.keys.remove(key);
+        }
+    }
+
+    /// All of them were.
+    pub(super) fn forget_the_unnamed(&mut self) {
         self.all = false;
     }
 

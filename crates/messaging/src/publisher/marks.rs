@@ -23,8 +23,10 @@ pub(super) struct Marks {
     waiting: Vec<Acked>,
     /// How many events these are.
     count: usize,
-    /// Each of these is marked by itself.
-    alone: Vec<Acked>,
+    /// Batches, one of whose keys the database refuses.
+    apart: Vec<Vec<Acked>>,
+    /// Of these a batch is next, if others are due too.
+    apart_is_next: bool,
     /// When what waits is to be marked.
     due: Instant,
     in_flight: usize,
@@ -40,7 +42,8 @@ impl Marks {
             timing,
             waiting: Vec::new(),
             count: 0,
-            alone: Vec::new(),
+            apart: Vec::new(),
+            apart_is_next: false,
             due: now,
             in_flight: 0,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
@@ -50,13 +53,13 @@ impl Marks {
 
     /// `is_alone`: what the database refused before.
     pub(super) fn add(&mut self, acked: Acked, is_alone: bool, now: Instant) {
+        self.count += acked.1.len();
         if is_alone {
-            return self.alone.push(acked);
+            return self.apart.push(vec![acked]);
         }
         if self.waiting.is_empty() {
             self.due = now + self.timing.mark_delay;
         }
-        self.count += acked.1.len();
         self.waiting.push(acked);
     }
 
@@ -75,24 +78,31 @@ impl Marks {
 
     /// When [`Marks::next`] has something to write, unless something else happens first.
     pub(super) fn due(&self) -> Option<Instant> {
-        let has_some = !self.are_none_waiting() && self.in_flight < MOST_IN_FLIGHT;
-        let is_large = self.count >= LARGEST_MARK || !self.alone.is_empty();
-        has_some.then(|| {
-            if is_large {
-                self.again
-            } else {
-                self.due.max(self.again)
-            }
-        })
+        let due = match (self.apart.is_empty(), self.waiting.is_empty()) {
+            (true, true) => return None,
+            (true, false) if self.count < LARGEST_MARK => self.due.max(self.again),
+            _ => self.again,
+        };
+        (self.in_flight < MOST_IN_FLIGHT).then_some(due)
     }
 
     /// What is to be marked now, if anything.
     pub(super) fn next(&mut self, now: Instant) -> Option<Vec<Acked>> {
         self.due().filter(|due| *due <= now)?;
         self.in_flight += 1;
-        if let Some(alone) = self.alone.pop() {
-            return Some(vec![alone]);
-        }
+        self.apart_is_next = !self.apart_is_next;
+        let batch = match self.apart.pop() {
+            Some(batch) if self.apart_is_next || self.waiting.is_empty() => batch,
+            not_yet => {
+                self.apart.extend(not_yet);
+                self.of_waiting()
+            }
+        };
+        self.count -= events(&batch);
+        Some(batch)
+    }
+
+    fn of_waiting(&mut self) -> Vec<Acked> {
         let mut count = 0;
         let fits = |(_, ids): &&Acked| {
             let is_first = count == 0;
@@ -100,9 +110,7 @@ impl Marks {
             is_first || count <= LARGEST_MARK
         };
         let keys = self.waiting.iter().take_while(fits).count();
-        let batch: Vec<Acked> = self.waiting.drain(..keys).collect();
-        self.count -= events(&batch);
-        Some(batch)
+        self.waiting.drain(..keys).collect()
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -119,18 +127,20 @@ impl Marks {
         }
     }
 
-    /// The database refused: one of the batch is at fault, and each is tried by itself. The key of one that was by itself.
+    /// The database refused: one of the batch is at fault, and each half of it is tried. The key of a batch of one.
     pub(super) fn refused(&mut self, mut batch: Vec<Acked>) -> Option<Stored> {
         self.in_flight -= 1;
         if batch.len() == 1 {
             return batch.pop().map(|(key, _)| key);
         }
-        self.alone.extend(batch);
+        self.count += events(&batch);
+        let half = batch.split_off(batch.len() / 2);
+        self.apart.extend([batch, half]);
         None
     }
 
     fn are_none_waiting(&self) -> bool {
-        self.waiting.is_empty() && self.alone.is_empty()
+        self.waiting.is_empty() && self.apart.is_empty()
     }
 }
 
@@ -138,19 +148,19 @@ fn events(batch: &[Acked]) -> usize {
     batch.iter().map(|(_, ids)| ids.len()).sum()
 }
 
-/// Marks published events as sent; what was noted of those that were parked is over, perhaps.
+/// Marks published events as sent; what was noted of those that it `settles` is over.
 ///
 /// # Errors
 /// The driver's.
 pub(super) async fn mark(
     outbox: Outbox,
     ids: Vec<ObjectId>,
-    some_were_parked: bool,
+    settles: Vec<ObjectId>,
 ) -> mongodb::error::Result<()> {
     histogram!(MARK_SIZE).record(ids.len() as f64);
     outbox.mark(&ids).await?;
-    if some_were_parked {
-        outbox.settle_parked(ids).await?;
+    if !settles.is_empty() {
+        outbox.settle_parked(settles).await?;
     }
     Ok(())
 }
@@ -246,18 +256,40 @@ mod tests {
     }
 
     #[test]
-    fn of_a_batch_that_is_refused_each_key_is_marked_by_itself() {
+    fn a_batch_that_is_refused_is_halved_until_the_key_is_found_and_keeps_no_other_waiting() {
         let (mut marks, now) = marks();
-        marks.add(acked("a", 700), false, now);
-        marks.add(acked("b", 300), false, now);
-        let batch = marks.next(now).unwrap();
-        assert_eq!(marks.refused(batch), None);
-        let first = marks.next(now).unwrap();
-        assert_eq!(first.len(), 1);
-        let second = marks.next(now).unwrap();
-        let key = second[0].0.clone();
-        assert_eq!(marks.refused(second), Some(key));
-        marks.succeeded();
+        for key in ["a", "b", "bad", "c"] {
+            marks.add(acked(key, 300), key == "none", now);
+        }
+        marks.hurry(now);
+        let refuses = |batch: &[Acked]| batch.iter().any(|(key, _)| *key == Stored::from("bad"));
+        let (mut marked, mut found, mut others) = (0, None, 0);
+        while let Some(batch) = marks.next(now) {
+            if refuses(&batch) {
+                found = marks.refused(batch).or(found);
+                marks.add(acked("other", 1_000), false, now);
+                others += 1_000;
+            } else {
+                marked += events(&batch);
+                marks.succeeded();
+            }
+        }
+        assert_eq!(found, Some(Stored::from("bad")));
+        assert_eq!(marked, 900 + others);
         assert!(marks.are_none());
+        marks.add(acked("bad", 1), true, now);
+        marks.add(acked("a", 1), false, now);
+        let later = now + Timing::default().mark_delay;
+        let batches = [marks.next(later).unwrap(), marks.next(later).unwrap()];
+        assert!(batches.iter().all(|batch| batch.len() == 1), "by itself");
+    }
+
+    #[test]
+    fn what_is_marked_apart_counts_too() {
+        let (mut marks, now) = marks();
+        for _ in 0..10 {
+            marks.add(acked("a", 1_000), true, now);
+        }
+        assert!(marks.are_too_many());
     }
 }

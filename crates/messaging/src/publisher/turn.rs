@@ -11,13 +11,14 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{Publisher, backlog::Turn, lease::Lease};
 use crate::{
     Event,
-    jetstream::Failure,
+    jetstream::{Failure, Whose},
     metrics::{COMMIT_TO_ACK, PUBLISHED},
     stored::Stored,
 };
@@ -37,7 +38,9 @@ pub(super) enum Then {
     /// The lease ended.
     CutShort,
     /// A publication, begun then, that failed.
-    Failed(Failure, Instant),
+    Failed(Whose, anyhow::Error, Instant),
+    /// The connection was lost: what was sent may be stored, and is not acknowledged any more.
+    CutOff,
     /// An event that can never be published, and why.
     Parks(Unpublishable),
 }
@@ -51,8 +54,13 @@ pub(crate) struct Unpublishable {
     pub(crate) is_conflict: bool,
 }
 
-/// Publishes the events of one key, each after the acknowledgement of the one before.
-pub(super) async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn) -> Ended {
+/// Publishes the events of one key, each after the acknowledgement of the one before, until the connection is `cut`.
+pub(super) async fn publish(
+    publisher: Arc<Publisher>,
+    lease: Lease,
+    cut: CancellationToken,
+    turn: Turn,
+) -> Ended {
     let mut ended = Ended {
         key: turn.key,
         acked: Vec::with_capacity(turn.events.len()),
@@ -66,7 +74,11 @@ pub(super) async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn)
         let began = Instant::now();
         let span = publisher.span(event);
         let published = publisher.jetstream.publish(&publisher.outbox, event);
-        let published = published.instrument(span.clone()).await;
+        let published = published.instrument(span.clone());
+        let Some(published) = cut.run_until_cancelled(published).await else {
+            ended.then = Then::CutOff;
+            return ended;
+        };
         if published.is_err() {
             span.record("otel.status_code", "ERROR");
         }
@@ -87,14 +99,15 @@ pub(super) async fn publish(publisher: Arc<Publisher>, lease: Lease, turn: Turn)
                 ended.acked.push(event.id);
                 continue;
             }
-            // There is nothing to be told of it.
-            Err(Failure::Never(_) | Failure::Conflict(_)) if event.is_skipped => {
+            // Nobody can be told of it, which is no reason to keep it.
+            Err(Failure::Never(reason) | Failure::Conflict(reason)) if event.is_skipped => {
+                tracing::info!(event.id = %event.id, reason, "an event is skipped in silence");
                 ended.acked.push(event.id);
                 continue;
             }
             Err(Failure::Never(reason)) => parks(reason, false),
             Err(Failure::Conflict(reason)) => parks(reason, true),
-            Err(failure) => Then::Failed(failure, began),
+            Err(Failure::Passing(whose, error)) => Then::Failed(whose, error, began),
         };
         return ended;
     }
@@ -135,6 +148,7 @@ fn sampled(traceparent: &str) -> Option<SpanContext> {
 
 /// Seconds since the event was made, a few milliseconds before its commit.
 fn age(event: &Event) -> f64 {
-    let ms = DateTime::now().timestamp_millis() - event.created_at.timestamp_millis();
+    let now = DateTime::now().timestamp_millis();
+    let ms = now.saturating_sub(event.created_at.timestamp_millis());
     ms.max(0) as f64 / 1000.0
 }

@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use messaging::{Outbox, Retry};
 use metrics::LocalRecorderGuard;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use testbed::{eventually, mongo_uri, plant, stream};
+use testbed::{Nats, eventually, mongo_uri, plant, stream};
 
 use crate::{
     log::Log,
@@ -185,6 +185,81 @@ async fn when_a_full_stream_has_room_again_no_key_waits_any_longer() {
 }
 
 #[tokio::test]
+async fn when_the_broker_is_back_no_key_waits_any_longer() {
+    let mut nats = Configured::with_users(&[("a", DENIED)]).await;
+    let (metrics, _guard) = counted();
+    let mut place = nats.place("a");
+    place.timing.ack_timeout = Duration::from_millis(200);
+    place.timing.first_retry = NEVER;
+    place.timing.longest_key_retry = NEVER;
+    // Of the broker.
+    place.timing.longest_retry = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    plant(&toy.place, [event("bad", 0, doc! {})]).await;
+    let failed = "outbox_publish_failures_total{reason=\"key\"}";
+    eventually("it fails", async || count(&metrics, failed) == 1).await;
+    nats.change_users(&[("a", "")]).await;
+    nats.nats.kill();
+    nats.nats.start().await;
+    toy.place.drained().await;
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_sent_over_a_connection_that_is_lost_is_sent_again_at_once() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let mut place = Place::at(&mongo_uri(), &nats.url());
+    // Nobody acknowledges it any more.
+    place.timing.ack_timeout = NEVER;
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    nats.signal("-STOP");
+    let key = toy.create().await;
+    nats.kill();
+    nats.start().await;
+    toy.place.drained().await;
+    assert_eq!(published(&toy.place, &key).await, [0]);
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_in_hand_whose_next_event_comes_behind_a_whole_turn_is_not_forgotten() {
+    const TURN: i64 = 64;
+    let mut place = Place::new();
+    place.timing.mark_delay = Duration::from_secs(2);
+    place.timing.safety_interval = NEVER;
+    let toy = Toy::start_at(place).await;
+    plant(
+        &toy.place,
+        (0..TURN).map(|version| event("a", version, doc! {})),
+    )
+    .await;
+    eventually("a whole turn is published", async || {
+        published(&toy.place, "a").await.len() == TURN as usize
+    })
+    .await;
+    plant(&toy.place, [event("a", TURN, doc! {})]).await;
+    toy.place.drained().await;
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn an_array_is_no_key() {
+    let place = Place::new();
+    let (db, _) = place.prepared().await;
+    let events = db.collection::<Document>("events");
+    for name in ["key", "version"] {
+        let mut with_array = event("a", 0, doc! {});
+        with_array.insert(name, vec![1, 2]);
+        let refused = events.insert_one(with_array).await.unwrap_err();
+        assert!(refused.to_string().contains("121"), "{refused}");
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
 async fn an_event_that_cannot_be_marked_is_published_once_and_keeps_no_other_from_its_mark() {
     let mut place = Place::new();
     place.timing.longest_key_retry = Duration::from_millis(200);
@@ -213,17 +288,20 @@ async fn an_event_that_cannot_be_marked_is_published_once_and_keeps_no_other_fro
 async fn what_a_server_allows_since_it_was_reloaded_counts_when_it_is_tried_again() {
     let nats = Configured::start("max_payload: 2000").await;
     let toy = Toy::start_at(Place::at(&mongo_uri(), &nats.nats.url())).await;
-    plant(
-        &toy.place,
-        [event("large", 0, doc! { "t": "x".repeat(5_000) })],
-    )
-    .await;
-    eventually("it is parked", async || toy.place.parked().await.len() == 1).await;
-    nats.change("max_payload: 20000").await;
     let outbox = Outbox::new(&toy.place.db().await);
-    assert_eq!(outbox.retry(Retry::AllParked).await.unwrap(), 1);
+    let sized = |key: &str, bytes: usize| event(key, 0, doc! { "t": "x".repeat(bytes) });
+    plant(&toy.place, [sized("large", 5_000), sized("larger", 15_000)]).await;
+    for (left, allowed) in [(2, 10_000), (1, 20_000)] {
+        unsent(&toy, left).await;
+        eventually("all of that is parked", async || {
+            outbox.status().await.unwrap().parked == left
+        })
+        .await;
+        nats.change(&format!("max_payload: {allowed}")).await;
+        outbox.retry(Retry::AllParked).await.unwrap();
+    }
     toy.place.drained().await;
-    assert_eq!(published(&toy.place, "large").await, [0]);
+    assert_eq!(published(&toy.place, "larger").await, [0]);
     toy.finish().await;
 }
 

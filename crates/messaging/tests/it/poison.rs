@@ -67,7 +67,7 @@ async fn what_can_never_be_published_is_parked_with_its_reason_and_keeps_nobody_
     // Held back, and not parked themselves: no key is as good as null.
     let mut keyless = event("", 1, doc! {});
     keyless.remove("key");
-    plant(&place, [event("d", 1, doc! {}), keyless]).await;
+    plant(&place, [event("0d", 1, doc! {}), keyless]).await;
     let toy = Toy::start_at(place).await;
     eventually("all of it is parked", async || {
         outbox.list(true, 100).await.unwrap().len() == count

@@ -183,6 +183,78 @@ async fn a_skip_is_refused_where_the_stream_could_not_tell_and_where_nothing_is_
     toy.stop().await.remove().await;
 }
 
+#[tokio::test]
+async fn what_was_skipped_is_not_published_after_all_by_a_replay() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let mut silent = unreadable("silent");
+    silent.insert("key", 5);
+    plant(&toy.place, [unreadable("told"), silent]).await;
+    eventually("both are parked", async || {
+        toy.place.parked().await.len() == 2
+    })
+    .await;
+    for note in toy.place.parked().await {
+        let id = note.get_object_id("_id").unwrap().to_hex();
+        skip(&toy.place, &id).await.unwrap();
+    }
+    toy.place.drained().await;
+    let skipped = async || {
+        let messages = toy.place.messages().await;
+        let subjects = messages.iter().map(|message| message.subject.to_string());
+        subjects.collect::<Vec<_>>()
+    };
+    let told = [format!("{}.counter.skipped.told", toy.place.name)];
+    assert_eq!(skipped().await, told);
+    eventually("their notes are settled", async || {
+        let notes = notes(&toy.place).await;
+        notes
+            .iter()
+            .all(|note| note.get_str("state").ok() == Some("skipped"))
+    })
+    .await;
+    testbed::stream(&toy.place).await.purge().await.unwrap();
+    ids_are_forgotten(&toy.place).await;
+    outbox(&toy.place, &["replay", "--since", "1h"])
+        .await
+        .unwrap();
+    toy.place.drained().await;
+    assert_eq!(skipped().await.last(), told.last());
+    assert!(toy.place.parked().await.is_empty());
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_note_of_an_event_that_was_mended_by_hand_holds_nothing_back() {
+    let mut place = Place::new();
+    place.timing.safety_interval = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let events = toy.place.database().await.collection::<Document>("events");
+    plant(&toy.place, [unreadable("a"), event("a", 1, doc! {})]).await;
+    parked(&toy.place).await;
+    // The same version, under another id.
+    events
+        .delete_one(doc! { "key": "a", "version": 0 })
+        .await
+        .unwrap();
+    plant(&toy.place, [event("a", 0, doc! {})]).await;
+    toy.place.drained().await;
+    let mut versions = published(&toy.place, "a").await;
+    versions.sort_unstable();
+    assert_eq!(versions, [0, 1]);
+    // Marked by hand, it is seen and settled by the operators' own means.
+    plant(&toy.place, [unreadable("b")]).await;
+    let id = parked(&toy.place).await;
+    let sent = doc! { "$set": { "sent": "YES" } };
+    events.update_one(doc! { "key": "b" }, sent).await.unwrap();
+    plant(&toy.place, [event("b", 1, doc! {})]).await;
+    outbox(&toy.place, &["retry", &id]).await.unwrap();
+    toy.place.drained().await;
+    assert!(notes(&toy.place).await.is_empty());
+    toy.finish().await;
+}
+
 /// Whoever marked it died before it was noted.
 #[tokio::test]
 async fn what_was_decided_of_an_event_that_is_sent_is_settled_by_the_next_look() {

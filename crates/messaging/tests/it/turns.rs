@@ -104,6 +104,27 @@ async fn a_key_that_one_instance_may_not_publish_is_published_by_another_that_ma
 }
 
 #[tokio::test]
+async fn several_keys_of_which_none_may_be_published_are_published_by_another_that_may() {
+    let nats = Configured::with_users(&[("a", "\"*.counter.>\""), ("b", "")]).await;
+    let mut place = nats.place("a");
+    place.timing.ack_timeout = Duration::from_millis(200);
+    place.timing.failing_limit = Duration::from_secs(1);
+    let (log, _guard) = Log::capture();
+    let first = Toy::start_at(place.clone()).await;
+    for _ in 0..4 {
+        first.create().await;
+    }
+    fence_becomes(&place, 1).await;
+    let second = Toy::start_at(nats.place_of("b", &place)).await;
+    second.place.drained().await;
+    let told = log.told("leaves publishing to another").await;
+    assert!(told.contains("several keys fail"), "{told}");
+    assert_eq!(lease(&place).await.get_i64("fence").unwrap(), 2);
+    first.stop().await;
+    second.finish().await;
+}
+
+#[tokio::test]
 async fn a_key_that_nobody_may_publish_is_handed_over_once_and_not_round() {
     let nats = Configured::with_users(&[("a", DENIED)]).await;
     let mut place = nats.place("a");
@@ -181,6 +202,7 @@ async fn with_the_broker_away_for_all_nobody_waits_for_anybody() {
     .await;
     nats.start().await;
     place.drained().await;
+    assert_eq!(lease(&place).await.get_i64("fence").unwrap(), 1);
     first.stop().await;
     second.finish().await;
 }

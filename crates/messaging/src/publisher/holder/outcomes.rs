@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Holder, Written};
 use crate::{
-    jetstream::{Failure, Found},
+    jetstream::{Found, Whose},
     metrics::PUBLISH_FAILURES,
     publisher::{
         marks::{Acked, mark},
@@ -27,7 +27,7 @@ impl Holder<'_> {
         if !acked.is_empty() {
             self.is_wanted |= self.keys.succeeded(&key);
             let is_waited_for = self.keys.has_mark(&key);
-            let is_alone = self.keys.is_unmarkable(&key);
+            let is_alone = self.keys.is_refused(&key);
             self.marks.add((key.clone(), acked), is_alone, now);
             if is_waited_for {
                 self.marks.hurry(now);
@@ -35,7 +35,8 @@ impl Holder<'_> {
         }
         match then {
             Then::Nothing | Then::CutShort => self.finish(&key),
-            Then::Failed(Failure::Unclear(error), began) => {
+            Then::CutOff => self.broker_failed(&key),
+            Then::Failed(Whose::Unclear, error, began) => {
                 self.broker.failed(began);
                 if self.broker.is_away() {
                     self.broker_failed(&key);
@@ -43,14 +44,11 @@ impl Holder<'_> {
                     self.undecided.push((key, error));
                 }
             }
-            Then::Failed(Failure::Stream(error), _) => {
+            Then::Failed(Whose::Streams, error, _) => {
                 self.keys.stream_says_so();
                 self.key_failed(key, &error);
             }
-            Then::Failed(Failure::Key(error), _) => self.key_failed(key, &error),
-            Then::Failed(Failure::Never(reason) | Failure::Conflict(reason), _) => {
-                self.key_failed(key, &anyhow::Error::msg(reason));
-            }
+            Then::Failed(Whose::Keys, error, _) => self.key_failed(key, &error),
             Then::Parks(unpublishable) => self.park(key, unpublishable),
         }
     }
@@ -85,8 +83,9 @@ impl Holder<'_> {
         let outbox = self.publisher.outbox.clone();
         let limit = self.publisher.timing.mark_limit;
         let parking = async move {
+            let one = (key, it.id.clone());
             let parked = outbox.db.bounded(limit, outbox.clone().park(it)).await;
-            Written::Parked(key, parked)
+            Written::Parked(one, parked)
         };
         self.writes.push(parking.boxed());
     }
@@ -94,8 +93,8 @@ impl Holder<'_> {
     pub(super) fn write_marks(&mut self, batch: Vec<Acked>) {
         let outbox = self.publisher.outbox.clone();
         let limit = self.publisher.timing.mark_limit;
-        let settles = self.parked.some_are_decided();
-        let ids = batch.iter().flat_map(|(_, ids)| ids).copied().collect();
+        let ids: Vec<_> = batch.iter().flat_map(|(_, ids)| ids).copied().collect();
+        let settles = self.parked.decided(&ids);
         let marking = async move {
             let marked = mark(outbox.clone(), ids, settles);
             Written::Marks(batch, outbox.db.bounded(limit, marked).await)
@@ -118,19 +117,19 @@ impl Holder<'_> {
                     self.marks.failed(batch, now);
                 } else if let Some(key) = self.marks.refused(batch) {
                     self.finish(&key);
-                    self.keys.mark_failed(key, now);
+                    self.keys.refused(key, now);
                 }
             }
-            Written::Parked(key, Ok(())) => {
+            Written::Parked((key, id), Ok(())) => {
                 self.keys.forget(&key);
                 self.finish(&key);
-                self.parked_meanwhile.push(key.clone());
-                self.parked.keys.insert(key);
+                self.parked_meanwhile.push((key.clone(), id.clone()));
+                self.parked.add(key, id);
             }
-            Written::Parked(key, Err(error)) => {
+            Written::Parked((key, _), Err(error)) => {
                 tracing::warn!(%error, "cannot park an event");
                 self.finish(&key);
-                self.keys.failed(key, now);
+                self.keys.refused(key, now);
             }
         }
     }
@@ -159,6 +158,8 @@ impl Holder<'_> {
         if !is_connected {
             self.broker.is_cut_off(Instant::now());
             self.drop_sweep();
+            // Nobody acknowledges any more what was sent over it.
+            std::mem::take(&mut self.cut).cancel();
         }
     }
 }

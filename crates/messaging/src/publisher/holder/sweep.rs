@@ -29,41 +29,31 @@ type Reading<T> = JoinHandle<mongodb::error::Result<T>>;
 pub(super) enum Sweep {
     /// First it is read what is parked, where that may have changed.
     Parked(Reading<Parked>),
-    /// An operator gave something another try: what the client knows of the server may be old.
-    Reconnects(Option<JoinHandle<()>>),
     Backlog {
         turns: mpsc::Receiver<Turn>,
         walk: Reading<()>,
         /// Events.
         size: usize,
     },
-    /// It failed; perhaps because a collection is gone.
-    Prepares(JoinHandle<()>),
 }
 
 /// What a sweep comes to next.
 pub(super) enum Step {
     Parked(Parked),
-    Reconnected,
     Turn(Turn),
     End,
     Failed(anyhow::Error),
-    Prepared,
 }
 
 impl Sweep {
     pub(super) async fn next(sweep: &mut Option<Self>) -> Step {
         match sweep {
-            None | Some(Self::Reconnects(None)) => pending().await,
+            None => pending().await,
             Some(Self::Parked(reading)) => match reading.await {
                 Ok(Ok(parked)) => Step::Parked(parked),
                 Ok(Err(error)) => Step::Failed(error.into()),
                 Err(error) => Step::Failed(error.into()),
             },
-            Some(Self::Reconnects(Some(reconnecting))) => {
-                drop(reconnecting.await);
-                Step::Reconnected
-            }
             Some(Self::Backlog { turns, walk, .. }) => match turns.recv().await {
                 Some(turn) => Step::Turn(turn),
                 None => match walk.await {
@@ -72,10 +62,6 @@ impl Sweep {
                     Err(error) => Step::Failed(error.into()),
                 },
             },
-            Some(Self::Prepares(preparing)) => {
-                drop(preparing.await);
-                Step::Prepared
-            }
         }
     }
 }
@@ -95,7 +81,8 @@ impl Holder<'_> {
     /// When the next sweep may begin.
     pub(super) fn next_sweep(&self) -> Option<Instant> {
         let timing = self.publisher.timing;
-        let may = self.sweep.is_none() && !self.is_ending() && !self.broker.is_away();
+        let is_free = self.sweep.is_none() && self.reconnects.is_none() && self.prepares.is_none();
+        let may = is_free && !self.is_ending() && !self.broker.is_away();
         let pause = if self.is_wanted {
             timing.sweep_pause
         } else {
@@ -112,14 +99,8 @@ impl Holder<'_> {
             self.read = now;
         }
         let stalled = self.publisher.timing.sweep_stalled_after;
-        if let Some(Sweep::Reconnects(reconnecting @ None)) = &mut self.sweep {
-            if self.turns.is_empty() {
-                let jetstream = self.publisher.jetstream.clone();
-                let reconnect = async move { jetstream.reconnect().await };
-                *reconnecting = Some(tokio::spawn(reconnect));
-            }
-        } else if self.may_read() && now.duration_since(self.read) >= stalled {
-            self.sweep_failed(anyhow::anyhow!("nothing was read for {stalled:?}"));
+        if now.duration_since(self.read) >= stalled {
+            self.sweep_failed(&anyhow::anyhow!("nothing was read for {stalled:?}"));
         }
     }
 
@@ -152,7 +133,8 @@ impl Holder<'_> {
             ids: can_be_named(&mut self.parked.of_other_keys.iter()),
         };
         let (outbox, skips) = (self.publisher.outbox.clone(), self.parked.skips.clone());
-        let walk = tokio::spawn(walk(outbox, left_out, skips, sender));
+        let to = (sender, self.room.clone());
+        let walk = tokio::spawn(walk(outbox, left_out, skips, to));
         self.sweep = Some(Sweep::Backlog {
             turns,
             walk,
@@ -163,24 +145,31 @@ impl Holder<'_> {
     pub(super) fn has_read(&mut self, step: Step) {
         self.read = Instant::now();
         match step {
-            Step::Parked(parked) => {
-                let is_retried = parked.some_are_retried && !self.parked.some_are_retried;
-                self.parked = parked;
-                self.parked.keys.extend(self.parked_meanwhile.drain(..));
-                if is_retried {
-                    self.sweep = Some(Sweep::Reconnects(None));
-                } else {
-                    self.read_backlog();
-                }
-            }
-            Step::Reconnected => self.read_backlog(),
+            Step::Parked(parked) => self.know_parked(parked),
             Step::Turn(turn) => self.take_up(turn),
             Step::End => {
+                self.keys.end_sweep();
                 self.end_sweep();
                 self.pauses.start_again();
             }
-            Step::Failed(error) => self.sweep_failed(error),
-            Step::Prepared => self.sweep = None,
+            Step::Failed(error) => self.sweep_failed(&error),
+        }
+    }
+
+    fn know_parked(&mut self, parked: Parked) {
+        let is_retried = !parked.retried.is_subset(&self.parked.retried);
+        self.parked = parked;
+        for (key, id) in self.parked_meanwhile.drain(..) {
+            self.parked.add(key, id);
+        }
+        if is_retried {
+            let jetstream = self.publisher.jetstream.clone();
+            let reconnecting = async move { jetstream.reconnect().await };
+            self.reconnects = Some(tokio::spawn(reconnecting));
+            self.sweep = None;
+            self.is_wanted = true;
+        } else {
+            self.read_backlog();
         }
     }
 
@@ -193,15 +182,16 @@ impl Holder<'_> {
         }
     }
 
-    fn sweep_failed(&mut self, error: anyhow::Error) {
+    fn sweep_failed(&mut self, error: &anyhow::Error) {
         tracing::warn!(error = format!("{error:#}"), "cannot read the events");
         self.bell.doubt_parked();
+        self.sweep = None;
         self.is_wanted = true;
         self.read = Instant::now();
         self.not_before = self.read + self.pauses.next();
         let publisher = self.publisher.clone();
         let preparing = async move { publisher.prepare_again().await };
-        self.sweep = Some(Sweep::Prepares(tokio::spawn(preparing)));
+        self.prepares = Some(tokio::spawn(preparing));
     }
 
     /// Begins a key's turn, unless something holds the key back.
@@ -213,20 +203,22 @@ impl Holder<'_> {
         turn.events
             .retain(|event| !self.keys.is_just_marked(&event.id));
         let ids: Vec<_> = turn.events.iter().map(|event| event.id).collect();
-        match self.keys.look_at(&turn.key, &ids) {
+        let has_more = turn.has_more || turn.unreadable.is_some();
+        match self.keys.look_at(&turn.key, &ids, has_more) {
             Look::LeaveOut { comes_back: true } => return self.marks.hurry(Instant::now()),
             Look::LeaveOut { comes_back: false } => return,
-            Look::TooMany => return self.end_sweep(),
             Look::Begin => {}
         }
         if ids.is_empty() && turn.unreadable.is_none() {
+            self.is_wanted |= turn.has_more;
             return;
         }
         if let Some(Sweep::Backlog { size, .. }) = &mut self.sweep {
             *size += ids.len();
         }
         self.keys.begin(turn.key.clone(), ids, turn.has_more);
-        let publishing = publish(self.publisher.clone(), self.lease.clone(), turn);
+        let (publisher, lease) = (self.publisher.clone(), self.lease.clone());
+        let publishing = publish(publisher, lease, self.cut.clone(), turn);
         self.turns.push(publishing.boxed());
     }
 

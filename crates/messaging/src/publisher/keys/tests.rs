@@ -27,13 +27,13 @@ fn a_key_in_hand_is_left_out_until_all_of_it_is_finished() {
     let ids = vec![ObjectId::new()];
     keys.begin(key("a"), ids.clone(), false);
     let left_out = |comes_back| Look::LeaveOut { comes_back };
-    assert_eq!(keys.look_at(&key("a"), &ids), left_out(false));
-    assert_eq!(keys.look_at(&key("b"), &ids), Look::Begin);
+    assert_eq!(keys.look_at(&key("a"), &ids, false), left_out(false));
+    assert_eq!(keys.look_at(&key("b"), &ids, false), Look::Begin);
     assert!(!keys.has_mark(&key("a")));
     assert!(!keys.finish(&key("a")), "its mark is not");
-    assert_eq!(keys.look_at(&key("a"), &ids), left_out(false));
+    assert_eq!(keys.look_at(&key("a"), &ids, false), left_out(false));
     assert!(!keys.finish_mark(&key("a"), &ids), "there is no more of it");
-    assert_eq!(keys.look_at(&key("a"), &ids), Look::Begin);
+    assert_eq!(keys.look_at(&key("a"), &ids, false), Look::Begin);
 }
 
 #[test]
@@ -42,12 +42,22 @@ fn a_sweep_comes_back_for_a_key_that_it_left_out_with_an_event_that_is_not_in_ha
     let (first, second) = (ObjectId::new(), ObjectId::new());
     keys.begin(key("a"), vec![first], false);
     assert_eq!(keys.to_leave_out().count(), 0);
-    let look = keys.look_at(&key("a"), &[first, second]);
+    let look = keys.look_at(&key("a"), &[first, second], false);
     assert_eq!(look, Look::LeaveOut { comes_back: true });
     assert_eq!(keys.to_leave_out().collect::<Vec<_>>(), [&key("a")]);
     assert!(keys.has_mark(&key("a")), "a sweep waits for it");
     assert!(!keys.finish(&key("a")));
     assert!(keys.finish_mark(&key("a"), &[first]));
+}
+
+#[test]
+fn a_sweep_comes_back_for_a_key_in_hand_that_has_more_than_a_turn() {
+    let (mut keys, _) = keys();
+    let ids = vec![ObjectId::new()];
+    keys.begin(key("a"), ids.clone(), false);
+    let look = keys.look_at(&key("a"), &ids, true);
+    assert_eq!(look, Look::LeaveOut { comes_back: true });
+    assert!(keys.finish(&key("a")));
 }
 
 #[test]
@@ -72,19 +82,19 @@ fn a_failing_key_waits_with_growing_delays_and_a_success_ends_them() {
     let mut delays = Vec::new();
     for _ in 0..12 {
         fail(&mut keys, &["a"], now);
-        let look = keys.look_at(&key("a"), &[]);
+        let look = keys.look_at(&key("a"), &[], false);
         assert_eq!(look, Look::LeaveOut { comes_back: false });
         assert!(!keys.try_again(now));
         let until = keys.next_try().unwrap();
         delays.push(until - now);
         now = until;
         assert!(keys.try_again(now));
-        assert_eq!(keys.look_at(&key("a"), &[]), Look::Begin);
+        assert_eq!(keys.look_at(&key("a"), &[], false), Look::Begin);
     }
     assert!(delays[0] >= Duration::from_millis(50) && delays[0] <= Duration::from_millis(100));
     assert!(delays[3] >= Duration::from_millis(400), "{delays:?}");
     assert_eq!(delays[11], Duration::from_secs(30));
-    assert!(keys.succeeded(&key("a")));
+    keys.succeeded(&key("a"));
     assert!(!keys.any_fails());
     fail(&mut keys, &["a"], now);
     assert!(keys.next_try().unwrap() - now <= Duration::from_millis(100));
@@ -110,9 +120,35 @@ fn where_three_keys_fail_and_none_succeeds_fewer_are_in_flight_and_one_is_tried_
     assert!(!keys.succeeded(&key("d")), "it had not failed");
     assert!(!keys.stream_fails());
     assert_eq!(tried(&keys), 2, "the third waits on");
-    assert!(keys.succeeded(&key("a")));
+    assert!(keys.succeeded(&key("a")), "it was the stream that failed");
     assert_eq!(tried(&keys), 2, "no key waits any more");
     assert_eq!(keys.next_try(), None);
+}
+
+#[test]
+fn a_key_that_failed_by_itself_ends_no_others_delay() {
+    let (mut keys, now) = keys();
+    fail(&mut keys, &["a", "b"], now);
+    assert!(!keys.succeeded(&key("a")));
+    assert!(keys.next_try().is_some(), "the other waits on");
+    assert!(keys.any_fails());
+}
+
+#[test]
+fn a_key_that_is_tried_again_and_has_nothing_unsent_any_more_fails_no_more() {
+    let (mut keys, now) = keys();
+    keys.begin_sweep();
+    fail(&mut keys, &["a", "b", "c"], now);
+    keys.end_delays();
+    keys.end_sweep();
+    assert!(keys.any_fails(), "this sweep may have read past them");
+    keys.begin_sweep();
+    keys.begin(key("a"), vec![ObjectId::new()], false);
+    keys.failed(key("b"), now);
+    keys.end_sweep();
+    let mut left: Vec<_> = keys.failing.keys().filter_map(Stored::text).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["a", "b"], "one in hand, one that waits");
 }
 
 #[test]
@@ -136,7 +172,7 @@ fn the_pauses_of_the_one_key_that_is_tried_stay_below_a_second() {
         now = next;
         assert!(keys.try_again(now));
         for name in ["a", "b", "c"] {
-            if keys.look_at(&key(name), &[]) == Look::Begin {
+            if keys.look_at(&key(name), &[], false) == Look::Begin {
                 fail(&mut keys, &[name], now);
             }
         }
@@ -144,17 +180,19 @@ fn the_pauses_of_the_one_key_that_is_tried_stay_below_a_second() {
 }
 
 #[test]
-fn no_more_than_ten_thousand_failing_keys_are_remembered() {
+fn of_more_than_ten_thousand_failing_keys_the_others_are_tried_again_and_again_a_few_at_a_time() {
     let (mut keys, now) = keys();
     for number in 0..10_000 {
-        assert_eq!(keys.look_at(&key("other"), &[]), Look::Begin);
         keys.failed(key(&number.to_string()), now);
+        keys.succeeded(&key("good"));
     }
-    assert_eq!(keys.look_at(&key("other"), &[]), Look::TooMany);
+    assert!(keys.has_room_beside(15) && !keys.has_room_beside(16));
+    keys.failed(key("another"), now);
+    assert_eq!(keys.failing.len(), 10_000);
+    assert_eq!(keys.look_at(&key("another"), &[], false), Look::Begin);
     keys.end_delays();
-    assert_eq!(keys.look_at(&key("7"), &[]), Look::Begin);
     keys.succeeded(&key("7"));
-    assert_eq!(keys.look_at(&key("other"), &[]), Look::Begin);
+    assert!(keys.has_room_beside(511));
 }
 
 #[test]
@@ -187,6 +225,7 @@ fn who_fails_at_the_same_keys_as_the_holder_before_keeps_the_lease() {
     fail(&mut second, &["d"], now);
     assert_eq!(second.are_for_another(later), Some((now, "a key fails")));
     second.succeeded(&key("d"));
+    second.forget(&key("a"));
     second.succeeded(&key("a"));
     fail(&mut second, &["a"], now);
     let reason = second.are_for_another(later);
@@ -195,6 +234,36 @@ fn who_fails_at_the_same_keys_as_the_holder_before_keeps_the_lease() {
         Some((now, "a key fails")),
         "this one can publish it"
     );
+}
+
+/// The next holder that fails at it has not met it before.
+#[test]
+fn what_the_holder_before_failed_at_is_forgotten_as_soon_as_it_is_published() {
+    let (mut first, now) = keys();
+    fail(&mut first, &["a"], now);
+    let mut second = Keys::new(Timing::default(), first.gave_up(true));
+    second.succeeded(&key("a"));
+    assert_eq!(second.gave_up(true), GaveUp::default());
+}
+
+#[test]
+fn where_too_many_failed_to_be_named_all_count_until_nothing_fails() {
+    let (mut first, now) = keys();
+    for number in 0..101 {
+        first.failed(key(&number.to_string()), now);
+    }
+    let mut second = Keys::new(Timing::default(), first.gave_up(true));
+    second.begin_sweep();
+    fail(&mut second, &["x", "y", "z"], now);
+    second.succeeded(&key("good"));
+    second.end_sweep();
+    assert_eq!(second.are_for_another(now + LATER), None);
+    for name in ["x", "y", "z"] {
+        second.succeeded(&key(name));
+    }
+    second.end_sweep();
+    fail(&mut second, &["x"], now);
+    assert!(second.are_for_another(now + LATER).is_some());
 }
 
 #[test]
@@ -207,7 +276,7 @@ fn a_key_whose_mark_is_refused_fails_until_it_is_marked_however_often_it_is_publ
         keys.has_mark(&key("a"));
         keys.finish(&key("a"));
         keys.finish(&key("a"));
-        keys.mark_failed(key("a"), now);
+        keys.refused(key("a"), now);
         let until = keys.next_try().unwrap();
         let least = Duration::from_millis(50) * 2_u32.pow(doubled);
         assert!(until - now >= least, "{:?}", until - now);
@@ -215,6 +284,12 @@ fn a_key_whose_mark_is_refused_fails_until_it_is_marked_however_often_it_is_publ
         keys.try_again(now);
     }
     keys.begin(key("a"), ids.clone(), false);
+    assert_eq!(
+        keys.are_for_another(now + LATER),
+        None,
+        "nobody could mark it"
+    );
+    assert!(!keys.stream_fails());
     keys.finish_mark(&key("a"), &ids);
     assert!(!keys.any_fails());
 }

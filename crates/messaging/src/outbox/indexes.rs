@@ -1,0 +1,65 @@
+//! The collection of the events, as it is made.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use db::error_code;
+use mongodb::{IndexModel, options::IndexOptions};
+
+use super::{EVENTS, Outbox, UNSENT_INDEX, in_order, unsent};
+
+impl Outbox {
+    /// Makes the collection and its indexes; `retention` counts from the publication.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn prepare(&self, retention: Duration) -> mongodb::error::Result<()> {
+        let backlog = IndexOptions::builder()
+            .name(UNSENT_INDEX.to_owned())
+            .partial_filter_expression(unsent())
+            .build();
+        let once = IndexOptions::builder().unique(true).build();
+        let indexes = [
+            index(in_order(), backlog),
+            index(doc! { "key": 1, "version": 1 }, once),
+        ];
+        self.create_events().await?;
+        self.db.ensure_collection(EVENTS, indexes).await?;
+        self.prepare_parked().await?;
+        self.ensure_retention(retention).await
+    }
+
+    /// An array would stand for each of its elements in the indexes, and from then on they would give no order.
+    async fn create_events(&self) -> mongodb::error::Result<()> {
+        const NAMESPACE_EXISTS: i32 = 48;
+        let arrays = ["key", "version"].map(|name| doc! { name: { "$type": "array" } });
+        let create = self.db.database().create_collection(EVENTS);
+        match create.validator(doc! { "$nor": arrays.to_vec() }).await {
+            Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn ensure_retention(&self, retention: Duration) -> mongodb::error::Result<()> {
+        const INDEX_OPTIONS_CONFLICT: i32 = 85;
+        let expires = IndexOptions::builder().expire_after(retention).build();
+        let events = self.events::<Document>();
+        match events
+            .create_index(index(doc! { "sentAt": 1 }, expires))
+            .await
+        {
+            Err(error) if error_code(&error) == Some(INDEX_OPTIONS_CONFLICT) => {
+                // It is there with another retention.
+                let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
+                let index = doc! { "keyPattern": { "sentAt": 1 }, "expireAfterSeconds": seconds };
+                let change = doc! { "collMod": EVENTS, "index": index };
+                self.db.database().run_command(change).await.map(drop)
+            }
+            made => made.map(drop),
+        }
+    }
+}
+
+fn index(keys: Document, options: IndexOptions) -> IndexModel {
+    IndexModel::builder().keys(keys).options(options).build()
+}
