@@ -73,3 +73,17 @@ impl Run {
         self.probe_at = Some(now + self.pauses.next());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_a_thousand_keys_are_remembered() {
+        let mut run = Run::new(Timing::default());
+        for number in 0..1_100 {
+            run.add(&Stored::from(&*number.to_string()), Instant::now());
+        }
+        assert_eq!(run.keys.len(), 1_000);
+    }
+}
