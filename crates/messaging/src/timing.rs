@@ -17,6 +17,8 @@ pub struct Timing {
     pub safety_interval: Duration,
     /// The shortest pause between the beginnings of two sweeps: an event alone goes at once, several go together.
     pub sweep_pause: Duration,
+    /// The same while publications of the sweeps before are in flight.
+    pub busy_sweep_pause: Duration,
     /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
     pub sweep_stalled_after: Duration,
     /// On a stop, the publisher takes events from the backlog for this long.
@@ -68,6 +70,7 @@ impl Default for Timing {
             standby_interval: Duration::from_millis(500),
             safety_interval: Duration::from_secs(30),
             sweep_pause: Duration::from_millis(2),
+            busy_sweep_pause: Duration::from_millis(5),
             sweep_stalled_after: Duration::from_secs(15),
             last_sweep: Duration::from_secs(1),
             first_retry: Duration::from_millis(50),

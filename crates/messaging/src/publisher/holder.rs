@@ -21,7 +21,6 @@ use super::{
     lease::{GaveUp, Lease},
     marks::{Acked, Marks},
     pauses::Pauses,
-    turn::Ended,
     watcher::Bell,
 };
 use crate::{parked::Parked, stored::Stored};
@@ -79,7 +78,10 @@ pub(super) struct Holder<'a> {
     /// A sweep failed, perhaps because a collection is gone.
     prepares: Option<JoinHandle<()>>,
     room: Arc<Semaphore>,
-    turns: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// Turns whose publications are in flight.
+    in_flight: usize,
+    /// They are not waited for any longer.
+    abandons: bool,
     writes: FuturesUnordered<BoxFuture<'static, Written>>,
 }
 
@@ -125,7 +127,8 @@ impl<'a> Holder<'a> {
             reconnects: None,
             prepares: None,
             room: backlog::room(),
-            turns: FuturesUnordered::new(),
+            in_flight: 0,
+            abandons: false,
             writes: FuturesUnordered::new(),
         }
     }
@@ -142,9 +145,14 @@ impl<'a> Holder<'a> {
     /// Publishes until `served`, or the lease is lost, or another instance should have it.
     pub(super) async fn publish(&mut self, served: &CancellationToken) {
         let mut connection = self.publisher.jetstream.connection();
+        let mut turns = FuturesUnordered::new();
         loop {
             let now = Instant::now();
             self.do_what_is_due(now);
+            if std::mem::take(&mut self.abandons) {
+                turns.clear();
+                self.in_flight = 0;
+            }
             if self.is_done(now) {
                 return;
             }
@@ -153,11 +161,15 @@ impl<'a> Holder<'a> {
                 biased;
                 () = served.cancelled(), if self.stage == Stage::Holding => self.stop(),
                 () = self.lease.lost(), if !self.is_ending() => self.end(),
-                Some(ended) = self.turns.next() => self.turn_ended(ended),
+                Some(ended) = turns.next() => self.turn_ended(ended),
                 Some(written) = self.writes.next() => self.written(written),
                 answer = self.broker.answer() => self.answered(answer),
                 Ok(()) = connection.changed() => self.connection_changed(*connection.borrow()),
-                step = Sweep::next(&mut self.sweep), if reads => self.has_read(step),
+                step = Sweep::next(&mut self.sweep), if reads => {
+                    if let Some(turn) = self.has_read(step) {
+                        turns.push(self.publishing(turn));
+                    }
+                }
                 () = ended(&mut self.reconnects) => self.reconnects = None,
                 () = ended(&mut self.prepares) => self.prepares = None,
                 () = self.bell.rung() => self.is_wanted = true,
@@ -178,7 +190,7 @@ impl<'a> Holder<'a> {
                 self.leave_it_to_another(now);
             }
             Stage::Last(until) if now >= until || self.has_nothing_to_do() => self.end(),
-            Stage::Ending(until) if now >= until => self.turns.clear(),
+            Stage::Ending(until) if now >= until => self.abandons = true,
             Stage::Last(_) | Stage::Ending(_) => {}
         }
         while let Some(batch) = self.marks.next(now) {
@@ -214,7 +226,7 @@ impl<'a> Holder<'a> {
     }
 
     fn has_nothing_to_do(&self) -> bool {
-        let is_at_rest = self.sweep.is_none() && !self.is_wanted && self.turns.is_empty();
+        let is_at_rest = self.sweep.is_none() && !self.is_wanted && self.in_flight == 0;
         is_at_rest && self.marks.are_none() && self.writes.is_empty()
     }
 
@@ -223,7 +235,7 @@ impl<'a> Holder<'a> {
             return false;
         };
         let is_written = self.marks.are_none() && self.writes.is_empty();
-        self.turns.is_empty() && (is_written || now >= until + self.publisher.timing.mark_limit)
+        self.in_flight == 0 && (is_written || now >= until + self.publisher.timing.mark_limit)
     }
 
     /// What the last requests saved is still published, where that can be.
@@ -239,7 +251,7 @@ impl<'a> Holder<'a> {
         self.sweep = None;
         self.stage = Stage::Ending(Instant::now() + self.publisher.timing.last_sweep);
         if !self.publisher.jetstream.is_connected() {
-            self.turns.clear();
+            self.abandons = true;
         }
     }
 

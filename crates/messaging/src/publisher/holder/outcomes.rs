@@ -23,6 +23,7 @@ const TOLD_AGAIN: Duration = Duration::from_secs(1);
 impl Holder<'_> {
     pub(super) fn turn_ended(&mut self, ended: Ended) {
         let now = Instant::now();
+        self.in_flight -= 1;
         let Ended { key, acked, then } = ended;
         if !acked.is_empty() {
             self.is_wanted |= self.keys.succeeded(&key);

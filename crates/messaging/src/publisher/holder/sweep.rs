@@ -2,7 +2,6 @@
 
 use std::future::pending;
 
-use futures_util::FutureExt;
 use metrics::histogram;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
@@ -13,7 +12,7 @@ use crate::{
     publisher::{
         backlog::{LeftOut, Turn, walk},
         keys::Look,
-        turn::publish,
+        turn::{Ended, publish},
     },
     stored::Stored,
 };
@@ -72,7 +71,7 @@ impl Holder<'_> {
         match &self.sweep {
             None => false,
             Some(Sweep::Backlog { .. }) => {
-                self.keys.has_room_beside(self.turns.len()) && !self.marks.are_too_many()
+                self.keys.has_room_beside(self.in_flight) && !self.marks.are_too_many()
             }
             Some(_) => true,
         }
@@ -83,10 +82,11 @@ impl Holder<'_> {
         let timing = self.publisher.timing;
         let is_free = self.sweep.is_none() && self.reconnects.is_none() && self.prepares.is_none();
         let may = is_free && !self.is_ending() && !self.broker.is_away();
-        let pause = if self.is_wanted {
-            timing.sweep_pause
-        } else {
-            timing.safety_interval
+        let pause = match (self.is_wanted, self.in_flight) {
+            (false, _) => timing.safety_interval,
+            (true, 0) => timing.sweep_pause,
+            // More gather meanwhile, as long as the slowest is not slow.
+            (true, _) => timing.busy_sweep_pause,
         };
         (may && !self.marks.are_too_many()).then(|| self.not_before.max(self.swept + pause))
     }
@@ -142,11 +142,12 @@ impl Holder<'_> {
         });
     }
 
-    pub(super) fn has_read(&mut self, step: Step) {
+    /// A turn that begins, where that is what was read.
+    pub(super) fn has_read(&mut self, step: Step) -> Option<Turn> {
         self.read = Instant::now();
         match step {
+            Step::Turn(turn) => return self.take_up(turn),
             Step::Parked(parked) => self.know_parked(parked),
-            Step::Turn(turn) => self.take_up(turn),
             Step::End => {
                 self.keys.end_sweep();
                 self.end_sweep();
@@ -154,6 +155,7 @@ impl Holder<'_> {
             }
             Step::Failed(error) => self.sweep_failed(&error),
         }
+        None
     }
 
     fn know_parked(&mut self, parked: Parked) {
@@ -194,32 +196,37 @@ impl Holder<'_> {
         self.prepares = Some(tokio::spawn(preparing));
     }
 
-    /// Begins a key's turn, unless something holds the key back.
-    fn take_up(&mut self, mut turn: Turn) {
+    /// A key's turn, unless something holds the key back.
+    fn take_up(&mut self, mut turn: Turn) -> Option<Turn> {
         // A query can't name all of them.
         if self.parked.keys.contains(&turn.key) {
-            return;
+            return None;
         }
         turn.events
             .retain(|event| !self.keys.is_just_marked(&event.id));
         let ids: Vec<_> = turn.events.iter().map(|event| event.id).collect();
         let has_more = turn.has_more || turn.unreadable.is_some();
-        match self.keys.look_at(&turn.key, &ids, has_more) {
-            Look::LeaveOut { comes_back: true } => return self.marks.hurry(Instant::now()),
-            Look::LeaveOut { comes_back: false } => return,
-            Look::Begin => {}
+        if let Look::LeaveOut { comes_back } = self.keys.look_at(&turn.key, &ids, has_more) {
+            if comes_back {
+                self.marks.hurry(Instant::now());
+            }
+            return None;
         }
         if ids.is_empty() && turn.unreadable.is_none() {
             self.is_wanted |= turn.has_more;
-            return;
+            return None;
         }
         if let Some(Sweep::Backlog { size, .. }) = &mut self.sweep {
             *size += ids.len();
         }
         self.keys.begin(turn.key.clone(), ids, turn.has_more);
+        self.in_flight += 1;
+        Some(turn)
+    }
+
+    pub(super) fn publishing(&self, turn: Turn) -> impl Future<Output = Ended> + use<> {
         let (publisher, lease) = (self.publisher.clone(), self.lease.clone());
-        let publishing = publish(publisher, lease, self.cut.clone(), turn);
-        self.turns.push(publishing.boxed());
+        publish(publisher, lease, self.cut.clone(), turn)
     }
 
     /// Nothing can be published for now; what was read is read again.
