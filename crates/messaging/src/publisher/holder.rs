@@ -193,6 +193,7 @@ impl<'a> Holder<'a> {
             Stage::Ending(until) if now >= until => self.abandons = true,
             Stage::Last(_) | Stage::Ending(_) => {}
         }
+        self.marks.more_comes = matches!(self.sweep, Some(Sweep::Backlog { .. }));
         while let Some(batch) = self.marks.next(now) {
             self.write_marks(batch);
         }

@@ -10,6 +10,7 @@ use crate::{Outbox, Timing, metrics::MARK_SIZE, stored::Stored};
 /// A mark costs a majority write, however many events it is of.
 const LARGEST_MARK: usize = 1_000;
 const MOST_IN_FLIGHT: usize = 4;
+const LONGER_WHILE_MORE_COMES: u32 = 10;
 /// No more is published before some of it is marked.
 const MOST_UNMARKED: usize = 10_000;
 
@@ -27,8 +28,10 @@ pub(super) struct Marks {
     apart: Vec<Vec<Acked>>,
     /// Of these a batch is next, if others are due too.
     apart_is_next: bool,
-    /// When what waits is to be marked.
-    due: Instant,
+    /// Since when something waits; long ago where a sweep waits for its mark.
+    since: Option<Instant>,
+    /// Whether more comes, as a sweep is being read: then there will be company.
+    pub(super) more_comes: bool,
     in_flight: usize,
     pauses: Pauses,
     /// When the database may be asked again.
@@ -44,7 +47,8 @@ impl Marks {
             count: 0,
             apart: Vec::new(),
             apart_is_next: false,
-            due: now,
+            since: None,
+            more_comes: false,
             in_flight: 0,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
             again: now,
@@ -58,14 +62,14 @@ impl Marks {
             return self.apart.push(vec![acked]);
         }
         if self.waiting.is_empty() {
-            self.due = now + self.timing.mark_delay;
+            self.since = Some(now);
         }
         self.waiting.push(acked);
     }
 
     /// A sweep waits for one of them.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        self.due = self.due.min(now);
+    pub(super) fn hurry(&mut self) {
+        self.since = None;
     }
 
     pub(super) fn are_too_many(&self) -> bool {
@@ -80,7 +84,15 @@ impl Marks {
     pub(super) fn due(&self) -> Option<Instant> {
         let due = match (self.apart.is_empty(), self.waiting.is_empty()) {
             (true, true) => return None,
-            (true, false) if self.count < LARGEST_MARK => self.due.max(self.again),
+            (true, false) if self.count < LARGEST_MARK => {
+                let delay = if self.more_comes {
+                    self.timing.mark_delay * LONGER_WHILE_MORE_COMES
+                } else {
+                    self.timing.mark_delay
+                };
+                let due = self.since.map(|since| since + delay);
+                due.map_or(self.again, |due| due.max(self.again))
+            }
             _ => self.again,
         };
         (self.in_flight < MOST_IN_FLIGHT).then_some(due)
@@ -189,13 +201,24 @@ mod tests {
         assert_eq!(marks.due(), Some(now + delay));
         assert_eq!(marks.next(now + delay).unwrap().len(), 1);
         marks.add(acked("a", 1), false, now);
-        marks.hurry(now);
+        marks.hurry();
         assert_eq!(marks.next(now).unwrap().len(), 1);
         marks.add(acked("a", 999), false, now);
         assert_eq!(marks.next(now), None);
         marks.add(acked("b", 1), false, now);
         assert_eq!(marks.next(now).unwrap().len(), 2);
         assert_eq!(marks.next(now + delay), None);
+    }
+
+    #[test]
+    fn while_more_comes_they_wait_ten_times_as_long() {
+        let (mut marks, now) = marks();
+        marks.add(acked("a", 3), false, now);
+        marks.more_comes = true;
+        let delay = Timing::default().mark_delay;
+        assert_eq!(marks.due(), Some(now + delay * 10));
+        marks.more_comes = false;
+        assert_eq!(marks.due(), Some(now + delay));
     }
 
     #[test]
@@ -261,7 +284,7 @@ mod tests {
         for key in ["a", "b", "bad", "c"] {
             marks.add(acked(key, 300), key == "none", now);
         }
-        marks.hurry(now);
+        marks.hurry();
         let refuses = |batch: &[Acked]| batch.iter().any(|(key, _)| *key == Stored::from("bad"));
         let (mut marked, mut found, mut others) = (0, None, 0);
         while let Some(batch) = marks.next(now) {

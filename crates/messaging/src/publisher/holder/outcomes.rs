@@ -31,7 +31,7 @@ impl Holder<'_> {
             let is_alone = self.keys.is_refused(&key);
             self.marks.add((key.clone(), acked), is_alone, now);
             if is_waited_for {
-                self.marks.hurry(now);
+                self.marks.hurry();
             }
         }
         match then {

@@ -208,7 +208,7 @@ impl Holder<'_> {
         let has_more = turn.has_more || turn.unreadable.is_some();
         if let Look::LeaveOut { comes_back } = self.keys.look_at(&turn.key, &ids, has_more) {
             if comes_back {
-                self.marks.hurry(Instant::now());
+                self.marks.hurry();
             }
             return None;
         }
