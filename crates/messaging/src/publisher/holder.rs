@@ -4,9 +4,9 @@
 mod outcomes;
 mod sweep;
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, pin::pin, sync::Arc};
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::Semaphore,
     task::JoinHandle,
@@ -146,8 +146,12 @@ impl<'a> Holder<'a> {
     pub(super) async fn publish(&mut self, served: &CancellationToken) {
         let mut connection = self.publisher.jetstream.connection();
         let mut turns = FuturesUnordered::new();
+        let mut timer = pin!(sleep_until(Instant::now()));
         loop {
             let now = Instant::now();
+            if served.is_cancelled() && self.stage == Stage::Holding {
+                self.stop();
+            }
             self.do_what_is_due(now);
             if std::mem::take(&mut self.abandons) {
                 turns.clear();
@@ -157,23 +161,32 @@ impl<'a> Holder<'a> {
                 return;
             }
             let (due, reads) = (self.next_due(now), self.may_read());
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
             tokio::select! {
+                // What there is most of comes first, and the rest is looked at in each round.
                 biased;
-                () = served.cancelled(), if self.stage == Stage::Holding => self.stop(),
-                () = self.lease.lost(), if !self.is_ending() => self.end(),
-                Some(ended) = turns.next() => self.turn_ended(ended),
-                Some(written) = self.writes.next() => self.written(written),
-                answer = self.broker.answer() => self.answered(answer),
-                Ok(()) = connection.changed() => self.connection_changed(*connection.borrow()),
+                Some(ended) = turns.next() => {
+                    self.turn_ended(ended);
+                    while let Some(Some(ended)) = turns.next().now_or_never() {
+                        self.turn_ended(ended);
+                    }
+                }
                 step = Sweep::next(&mut self.sweep), if reads => {
                     if let Some(turn) = self.has_read(step) {
                         turns.push(self.publishing(turn));
                     }
                 }
+                Some(written) = self.writes.next() => self.written(written),
+                answer = self.broker.answer() => self.answered(answer),
+                Ok(()) = connection.changed() => self.connection_changed(*connection.borrow()),
                 () = ended(&mut self.reconnects) => self.reconnects = None,
                 () = ended(&mut self.prepares) => self.prepares = None,
                 () = self.bell.rung() => self.is_wanted = true,
-                () = sleep_until(due) => {}
+                () = &mut timer => {}
+                () = served.cancelled(), if self.stage == Stage::Holding => {}
+                () = self.lease.lost(), if !self.is_ending() => {}
             }
         }
     }
@@ -202,23 +215,23 @@ impl<'a> Holder<'a> {
 
     fn next_due(&self, now: Instant) -> Instant {
         let timing = self.publisher.timing;
-        let mut dues = vec![self.next_sweep(), self.marks.due()];
-        if self.may_read() {
-            dues.push(Some(self.read + timing.sweep_stalled_after));
-        }
-        match self.stage {
-            Stage::Holding => {
-                dues.extend([self.keys.next_try(), self.broker.next_question()]);
-                if self.broker.is_away() || self.keys.any_fails() {
-                    dues.push(Some(self.look_again));
-                }
-            }
-            Stage::Last(until) => dues.push(Some(until)),
+        let stalls = self
+            .may_read()
+            .then(|| self.read + timing.sweep_stalled_after);
+        let is_troubled = self.broker.is_away() || self.keys.any_fails();
+        let of_stage = match self.stage {
+            Stage::Holding => [
+                self.keys.next_try(),
+                self.broker.next_question(),
+                is_troubled.then_some(self.look_again),
+            ],
+            Stage::Last(until) => [Some(until), None, None],
             // The turns until then; after that, the marks.
-            Stage::Ending(until) if until > now => dues.push(Some(until)),
-            Stage::Ending(until) => dues.push(Some(until + timing.mark_limit)),
-        }
-        let next = dues.into_iter().flatten().min();
+            Stage::Ending(until) if until > now => [Some(until), None, None],
+            Stage::Ending(until) => [Some(until + timing.mark_limit), None, None],
+        };
+        let dues = [self.next_sweep(), self.marks.due(), stalls];
+        let next = dues.into_iter().chain(of_stage).flatten().min();
         next.unwrap_or(now + timing.safety_interval)
     }
 
