@@ -165,8 +165,9 @@ impl<'a> Holder<'a> {
                 timer.as_mut().reset(due);
             }
             tokio::select! {
-                // What there is most of comes first, and the rest is looked at in each round.
+                // Writes before what there is always more of; that before what is rare.
                 biased;
+                Some(written) = self.writes.next() => self.written(written),
                 Some(ended) = turns.next() => {
                     self.turn_ended(ended);
                     while let Some(Some(ended)) = turns.next().now_or_never() {
@@ -178,7 +179,6 @@ impl<'a> Holder<'a> {
                         turns.push(self.publishing(turn));
                     }
                 }
-                Some(written) = self.writes.next() => self.written(written),
                 answer = self.broker.answer() => self.answered(answer),
                 Ok(()) = connection.changed() => self.connection_changed(*connection.borrow()),
                 () = ended(&mut self.reconnects) => self.reconnects = None,
