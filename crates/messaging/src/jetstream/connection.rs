@@ -1,6 +1,7 @@
 //! The connection to NATS: where to, whom we trust, who we are, and whether it is there.
 
 use std::{
+    borrow::Cow,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -8,6 +9,7 @@ use std::{
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use db::setting::{Unusable, unusable};
 use metrics::gauge;
+use percent_encoding::percent_decode_str;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::sync::watch;
 
@@ -24,11 +26,10 @@ pub(super) async fn connect(
     let mut servers = Vec::new();
     for url in nats.urls() {
         let address: ServerAddr = url.parse().map_err(unusable("NATS_URL"))?;
-        options = match (address.username(), address.password()) {
-            (Some(user), Some(password)) => {
-                options.user_and_password(user.to_owned(), password.to_owned())
-            }
-            (Some(token), None) => options.token(token.to_owned()),
+        let (user, password) = (decoded(address.username())?, decoded(address.password())?);
+        options = match (user, password) {
+            (Some(user), Some(password)) => options.user_and_password(user, password),
+            (Some(token), None) => options.token(token),
             _ => options,
         };
         let address = without_credentials(url).parse::<ServerAddr>();
@@ -72,6 +73,12 @@ pub(super) async fn connect(
         .await
         .map_err(unusable("NATS_URL"))?;
     Ok((client, connected))
+}
+
+/// In a URL they are percent-encoded.
+fn decoded(part: Option<&str>) -> Result<Option<String>, Unusable> {
+    let decode = |part: &str| percent_decode_str(part).decode_utf8().map(Cow::into_owned);
+    part.map(decode).transpose().map_err(unusable("NATS_URL"))
 }
 
 /// Grows with the number of attempts that failed.

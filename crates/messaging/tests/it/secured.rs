@@ -4,10 +4,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::DateTime;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
-use testbed::{Certificates, Nats, mongo_uri};
+use testbed::{Certificates, Nats, eventually, mongo_uri};
 
 use crate::{
     log::Log,
+    rights::Configured,
     toy::{NatsFiles, Place, Toy},
 };
 
@@ -21,6 +22,16 @@ fn nats_jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &Value) -> 
     let text = format!("{head}.{claims}");
     let signature = URL_SAFE_NO_PAD.encode(issuer.sign(text.as_bytes()).unwrap());
     format!("{text}.{signature}")
+}
+
+#[tokio::test]
+async fn user_and_password_of_the_url_are_percent_decoded() {
+    let config = "authorization { users: [ { user: \"a b\", password: \"p@ss:w/rd%\" } ] }";
+    let nats = Configured::start(config).await;
+    let url = nats.nats.url().replace("//", "//a%20b:p%40ss%3Aw%2Frd%25@");
+    let toy = Toy::begin_at(Place::at(&mongo_uri(), &url)).await;
+    eventually("it is connected", async || toy.is_connected_to_nats()).await;
+    toy.stop().await.database().await.drop().await.unwrap();
 }
 
 #[tokio::test]
