@@ -62,7 +62,7 @@ pub(super) struct Holder<'a> {
     sweep: Option<Sweep>,
     is_wanted: bool,
     swept: Instant,
-    /// When something was read last.
+    /// When something was read last, or nothing was to be.
     read: Instant,
     /// No sweep before.
     not_before: Instant,
@@ -187,6 +187,10 @@ impl<'a> Holder<'a> {
                 () = &mut timer => {}
                 () = served.cancelled(), if self.stage == Stage::Holding => {}
                 () = self.lease.lost(), if !self.is_ending() => {}
+            }
+            if !reads {
+                // Nobody waited for something to read.
+                self.read = Instant::now();
             }
         }
     }

@@ -95,9 +95,6 @@ impl Holder<'_> {
         if self.next_sweep().is_some_and(|at| at <= now) {
             return self.begin_sweep(now);
         }
-        if !self.may_read() {
-            self.read = now;
-        }
         let stalled = self.publisher.timing.sweep_stalled_after;
         if now.duration_since(self.read) >= stalled {
             self.sweep_failed(&anyhow::anyhow!("nothing was read for {stalled:?}"));
