@@ -45,8 +45,9 @@ pub(crate) struct Parked {
 pub(crate) type Skips = Arc<HashMap<Stored, Event>>;
 
 impl Parked {
-    /// An event of the key is parked.
+    /// An event of the key is parked, perhaps once more.
     pub(crate) fn add(&mut self, key: Stored, id: Stored) {
+        self.retried.retain(|retried| Stored::from(*retried) != id);
         if !key.stands_for_itself() {
             self.of_other_keys.push(id);
         }
@@ -262,4 +263,20 @@ pub(crate) fn totals() -> [Document; 4] {
         by_key,
         all,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_parked_once_more_is_not_being_retried() {
+        let (again, other) = (ObjectId::new(), ObjectId::new());
+        let mut parked = Parked {
+            retried: HashSet::from([again, other]),
+            ..Parked::default()
+        };
+        parked.add(Stored::from("a"), again.into());
+        assert_eq!(parked.retried, HashSet::from([other]));
+    }
 }
