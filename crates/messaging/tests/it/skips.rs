@@ -231,7 +231,7 @@ async fn a_note_of_an_event_that_was_mended_by_hand_holds_nothing_back() {
     place.timing.safety_interval = Duration::from_millis(100);
     let toy = Toy::start_at(place).await;
     let events = toy.place.database().await.collection::<Document>("events");
-    plant(&toy.place, [unreadable("a"), event("a", 1, doc! {})]).await;
+    plant(&toy.place, [unreadable("a")]).await;
     parked(&toy.place).await;
     // The same version, under another id.
     events
@@ -240,9 +240,7 @@ async fn a_note_of_an_event_that_was_mended_by_hand_holds_nothing_back() {
         .unwrap();
     plant(&toy.place, [event("a", 0, doc! {})]).await;
     toy.place.drained().await;
-    let mut versions = published(&toy.place, "a").await;
-    versions.sort_unstable();
-    assert_eq!(versions, [0, 1]);
+    assert_eq!(published(&toy.place, "a").await, [0]);
     // Marked by hand, it is seen and settled by the operators' own means.
     plant(&toy.place, [unreadable("b")]).await;
     let id = parked(&toy.place).await;
