@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, message::StreamMessage};
 use bson::{Document, doc, oid::ObjectId};
 use clap::Parser;
-use messaging::commands::{self, OutboxCommand};
+use messaging::{
+    Outbox,
+    commands::{self, OutboxCommand},
+};
 use testbed::{eventually, nats_url, plant};
 
 use crate::{
@@ -79,6 +82,11 @@ async fn is_settled(place: &Place) {
     assert_eq!(skip.get_str("reason").unwrap(), "a bad import");
     assert!(skip.get_datetime("at").is_ok());
     assert!(note.get_str("reason").is_ok(), "and why it was parked");
+    let outbox = Outbox::new(&place.db().await);
+    eventually("it does not count as parked", async || {
+        outbox.status().await.unwrap().parked == 0
+    })
+    .await;
 }
 
 #[tokio::test]
