@@ -63,6 +63,23 @@ async fn a_repeated_request_gets_the_first_answer_and_is_done_once() {
 }
 
 #[tokio::test]
+async fn a_key_that_comes_again_with_the_same_body_for_another_ticket_is_422_and_does_nothing() {
+    let app = TestApp::start().await;
+    let tickets = [app.create().await, app.create().await];
+    let put = |id: &str| {
+        let put = app.request(Method::PUT, &format!("/api/tickets/{id}"));
+        let put = put
+            .bearer_auth(token("alice"))
+            .header("idempotency-key", "key");
+        put.json(&json!({ "title": "opera", "price": 2 })).send()
+    };
+    assert_eq!(put(&tickets[0]).await.unwrap().status(), 200);
+    assert_problem(put(&tickets[1]).await.unwrap(), 422).await;
+    assert_eq!(app.place.events().await.len(), 3);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn what_is_refused_is_not_remembered() {
     let app = TestApp::start().await;
     let id = app.create().await;
