@@ -47,7 +47,9 @@ pub(crate) type Skips = Arc<HashMap<Stored, Event>>;
 impl Parked {
     /// An event of the key is parked, perhaps once more.
     pub(crate) fn add(&mut self, key: Stored, id: Stored) {
-        self.retried.retain(|retried| Stored::from(*retried) != id);
+        if let Some(id) = id.object_id() {
+            self.retried.remove(&id);
+        }
         if !key.stands_for_itself() {
             self.of_other_keys.push(id);
         }

@@ -46,6 +46,13 @@ impl Stored {
         self.kind == ElementType::String as u8
     }
 
+    /// The id that it is, if it is one.
+    pub(crate) fn object_id(&self) -> Option<ObjectId> {
+        let is_id = self.kind == ElementType::ObjectId as u8;
+        let bytes = <[u8; 12]>::try_from(&*self.bytes).ok();
+        bytes.filter(|_| is_id).map(ObjectId::from_bytes)
+    }
+
     /// The text that it is, where it is readable.
     pub(crate) fn text(&self) -> Option<&str> {
         let text = self.bytes.get(size_of::<i32>()..)?.strip_suffix(&[0])?;
@@ -148,6 +155,9 @@ mod tests {
         assert_eq!(Stored::of(&document, "a"), Stored::from("text"));
         assert_eq!(Stored::from("text").text(), Some("text"));
         assert_eq!(Stored::of(&document, "d").text(), None);
+        let id = document.get_object_id("d").unwrap();
+        assert_eq!(Stored::of(&document, "d").object_id(), Some(id));
+        assert_eq!(Stored::of(&document, "a").object_id(), None);
     }
 
     #[test]

@@ -37,14 +37,11 @@ pub(super) async fn replay(
 
 /// Gives the events back as soon as the stream does not take them for copies.
 async fn publish_again(outbox: &Outbox, found: &Found) -> anyhow::Result<()> {
-    let is_known = |lost: &&Lost| !lost.is_known_for(found.known_for).is_zero();
-    let (known, unknown): (Vec<Lost>, Vec<Lost>) =
-        found.lost.iter().cloned().partition(|lost| is_known(&lost));
+    let is_known_for = |lost: &Lost| lost.is_known_for(found.known_for);
+    let lost = found.lost.iter().cloned();
+    let (known, unknown): (Vec<_>, Vec<_>) = lost.partition(|lost| !is_known_for(lost).is_zero());
     replay::give_back(outbox, &unknown).await?;
-    let wait = known
-        .iter()
-        .map(|lost| lost.is_known_for(found.known_for))
-        .max();
+    let wait = known.iter().map(is_known_for).max();
     if let Some(wait) = wait {
         progress(format_args!(
             "the stream remembers the ids of {} events for {:?} after their publication (its duplicate window) and would take them for copies; they are given back in {} s",

@@ -12,8 +12,9 @@ const fn of(name: &'static str) -> EventType {
     EventType { name, schema }
 }
 
-async fn jetstream(prefix: &str) -> JetStream {
-    let options = NatsOptions {
+/// A server that is not there.
+pub(crate) fn nowhere(prefix: &str) -> NatsOptions {
+    NatsOptions {
         nats_url: SecretString::from("nats://127.0.0.1:1"),
         nats_stream: "SHOP".to_owned(),
         nats_replicas: 3,
@@ -23,8 +24,11 @@ async fn jetstream(prefix: &str) -> JetStream {
         nats_tls_ca_file: None,
         nats_tls_cert_file: None,
         nats_tls_key_file: None,
-    };
-    JetStream::connect(&options, "shop", &EVENTS, Timing::default())
+    }
+}
+
+async fn jetstream(prefix: &str) -> JetStream {
+    JetStream::connect(&nowhere(prefix), "shop", &EVENTS, Timing::default())
         .await
         .unwrap()
 }

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{Publisher, pauses::Pauses};
 use crate::jetstream::Found;
 
-type Asked = AbortOnDropHandle<anyhow::Result<Found>>;
-
 /// The broker, as this instance sees it.
 pub(super) struct Broker {
     publisher: Arc<Publisher>,
-    asked: Option<Asked>,
+    asked: Option<JoinHandle<anyhow::Result<Found>>>,
     /// Since when nothing can be published; while it is asked for the first time that is not sure.
     failing_since: Option<Instant>,
     is_away: bool,
@@ -54,6 +51,8 @@ impl Broker {
         self.failing_since.get_or_insert(now);
         self.is_away = true;
         self.again = now;
+        // A question that was sent over the lost connection is not answered any more.
+        self.asked = None;
     }
 
     /// When it is to be asked again, once it is connected.
@@ -70,8 +69,7 @@ impl Broker {
 
     fn ask(&mut self) {
         let publisher = Arc::clone(&self.publisher);
-        let asked = tokio::spawn(async move { publisher.check_stream().await });
-        self.asked = Some(AbortOnDropHandle::new(asked));
+        self.asked = Some(tokio::spawn(async move { publisher.check_stream().await }));
     }
 
     /// Returns when it answered or failed to, where it was asked; what [`Broker::take`] takes.
@@ -130,5 +128,46 @@ impl Broker {
             (timing.unconnected_limit, "there is no connection to NATS")
         };
         (now.duration_since(since) >= limit).then_some((since, why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use db::{Db, MongoOptions};
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::{JetStream, Outbox, Timing, jetstream::nowhere};
+
+    /// Of servers that are not there.
+    async fn broker() -> Broker {
+        let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/none");
+        let db = Db::connect(&MongoOptions { mongo_uri }, "shop", db::Timing::default()).await;
+        let jetstream = JetStream::connect(&nowhere(""), "shop", &[], Timing::default()).await;
+        let outbox = Outbox::new(&db.unwrap());
+        let publisher = Publisher::new(&outbox, jetstream.unwrap(), Duration::from_secs(1));
+        Broker::new(&Arc::new(publisher))
+    }
+
+    #[tokio::test]
+    async fn all_failures_of_a_moment_are_one_question() {
+        let mut broker = broker().await;
+        broker.failed(Instant::now());
+        let asked = broker.asked.as_ref().map(JoinHandle::id);
+        broker.failed(Instant::now());
+        assert_eq!(broker.asked.as_ref().map(JoinHandle::id), asked);
+        assert!(asked.is_some() && !broker.is_away());
+    }
+
+    #[tokio::test]
+    async fn a_question_that_was_sent_over_a_lost_connection_is_not_waited_for() {
+        let mut broker = broker().await;
+        broker.failed(Instant::now());
+        broker.is_cut_off(Instant::now());
+        assert!(broker.asked.is_none());
+        assert!(broker.is_away());
+        assert_eq!(broker.next_question(), None, "first it has to be connected");
     }
 }

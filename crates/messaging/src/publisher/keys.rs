@@ -1,31 +1,29 @@
 //! Which keys a sweep leaves out: those that are in hand, and those that failed and wait. Whose a failure is.
 
+mod failing;
 mod run;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use bson::oid::ObjectId;
 use tokio::time::Instant;
 
+use failing::Failing;
 use run::Run;
 
-use super::{lease::GaveUp, pauses::Pauses};
+use super::lease::GaveUp;
 use crate::{Timing, stored::Stored};
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
 const MOST_IN_FLIGHT: usize = 512;
 /// The same while nothing succeeds.
 const FEWER_IN_FLIGHT: usize = 16;
-/// More failing keys are not remembered: each sweep tries them again.
-const MOST_FAILING: usize = 10_000;
 
 /// The keys that this instance is busy with.
 pub(super) struct Keys {
     timing: Timing,
     in_hand: HashMap<Stored, InHand>,
-    failing: HashMap<Stored, Failing>,
-    /// Of the failing ones, those that wait, by the end of their delays.
-    waiting: BTreeSet<(Instant, Stored)>,
+    failing: Failing,
     run: Run,
     /// Whether it was the stream that failed: then one success ends all delays.
     stream_failed: bool,
@@ -47,18 +45,6 @@ struct InHand {
     unfinished: usize,
 }
 
-struct Failing {
-    since: Instant,
-    pauses: Pauses,
-    /// `None` while it is tried.
-    waits_until: Option<Instant>,
-    /// The sweep in which it began to be tried again.
-    tried_in: u64,
-    /// Whether the database refused its mark, or its parking: that it is published means nothing then, and another instance would
-    /// fare alike.
-    is_refused: bool,
-}
-
 /// What a sweep does with a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -74,8 +60,7 @@ impl Keys {
         Self {
             timing,
             in_hand: HashMap::new(),
-            failing: HashMap::new(),
-            waiting: BTreeSet::new(),
+            failing: Failing::new(timing),
             run: Run::new(timing),
             stream_failed: false,
             gave_up,
@@ -89,12 +74,10 @@ impl Keys {
         self.just_marked.clear();
     }
 
-    /// The sweep has read all there is. A key that was to be tried again and was not found has nothing unsent any more.
+    /// The sweep has read all there is.
     pub(super) fn end_sweep(&mut self) {
-        let (in_hand, sweep) = (&self.in_hand, self.sweep);
-        self.failing.retain(|key, it| {
-            it.waits_until.is_some() || it.tried_in >= sweep || in_hand.contains_key(key)
-        });
+        let is_in_hand = |key: &Stored| self.in_hand.contains_key(key);
+        self.failing.forget_what_is_gone(self.sweep, is_in_hand);
         if self.failing.is_empty() && self.in_hand.is_empty() {
             self.gave_up.forget_the_unnamed();
         }
@@ -103,7 +86,7 @@ impl Keys {
     /// Those that a query should leave out, the ones with the most behind them first.
     pub(super) fn to_leave_out(&self) -> impl Iterator<Item = &Stored> {
         let in_hand = self.in_hand.iter().filter(|(_, it)| it.has_more);
-        let waiting = self.waiting.iter().map(|(_, key)| key);
+        let waiting = self.failing.waiting().map(|(_, key)| key);
         in_hand.map(|(key, _)| key).chain(waiting)
     }
 
@@ -115,10 +98,10 @@ impl Keys {
                 comes_back: in_hand.has_more,
             };
         }
-        match self.failing.get(key) {
-            Some(it) if it.waits_until.is_some() => Look::LeaveOut { comes_back: false },
-            _ => Look::Begin,
+        if self.failing.waits(key) {
+            return Look::LeaveOut { comes_back: false };
         }
+        Look::Begin
     }
 
     /// Whether a sweep has read an event before this instance marked it.
@@ -128,7 +111,7 @@ impl Keys {
 
     /// Whether a key may be begun beside those in flight.
     pub(super) fn has_room_beside(&self, in_flight: usize) -> bool {
-        let most = if self.stream_fails() || self.failing.len() >= MOST_FAILING {
+        let most = if self.stream_fails() || self.failing.is_full() {
             FEWER_IN_FLIGHT
         } else {
             MOST_IN_FLIGHT
@@ -184,7 +167,7 @@ impl Keys {
     pub(super) fn succeeded(&mut self, key: &Stored) -> bool {
         self.gave_up.forget(key);
         self.run.end();
-        if self.failing.is_empty() || self.is_refused(key) || self.failing.remove(key).is_none() {
+        if self.failing.is_empty() || self.is_refused(key) || !self.failing.remove(key) {
             return false;
         }
         let ends = self.stream_failed;
@@ -195,38 +178,21 @@ impl Keys {
     }
 
     pub(super) fn end_delays(&mut self) {
-        self.waiting.clear();
         self.run.end();
         self.stream_failed = false;
-        for failing in self.failing.values_mut() {
-            failing.waits_until = None;
-            failing.tried_in = self.sweep;
-        }
+        self.failing.end_delays(self.sweep);
     }
 
     /// The key failed, and waits.
     pub(super) fn failed(&mut self, key: Stored, now: Instant) {
         self.run.add(&key, now);
         self.stream_failed |= self.stream_fails();
-        self.wait(key, now);
+        self.failing.wait(key, false, now);
     }
 
-    fn wait(&mut self, key: Stored, now: Instant) {
-        if self.failing.len() >= MOST_FAILING && !self.failing.contains_key(&key) {
-            return;
-        }
-        let failing = self.failing.entry(key.clone()).or_insert_with(|| Failing {
-            since: now,
-            pauses: Pauses::new(self.timing.first_retry, self.timing.longest_key_retry),
-            waits_until: None,
-            tried_in: 0,
-            is_refused: false,
-        });
-        let until = now + failing.pauses.next();
-        if let Some(before) = failing.waits_until.replace(until) {
-            self.waiting.remove(&(before, key.clone()));
-        }
-        self.waiting.insert((until, key));
+    /// The database refused the key's mark, or its parking: it waits, through no failure of the stream.
+    pub(super) fn refused(&mut self, key: Stored, now: Instant) {
+        self.failing.wait(key, true, now);
     }
 
     /// The stream says that it is full or busy.
@@ -236,35 +202,19 @@ impl Keys {
 
     /// The key is no failing one any more.
     pub(super) fn forget(&mut self, key: &Stored) {
-        if let Some(until) = self.failing.remove(key).and_then(|it| it.waits_until) {
-            self.waiting.remove(&(until, key.clone()));
-        }
+        self.failing.remove(key);
         self.run.forget(key);
     }
 
-    /// The database refused the key's mark, or its parking.
-    pub(super) fn refused(&mut self, key: Stored, now: Instant) {
-        self.wait(key.clone(), now);
-        if let Some(failing) = self.failing.get_mut(&key) {
-            failing.is_refused = true;
-        }
-    }
-
     pub(super) fn is_refused(&self, key: &Stored) -> bool {
-        self.failing.get(key).is_some_and(|it| it.is_refused)
+        self.failing.is_refused(key)
     }
 
     /// Lets those be tried again whose time has come: while the stream fails, one at a time. Whether there are any.
     pub(super) fn try_again(&mut self, now: Instant) -> bool {
         let mut any = false;
         while self.next_try().is_some_and(|at| at <= now) {
-            let Some((_, key)) = self.waiting.pop_first() else {
-                break;
-            };
-            if let Some(failing) = self.failing.get_mut(&key) {
-                failing.waits_until = None;
-                failing.tried_in = self.sweep;
-            }
+            self.failing.try_first(self.sweep);
             any = true;
             if self.stream_fails() {
                 self.run.probe_next(now);
@@ -275,11 +225,9 @@ impl Keys {
 
     /// When [`Keys::try_again`] has something to do.
     pub(super) fn next_try(&self) -> Option<Instant> {
-        let (first, _) = self.waiting.first()?;
-        if self.stream_fails() {
-            return Some(self.run.probe_at().unwrap_or(*first));
-        }
-        Some(*first)
+        let (first, _) = self.failing.waiting().next()?;
+        let probe = self.run.probe_at().filter(|_| self.stream_fails());
+        Some(probe.unwrap_or(*first))
     }
 
     /// Whether it is the stream that fails, rather than keys.
@@ -299,9 +247,7 @@ impl Keys {
         if let Some(since) = since.filter(|since| fails_for(*since, self.timing.failing_limit)) {
             return Some((since, "several keys fail and none succeeds"));
         }
-        let failing = self.failing.iter();
-        let failing = failing.filter(|(key, it)| is_new(key) && !it.is_refused);
-        let since = failing.map(|(_, failing)| failing.since).min()?;
+        let since = self.failing.since(is_new)?;
         fails_for(since, self.timing.failing_key_limit).then_some((since, "a key fails"))
     }
 

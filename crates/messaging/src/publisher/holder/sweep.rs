@@ -3,7 +3,11 @@
 use std::future::pending;
 
 use metrics::histogram;
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
+    time::Instant,
+};
 
 use super::Holder;
 use crate::{
@@ -48,21 +52,20 @@ impl Sweep {
     pub(super) async fn next(sweep: &mut Option<Self>) -> Step {
         match sweep {
             None => pending().await,
-            Some(Self::Parked(reading)) => match reading.await {
-                Ok(Ok(parked)) => Step::Parked(parked),
-                Ok(Err(error)) => Step::Failed(error.into()),
-                Err(error) => Step::Failed(error.into()),
-            },
+            Some(Self::Parked(reading)) => {
+                let parked = read(reading.await).map(Step::Parked);
+                parked.unwrap_or_else(Step::Failed)
+            }
             Some(Self::Backlog { turns, walk, .. }) => match turns.recv().await {
                 Some(turn) => Step::Turn(turn),
-                None => match walk.await {
-                    Ok(Ok(())) => Step::End,
-                    Ok(Err(error)) => Step::Failed(error.into()),
-                    Err(error) => Step::Failed(error.into()),
-                },
+                None => read(walk.await).map_or_else(Step::Failed, |()| Step::End),
             },
         }
     }
+}
+
+fn read<T>(task: Result<mongodb::error::Result<T>, JoinError>) -> anyhow::Result<T> {
+    Ok(task??)
 }
 
 impl Holder<'_> {
