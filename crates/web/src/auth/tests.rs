@@ -32,8 +32,8 @@ impl Caller {
     }
 }
 
-fn authenticator() -> Authenticator {
-    let options = HttpOptions {
+fn options() -> HttpOptions {
+    HttpOptions {
         listen_addr: ([127, 0, 0, 1], 0).into(),
         jwt: JwtOptions {
             jwt_key: SecretString::from(KEY),
@@ -47,8 +47,7 @@ fn authenticator() -> Authenticator {
         concurrency_limit: 1,
         stop_delay: Duration::ZERO,
         cors_origins: vec![HeaderValue::from_static("https://app.example.com")],
-    };
-    Authenticator::new(&options).unwrap()
+    }
 }
 
 /// Seconds from now, which may be past.
@@ -70,11 +69,19 @@ fn session() -> String {
 
 /// Who is calling, as a handler is told; or the status of the refusal.
 async fn asked(method: &str, headers: &[(&str, &str)]) -> Result<String, StatusCode> {
+    asked_with(&options(), method, headers).await
+}
+
+async fn asked_with(
+    options: &HttpOptions,
+    method: &str,
+    headers: &[(&str, &str)],
+) -> Result<String, StatusCode> {
     let mut request = Request::builder().method(method).uri("/");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let auth = Arc::new(authenticator());
+    let auth = Arc::new(Authenticator::new(options).unwrap());
     let cross_site = middleware::from_fn_with_state(Arc::clone(&auth), refuse_cross_site);
     let identify = middleware::from_fn_with_state(auth, identify);
     let routes = Router::new().route("/", any(async |user: User| user.id));
@@ -109,6 +116,32 @@ async fn clocks_may_differ_by_half_a_minute_and_no_more() {
     for (expired, begins) in [(-35, -600), (600, 40)] {
         let claims = json!({ "sub": "alice", "exp": seconds(expired), "nbf": seconds(begins) });
         assert_eq!(user_of(&claims).await, NOBODY, "{claims}");
+    }
+}
+
+#[tokio::test]
+async fn every_claim_that_is_asked_for_has_to_be_there_whatever_else_is_asked_for() {
+    let asked_for = |issuer: bool, audience: bool| {
+        let mut options = options();
+        options.jwt.jwt_issuer = issuer.then(|| "us".to_owned());
+        options.jwt.jwt_audience = audience.then(|| "tickets".to_owned());
+        let required = [("exp", true), ("iss", issuer), ("aud", audience)];
+        (options, required)
+    };
+    for (issuer, audience) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (options, claims) = asked_for(issuer, audience);
+        let all = json!({ "sub": "alice", "exp": seconds(60), "iss": "us", "aud": "tickets" });
+        for (missing, is_required) in claims {
+            let mut claims = all.clone();
+            claims.as_object_mut().unwrap().remove(missing);
+            let bearer = format!("Bearer {}", token(&claims));
+            let user = asked_with(&options, "POST", &[("authorization", &bearer)]).await;
+            let expected = if is_required { NOBODY } else { alice() };
+            assert_eq!(
+                user, expected,
+                "issuer {issuer}, audience {audience}: no {missing}"
+            );
+        }
     }
 }
 
