@@ -2,50 +2,19 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream::DiscardPolicy};
 use bson::{Document, doc};
 use messaging::{Outbox, Retry};
-use metrics::LocalRecorderGuard;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use testbed::{Nats, eventually, mongo_uri, plant, stream};
+use testbed::{Nats, eventually, mongo_uri, plant};
 
 use crate::{
-    log::Log,
+    counters::{Counters, OF_A_KEY, OF_THE_BROKER},
     rights::Configured,
-    toy::{Place, Toy, event, published},
+    toy::{Place, Toy, event, published, unsent},
 };
 
 /// Longer than any test lasts.
 const NEVER: Duration = Duration::from_secs(3600);
 const DENIED: &str = "\"*.counter.updated.bad\"";
-
-async fn unsent(toy: &Toy, wanted: i64) {
-    let outbox = Outbox::new(&toy.place.db().await);
-    eventually("so many are unsent", async || {
-        outbox.status().await.unwrap().unsent == wanted
-    })
-    .await;
-}
-
-/// What this thread, which all of a test's tasks run on, counts.
-fn counted() -> (PrometheusHandle, LocalRecorderGuard<'static>) {
-    let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
-    let metrics = recorder.handle();
-    (metrics, metrics::set_default_local_recorder(recorder))
-}
-
-fn count(metrics: &PrometheusHandle, name: &str) -> u64 {
-    let text = metrics.render();
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    value.map_or(0, |value| value.trim().parse().unwrap())
-}
-
-async fn change_stream(place: &Place, change: impl FnOnce(&mut jetstream::stream::Config)) {
-    let jetstream = jetstream::new(async_nats::connect(&place.nats_url).await.unwrap());
-    let mut config = stream(place).await.cached_info().config.clone();
-    change(&mut config);
-    jetstream.update_stream(&config).await.unwrap();
-}
 
 #[tokio::test]
 async fn a_publication_that_is_not_answered_delays_no_other_key() {
@@ -68,7 +37,7 @@ async fn a_publication_that_is_not_answered_delays_no_other_key() {
 #[tokio::test]
 async fn a_key_that_may_not_be_published_waits_unparked_until_it_may() {
     let nats = Configured::with_users(&[("a", DENIED)]).await;
-    let (metrics, _guard) = counted();
+    let counters = Counters::start();
     let mut place = nats.place("a");
     place.timing.ack_timeout = Duration::from_millis(200);
     place.timing.longest_key_retry = Duration::from_millis(200);
@@ -78,19 +47,15 @@ async fn a_key_that_may_not_be_published_waits_unparked_until_it_may() {
         (0..2).map(|version| event("bad", version, doc! {})),
     )
     .await;
-    let failed = "outbox_publish_failures_total{reason=\"key\"}";
     eventually("it fails several times", async || {
-        count(&metrics, failed) >= 3
+        counters.count(OF_A_KEY) >= 3
     })
     .await;
     let other = toy.create().await;
     unsent(&toy, 2).await;
     assert_eq!(published(&toy.place, &other).await, [0]);
     assert!(toy.place.parked().await.is_empty());
-    assert_eq!(
-        count(&metrics, "outbox_publish_failures_total{reason=\"broker\"}"),
-        0
-    );
+    assert_eq!(counters.count(OF_THE_BROKER), 0);
     nats.change_users(&[("a", "")]).await;
     toy.place.drained().await;
     assert_eq!(published(&toy.place, "bad").await, [0, 1]);
@@ -98,96 +63,9 @@ async fn a_key_that_may_not_be_published_waits_unparked_until_it_may() {
 }
 
 #[tokio::test]
-async fn a_subject_that_is_full_delays_its_own_key_only() {
-    let mut place = Place::new();
-    // Whoever waited for the key would wait for ever.
-    place.timing.first_retry = NEVER;
-    place.timing.longest_key_retry = NEVER;
-    let toy = Toy::start_at(place).await;
-    toy.create().await;
-    toy.place.drained().await;
-    change_stream(&toy.place, |config| {
-        config.max_messages_per_subject = 1;
-        config.discard = DiscardPolicy::New;
-        config.discard_new_per_subject = true;
-    })
-    .await;
-    let key = toy.create().await;
-    for _ in 0..2 {
-        toy.update(&key).await;
-    }
-    unsent(&toy, 1).await;
-    for _ in 0..5 {
-        toy.create().await;
-        unsent(&toy, 1).await;
-    }
-    assert_eq!(published(&toy.place, &key).await, [0, 1]);
-    assert!(toy.place.parked().await.is_empty());
-    toy.stop().await.remove().await;
-}
-
-#[tokio::test]
-async fn a_stream_that_was_narrowed_takes_what_it_takes_and_the_rest_waits_and_is_told() {
-    let (log, _log_guard) = Log::capture();
-    let (metrics, _guard) = counted();
-    let mut place = Place::new();
-    place.timing.longest_key_retry = Duration::from_millis(200);
-    let toy = Toy::start_at(place).await;
-    let key = toy.create().await;
-    toy.place.drained().await;
-    let all = format!("{}.counter.>", toy.place.name);
-    let created = format!("{}.counter.created.*", toy.place.name);
-    change_stream(&toy.place, |config| config.subjects = vec![created]).await;
-    toy.update(&key).await;
-    let told = log.told("the stream is not what it was").await;
-    assert!(
-        told.contains("ERROR") && told.contains("counter.updated.*"),
-        "{told}"
-    );
-    assert!(count(&metrics, "outbox_stream_check_failures_total") > 0);
-    let other = toy.create().await;
-    unsent(&toy, 1).await;
-    assert_eq!(published(&toy.place, &other).await, [0]);
-    assert!(toy.place.parked().await.is_empty());
-    change_stream(&toy.place, |config| config.subjects = vec![all]).await;
-    toy.place.drained().await;
-    assert_eq!(published(&toy.place, &key).await, [0, 1]);
-    toy.finish().await;
-}
-
-#[tokio::test]
-async fn when_a_full_stream_has_room_again_no_key_waits_any_longer() {
-    let (metrics, _guard) = counted();
-    let mut place = Place::new();
-    place.timing.first_retry = Duration::from_millis(10);
-    // Each key by itself would wait for longer than the test lasts.
-    place.timing.longest_key_retry = NEVER;
-    place.timing.longest_probe = Duration::from_millis(50);
-    let toy = Toy::start_at(place).await;
-    toy.create().await;
-    toy.place.drained().await;
-    change_stream(&toy.place, |config| {
-        config.max_messages = 1;
-        config.discard = DiscardPolicy::New;
-    })
-    .await;
-    for _ in 0..5 {
-        toy.create().await;
-    }
-    let failed = "outbox_publish_failures_total{reason=\"key\"}";
-    eventually("they fail again and again", async || {
-        count(&metrics, failed) >= 60
-    })
-    .await;
-    change_stream(&toy.place, |config| config.max_messages = -1).await;
-    toy.place.drained().await;
-    toy.finish().await;
-}
-
-#[tokio::test]
 async fn when_the_broker_is_back_no_key_waits_any_longer() {
     let mut nats = Configured::with_users(&[("a", DENIED)]).await;
-    let (metrics, _guard) = counted();
+    let counters = Counters::start();
     let mut place = nats.place("a");
     place.timing.ack_timeout = Duration::from_millis(200);
     place.timing.first_retry = NEVER;
@@ -196,8 +74,7 @@ async fn when_the_broker_is_back_no_key_waits_any_longer() {
     place.timing.longest_retry = Duration::from_millis(100);
     let toy = Toy::start_at(place).await;
     plant(&toy.place, [event("bad", 0, doc! {})]).await;
-    let failed = "outbox_publish_failures_total{reason=\"key\"}";
-    eventually("it fails", async || count(&metrics, failed) == 1).await;
+    eventually("it fails", async || counters.count(OF_A_KEY) == 1).await;
     nats.change_users(&[("a", "")]).await;
     nats.nats.kill();
     nats.nats.start().await;
@@ -303,39 +180,4 @@ async fn what_a_server_allows_since_it_was_reloaded_counts_when_it_is_tried_agai
     toy.place.drained().await;
     assert_eq!(published(&toy.place, "larger").await, [0]);
     toy.finish().await;
-}
-
-#[tokio::test]
-async fn a_key_that_waits_is_not_read_by_the_sweeps_of_others() {
-    let mut place = Place::new();
-    place.timing.first_retry = NEVER;
-    place.timing.longest_key_retry = NEVER;
-    let toy = Toy::start_at(place).await;
-    toy.create().await;
-    toy.place.drained().await;
-    change_stream(&toy.place, |config| {
-        config.max_messages = 1;
-        config.discard = DiscardPolicy::New;
-    })
-    .await;
-    plant(
-        &toy.place,
-        (0..50).map(|version| event("waits", version, doc! {})),
-    )
-    .await;
-    unsent(&toy, 50).await;
-    let database = toy.place.database().await;
-    database.run_command(doc! { "profile": 2 }).await.unwrap();
-    plant(&toy.place, [event("other", 0, doc! {})]).await;
-    let profile = database.collection::<Document>("system.profile");
-    let read = doc! { "ns": format!("{}.events", toy.place.name), "op": "query" };
-    eventually("it is looked for", async || {
-        profile.count_documents(read.clone()).await.unwrap() > 0
-    })
-    .await;
-    database.run_command(doc! { "profile": 0 }).await.unwrap();
-    let mut of_waiting = read;
-    of_waiting.insert("docsExamined", doc! { "$gt": 1 });
-    assert_eq!(profile.find_one(of_waiting).await.unwrap(), None);
-    toy.stop().await.remove().await;
 }

@@ -5,6 +5,7 @@
 )]
 
 mod conflicts;
+mod counters;
 mod database;
 mod failures;
 mod figures;
@@ -12,10 +13,13 @@ mod instances;
 mod log;
 mod losses;
 mod nats;
+mod operator;
 mod outbox;
 mod passing;
+mod place;
 mod poison;
 mod publisher;
+mod refusals;
 mod replays;
 mod rights;
 mod secured;

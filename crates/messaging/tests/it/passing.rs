@@ -5,48 +5,36 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use async_nats::jetstream::stream::DiscardPolicy;
-use metrics::LocalRecorderGuard;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use testbed::{Nats, eventually, mongo_uri, stream};
+use testbed::{Nats, eventually, mongo_uri};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
 };
 
-use crate::toy::{Place, Toy};
-
-/// Of the broker, or of a key.
-const FAILURES: &str = "outbox_publish_failures_total{";
+use crate::{
+    counters::{Counters, FAILURES},
+    refusals::allow,
+    toy::{Place, Toy},
+};
 
 /// An outbox that publishes to a NATS server of the test's own.
 struct Failing {
     toy: Toy,
-    metrics: PrometheusHandle,
-    /// Of this test's thread, which all of its tasks run on.
-    _metrics: LocalRecorderGuard<'static>,
+    counters: Counters,
 }
 
 impl Failing {
     async fn start(nats_url: &str) -> Self {
-        let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
-        let metrics = recorder.handle();
-        let guard = metrics::set_default_local_recorder(recorder);
+        let counters = Counters::start();
         let toy = Toy::start_at(Place::at(&mongo_uri(), nats_url)).await;
         toy.create().await;
         toy.place.drained().await;
-        Self {
-            toy,
-            metrics,
-            _metrics: guard,
-        }
+        Self { toy, counters }
     }
 
+    /// Of the broker, or of a key.
     fn failures(&self) -> u64 {
-        let text = self.metrics.render();
-        let counted = text.lines().filter(|line| line.starts_with(FAILURES));
-        let values = counted.map(|line| line.rsplit(' ').next().unwrap());
-        values.map(|value| value.parse::<u64>().unwrap()).sum()
+        self.counters.count(FAILURES)
     }
 
     /// Saves an event that can't be published for now, and waits until that was seen.
@@ -98,19 +86,9 @@ async fn a_stream_that_is_full_parks_nothing() {
     let mut nats = Nats::absent();
     nats.start().await;
     let failing = Failing::start(&nats.url()).await;
-    let client = async_nats::connect(nats.url()).await.unwrap();
-    let jetstream = async_nats::jetstream::new(client);
-    let mut config = stream(&failing.toy.place)
-        .await
-        .cached_info()
-        .config
-        .clone();
-    config.discard = DiscardPolicy::New;
-    config.max_messages = 1;
-    jetstream.update_stream(&config).await.unwrap();
+    allow(&failing.toy.place, 1).await;
     failing.fails_to_publish().await;
-    config.max_messages = -1;
-    jetstream.update_stream(&config).await.unwrap();
+    allow(&failing.toy.place, -1).await;
     failing.recovers().await;
     assert_eq!(failing.toy.place.messages().await.len(), 2);
     failing.finish().await;

@@ -10,7 +10,10 @@ use bson::doc;
 use futures_util::{FutureExt, StreamExt};
 use testbed::{DEADLINE, Mongo, at_the_next, nats_url, plant};
 
-use crate::toy::{Place, Toy, event};
+use crate::{
+    refusals::allow,
+    toy::{Place, Toy, event},
+};
 
 /// What is sent from now on.
 async fn sent(place: &Place) -> Subscriber {
@@ -34,15 +37,6 @@ async fn stream(place: &Place) -> (jetstream::Context, Stream) {
     let jetstream = jetstream::new(async_nats::connect(nats_url()).await.unwrap());
     let stream = jetstream.get_stream(&place.name).await.unwrap();
     (jetstream, stream)
-}
-
-/// The stream takes no more than `most` messages; -1 for any number.
-async fn allow(place: &Place, most: i64) {
-    let (jetstream, stream) = stream(place).await;
-    let mut config = stream.cached_info().config.clone();
-    config.max_messages = most;
-    config.discard = jetstream::stream::DiscardPolicy::New;
-    jetstream.update_stream(config).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! What the stream has lost is found and published again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, message::StreamMessage};
 use bson::{DateTime, doc};
 use messaging::replay::{self, Found, Range};
 use testbed::{eventually, plant, stream};
 
-use crate::toy::{Place, Toy, event, published};
+use crate::{
+    operator::outbox,
+    toy::{Place, Toy, event, published},
+};
 
 /// Events that were created from so many hours ago until so many hours ago.
 fn hours_ago(since: i64, until: i64) -> Range {
@@ -151,4 +154,25 @@ async fn an_event_that_is_given_back_has_no_time_of_publication() {
     // The index that removes what was sent counts from this time.
     assert!(!given_back.contains_key("sentAt"), "{given_back}");
     place.remove().await;
+}
+
+#[tokio::test]
+async fn a_replay_waits_until_the_stream_has_forgotten_the_ids_of_what_it_lost() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_secs(3);
+    let toy = Toy::start_at(place).await;
+    let began = Instant::now();
+    let keys = [toy.create().await, toy.create().await];
+    toy.place.drained().await;
+    let stream = testbed::stream(&toy.place).await;
+    stream.purge().await.unwrap();
+    outbox(&toy.place, &["replay", "--since", "1h"])
+        .await
+        .unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(3));
+    let of = |message: &StreamMessage| message.subject.rsplit('.').next().unwrap().to_owned();
+    let mut replayed: Vec<_> = toy.place.messages().await.iter().map(of).collect();
+    replayed.sort();
+    assert_eq!(replayed, keys);
+    toy.finish().await;
 }

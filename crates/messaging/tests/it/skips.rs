@@ -1,50 +1,18 @@
 //! `outbox skip`: a parked event is given up, its key goes on, and consumers are told where they can be.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::jetstream::{self, message::StreamMessage};
+use async_nats::jetstream;
 use bson::{Document, doc, oid::ObjectId};
-use clap::Parser;
-use messaging::{
-    Outbox,
-    commands::{self, OutboxCommand},
-};
+use messaging::Outbox;
 use testbed::{eventually, nats_url, plant};
 
 use crate::{
     conflicts::ids_are_forgotten,
     log::Log,
-    toy::{EVENTS, NAME, Place, Toy, event, published},
+    operator::outbox,
+    toy::{Place, Toy, event, published},
 };
-
-#[derive(Parser)]
-struct Cli {
-    #[command(subcommand)]
-    command: OutboxCommand,
-}
-
-/// What an operator types behind `outbox`.
-async fn outbox(place: &Place, args: &[&str]) -> anyhow::Result<()> {
-    let nats = [
-        "--nats-url",
-        &place.nats_url,
-        "--nats-stream",
-        &place.name,
-        "--nats-subject-prefix",
-        &place.name,
-    ];
-    let asks_nats = ["skip", "replay"].contains(&args[0]);
-    let nats: &[&str] = if asks_nats { &nats } else { &[] };
-    let args = [
-        &["outbox"],
-        args,
-        &["--json", "--mongo-uri", &place.mongo_uri],
-        nats,
-    ]
-    .concat();
-    let cli = Cli::try_parse_from(args)?;
-    commands::execute(cli.command, NAME, EVENTS).await
-}
 
 async fn skip(place: &Place, id: &str) -> anyhow::Result<()> {
     outbox(place, &["skip", id, "--reason", "a bad import"]).await
@@ -281,26 +249,5 @@ async fn what_was_decided_of_an_event_that_is_sent_is_settled_by_the_next_look()
     is_settled(&toy.place).await;
     assert_eq!(notes(&toy.place).await[0].get_str("key").unwrap(), "b");
     assert!(toy.place.messages().await.is_empty());
-    toy.finish().await;
-}
-
-#[tokio::test]
-async fn a_replay_waits_until_the_stream_has_forgotten_the_ids_of_what_it_lost() {
-    let mut place = Place::new();
-    place.duplicate_window = Duration::from_secs(3);
-    let toy = Toy::start_at(place).await;
-    let began = Instant::now();
-    let keys = [toy.create().await, toy.create().await];
-    toy.place.drained().await;
-    let stream = testbed::stream(&toy.place).await;
-    stream.purge().await.unwrap();
-    outbox(&toy.place, &["replay", "--since", "1h"])
-        .await
-        .unwrap();
-    assert!(began.elapsed() >= Duration::from_secs(3));
-    let of = |message: &StreamMessage| message.subject.rsplit('.').next().unwrap().to_owned();
-    let mut replayed: Vec<_> = toy.place.messages().await.iter().map(of).collect();
-    replayed.sort();
-    assert_eq!(replayed, keys);
     toy.finish().await;
 }
