@@ -36,10 +36,14 @@ async fn readiness_is_503_as_soon_as_a_stop_is_asked_for_and_requests_are_taken_
 }
 
 #[tokio::test]
-async fn ctrl_c_and_sigterm_end_it_with_exit_code_0_soon_after_the_delay_of_a_second() {
-    for signal in ["-INT", "-TERM"] {
+async fn ctrl_c_sigterm_and_sigquit_end_it_with_exit_code_0_soon_after_the_delay_of_a_second() {
+    for signal in ["-INT", "-TERM", "-QUIT"] {
         let place = Place::new();
         let (mut process, _) = start(&mut command(&place)).await;
+        // These would end another process.
+        for ignored in ["-HUP", "-USR1", "-USR2"] {
+            process.signal(ignored);
+        }
         let asked = Instant::now();
         process.signal(signal);
         assert_eq!(process.ended().await.code(), Some(0), "{signal}");
@@ -49,6 +53,17 @@ async fn ctrl_c_and_sigterm_end_it_with_exit_code_0_soon_after_the_delay_of_a_se
         assert!(expected.contains(&took), "{took:?}");
         place.remove().await;
     }
+}
+
+#[tokio::test]
+async fn a_stop_is_heard_while_the_databases_name_is_looked_up() {
+    let place = Place::new();
+    let mut command = command(&place);
+    command.env("MONGO_URI", "mongodb+srv://mongo.example.invalid/");
+    let mut process = Process::logged(&mut command);
+    process.told("waiting for the database's name");
+    process.signal("-TERM");
+    assert!(process.ended().await.success());
 }
 
 #[tokio::test]

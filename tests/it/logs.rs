@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::join_all;
 use reqwest::{Client, header::COOKIE};
 use serde_json::{Value, json};
-use testbed::{Process, eventually, free_port, nats_url};
+use testbed::{Process, eventually, free_port, local, nats_url};
 use web::sign;
 
 use crate::{
@@ -116,6 +117,32 @@ async fn log_lines_metrics_and_traces_name_tickets_and_no_people() {
             assert!(!told.contains(person), "{person}: {told}");
         }
     }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn log_lines_that_nobody_reads_are_dropped_and_counted_and_hold_nobody_up() {
+    let (place, [address, admin]) = (Place::new(), [(); 2].map(|()| local(free_port())));
+    let mut command = command(&place);
+    command
+        .env("LISTEN_ADDR", address.to_string())
+        .env("ADMIN_ADDR", admin.to_string());
+    let mut service = Process::unread(command.env("RUST_LOG", "trace").env("STOP_DELAY", "0s"));
+    let address = format!("http://{address}");
+    let ask = async |url: &str| reqwest::get(url).await.ok()?.text().await.ok();
+    let metrics = format!("http://{admin}/metrics");
+    eventually("lines are dropped", async || {
+        join_all((0..100).map(|_| create(&address))).await;
+        let metrics = ask(&metrics).await.unwrap_or_default();
+        let dropped = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("log_lines_dropped_total "));
+        dropped.is_some_and(|lines| lines != "0")
+    })
+    .await;
+    assert_eq!(create(&address).await.unwrap().status(), 201);
+    service.signal("-TERM");
+    assert!(service.ended().await.success());
     place.remove().await;
 }
 

@@ -20,7 +20,7 @@ use crate::{
     Http, Service, Timing,
     healthcheck::healthcheck,
     lifecycle::stop_on_signal,
-    metrics,
+    log, metrics,
     options::{AdminOptions, LogOptions, bad_value, duration, load_dotenv},
     telemetry,
 };
@@ -129,7 +129,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
             // Whoever reads has read enough, as `head` does.
             Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{error:#}");
+                log::last_line(format!("{error:#}"));
                 ExitCode::from(if error.is::<Unusable>() { 2 } else { 1 })
             }
         }
@@ -194,12 +194,18 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
     ) -> anyhow::Result<()> {
         let telemetry = telemetry::init(self.about, &servers.log)?;
         metrics::install()?;
+        let stop = stop_on_signal()?;
         // A bad key is told before anything is connected.
         let auth = http.as_ref().map(|(http, _)| Authenticator::new(http));
         let auth = auth.transpose()?;
         let nats = publishes.then_some(&servers.nats);
         let process = self.connect(&servers.mongo, servers.events, nats, Timing::default());
-        let mut process = process.await?;
+        // The servers' names are looked up until they are found.
+        let Some(process) = stop.run_until_cancelled(process).await else {
+            telemetry.end().await;
+            return Ok(());
+        };
+        let mut process = process?;
         if let (Some((options, domain)), Some(auth)) = (http, auth) {
             let listener = listen(options.listen_addr, "LISTEN_ADDR").await?;
             process.http = Some(Http {
@@ -211,7 +217,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         }
         process.admin = Some(listen(servers.admin.admin_addr, "ADMIN_ADDR").await?);
         process.is_traced = telemetry.is_traced();
-        let ended = self.serve(process, stop_on_signal()?).await;
+        let ended = self.serve(process, stop).await;
         telemetry.end().await;
         ended
     }

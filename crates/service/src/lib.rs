@@ -9,6 +9,7 @@ mod context;
 mod health;
 mod healthcheck;
 mod lifecycle;
+mod log;
 mod metrics;
 mod options;
 mod prepare;

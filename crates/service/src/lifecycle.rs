@@ -124,16 +124,23 @@ fn failure_of(ended: Result<Ended, JoinError>) -> Option<anyhow::Error> {
     }
 }
 
-/// A `stop` that Ctrl-C or SIGTERM cancels.
+/// A `stop` that Ctrl-C, SIGTERM or SIGQUIT cancels. SIGHUP and the users' signals, which would end the process without a drain,
+/// change nothing.
 pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut quit = signal(SignalKind::quit()).context("SIGQUIT")?;
+    let (hangup, users) = (SignalKind::hangup(), SignalKind::user_defined1());
+    for ignored in [hangup, users, SignalKind::user_defined2()] {
+        drop(signal(ignored).context("a signal to ignore")?);
+    }
     let stop = CancellationToken::new();
     let signalled = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
         }
         signalled.cancel();
     });

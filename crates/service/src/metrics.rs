@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use metrics::describe_gauge;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::log;
+
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
 ];
@@ -25,6 +27,7 @@ pub(crate) fn install() -> anyhow::Result<&'static PrometheusHandle> {
             db::describe();
             messaging::describe();
             web::describe();
+            log::describe();
             describe_gauge!("build_info", "1, with the name and version of the program.");
             Ok(handle)
         })

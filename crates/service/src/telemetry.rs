@@ -1,8 +1,8 @@
-//! Sets up the log, on standard error, and traces, where there is a collector for them.
+//! Sets up the log, and traces, where there is a collector for them.
 
 mod sampler;
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
 use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
@@ -11,9 +11,9 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, Tracer},
 };
 use tracing::Subscriber;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::LevelFilter, layer::SubscriberExt, registry::LookupSpan,
-    util::SubscriberInitExt,
+    Layer, filter::LevelFilter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
 use db::setting::{Unusable, unusable};
@@ -21,16 +21,19 @@ use sampler::AsLinked;
 
 use web::openapi::About;
 
-use crate::options::{LogFormat, LogOptions};
+use crate::{log, options::LogOptions};
 
 /// What is not sent by then is given up when the process ends.
 pub const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// Sends what was traced; [`Telemetry::end`] sends the rest.
+/// Writes what is logged and sends what is traced; [`Telemetry::end`] does so with the rest.
 #[must_use]
-pub(crate) struct Telemetry(Option<SdkTracerProvider>);
+pub(crate) struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    log: WorkerGuard,
+}
 
-/// Installs log and traces for the whole process; a second call changes nothing.
+/// Installs log and traces for the whole process.
 ///
 /// # Errors
 /// When traces can't be sent to such an address.
@@ -44,12 +47,7 @@ pub(crate) fn init(about: About, options: &LogOptions) -> Result<Telemetry, Unus
     let traces = provider
         .as_ref()
         .map(|provider| traces(provider.tracer(about.name)));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let log = match options.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => log.json().flatten_event(true).boxed(),
-    };
-    let log = log.with_filter(EnvFilter::new(&options.rust_log));
+    let (log, rest, dropped) = log::layer(options);
     // The only failure is a subscriber that is there already.
     drop(
         tracing_subscriber::registry()
@@ -57,7 +55,12 @@ pub(crate) fn init(about: About, options: &LogOptions) -> Result<Telemetry, Unus
             .with(log)
             .try_init(),
     );
-    Ok(Telemetry(provider))
+    log::log_panics();
+    tokio::spawn(log::count(dropped));
+    Ok(Telemetry {
+        traces: provider,
+        log: rest,
+    })
 }
 
 /// What is traced does not depend on what is logged.
@@ -93,16 +96,18 @@ fn provider(about: About, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
 impl Telemetry {
     /// Whether there is a collector: what is for traces alone is not made in vain.
     pub(crate) fn is_traced(&self) -> bool {
-        self.0.is_some()
+        self.traces.is_some()
     }
 
-    /// Sends what is left.
+    /// Sends and writes what is left.
     pub(crate) async fn end(self) {
-        let Some(provider) = self.0 else { return };
-        let ending =
-            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT));
-        if let Ok(Err(error)) = ending.await {
-            tracing::warn!(%error, "some traces were not sent");
+        if let Some(provider) = self.traces {
+            let ending =
+                tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT));
+            if let Ok(Err(error)) = ending.await {
+                tracing::warn!(%error, "some traces were not sent");
+            }
         }
+        drop(self.log);
     }
 }

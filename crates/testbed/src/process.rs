@@ -3,7 +3,8 @@
 
 use std::{
     fs::{self, File},
-    os::unix::process::ExitStatusExt,
+    io::{PipeReader, PipeWriter, pipe},
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -51,6 +52,7 @@ pub struct Process {
     started: Instant,
     /// How often it ended by itself, or not well when it was asked to.
     pub crashes: u32,
+    unread: Option<(PipeReader, PipeWriter)>,
     _temporary: Option<TempPath>,
 }
 
@@ -64,6 +66,7 @@ impl Process {
             child: None,
             started: Instant::now(),
             crashes: 0,
+            unread: None,
             _temporary: None,
         }
     }
@@ -79,12 +82,27 @@ impl Process {
         process
     }
 
+    /// Starts it with a pipe for what it prints, which nobody reads. `command` is used up.
+    pub fn unread(command: &mut Command) -> Self {
+        let command = std::mem::replace(command, Command::new("used-up"));
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut process = Self::new(&name, command, PathBuf::new());
+        process.unread = Some(pipe().unwrap());
+        process.start();
+        process
+    }
+
     /// # Panics
     /// When it runs already, or can't be started.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        let log = File::options().create(true).append(true).open(&self.log);
-        let log = log.unwrap();
+        let log: OwnedFd = match &self.unread {
+            Some((_, pipe)) => pipe.try_clone().unwrap().into(),
+            None => {
+                let log = File::options().create(true).append(true).open(&self.log);
+                log.unwrap().into()
+            }
+        };
         let command = self.command.stdin(Stdio::null());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn();
         self.child = Some(child.unwrap_or_else(|error| panic!("{command:?}: {error}")));

@@ -1,0 +1,79 @@
+//! The log, on standard error. Nobody ever waits for it: where whoever reads it has stopped reading, lines are dropped and counted.
+
+use std::{
+    io::{IsTerminal, stderr},
+    sync::mpsc::channel,
+    thread,
+    time::Duration,
+};
+
+use metrics::{counter, describe_counter};
+use tokio::time::interval;
+use tracing::Subscriber;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{EnvFilter, Layer, registry::LookupSpan};
+
+use crate::options::{LogFormat, LogOptions};
+
+const LINES_DROPPED: &str = "log_lines_dropped_total";
+/// Lines that wait to be written: some megabytes.
+const BUFFERED_LINES: usize = 8_192;
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// A last line on standard error that is not written by then is given up.
+const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The log's layer; what writes the rest of it when dropped, for a second at most; and how many lines were dropped.
+pub(crate) fn layer<S>(options: &LogOptions) -> (impl Layer<S> + use<S>, WorkerGuard, ErrorCounter)
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let lines = NonBlockingBuilder::default()
+        .thread_name("log")
+        .buffered_lines_limit(BUFFERED_LINES);
+    let (writer, rest) = lines.finish(stderr());
+    let dropped = writer.error_counter();
+    let log = tracing_subscriber::fmt::layer().with_writer(writer);
+    let log = match options.log_format {
+        LogFormat::Text => log.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    (
+        log.with_filter(EnvFilter::new(&options.rust_log)),
+        rest,
+        dropped,
+    )
+}
+
+pub(crate) fn describe() {
+    describe_counter!(
+        LINES_DROPPED,
+        "Log lines that were dropped, since nobody read what was written before."
+    );
+}
+
+/// Counts for ever.
+pub(crate) async fn count(dropped: ErrorCounter) {
+    let mut looks = interval(COUNT_INTERVAL);
+    loop {
+        looks.tick().await;
+        counter!(LINES_DROPPED).absolute(dropped.dropped_lines() as u64);
+    }
+}
+
+/// A panic's lines too: the standard library would write them itself, and wait.
+pub(crate) fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let trace = std::backtrace::Backtrace::capture();
+        tracing::error!(%trace, "{panic}");
+    }));
+}
+
+/// The last line of a process.
+pub(crate) fn last_line(line: String) {
+    let (written, is_written) = channel();
+    thread::spawn(move || {
+        eprintln!("{line}");
+        written.send(())
+    });
+    is_written.recv_timeout(LAST_LINE_LIMIT).ok();
+}
