@@ -219,6 +219,20 @@ fn the_alerts_that_operations_explains_are_those_of_the_rules() {
 }
 
 #[test]
+fn the_options_of_mongo_uri_in_operations_are_those_of_the_code() {
+    let page = read("docs/operations.md");
+    let table = page.split("\n| option | |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
+    let row = |option: &db::uri::UriOption| {
+        let db::uri::UriOption { name, rule, why } = option;
+        format!("| `{name}` | {rule} | {why} |")
+    };
+    let wanted: Vec<String> = db::uri::OPTIONS.iter().map(row).collect();
+    let is_so = rows.eq(wanted.iter().map(String::as_str));
+    assert!(is_so, "write it so:\n{}", wanted.join("\n"));
+}
+
+#[test]
 fn every_metric_that_operations_names_is_one_of_ours() {
     let page = read("docs/operations.md");
     let ours = ["db/src/metrics", "messaging/src/metrics", "web/src/observe"];

@@ -27,6 +27,7 @@ mod process;
 mod replays;
 mod retries;
 mod secured;
+mod settings;
 mod tickets;
 mod timing;
 mod traces;

@@ -14,15 +14,17 @@ use bson::{Timestamp, doc};
 use mongodb::{
     Client, Collection, Database, IndexModel,
     error::{Error as MongoError, ErrorKind},
-    options::{ClientOptions, ReadConcern, WriteConcern},
+    options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, WriteConcern},
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
     Error, MongoOptions, Timing, error_code, metrics,
     setting::{Unusable, unusable},
+    uri::{check_files, without_overridden},
 };
 
+const VARIABLE: &str = "MONGO_URI";
 /// The driver's 10 connections make a queue of a busy service's transactions.
 const MAX_POOL_SIZE: u32 = 64;
 /// The driver's 2 make a queue of a busy service's start.
@@ -51,12 +53,17 @@ impl Db {
         service: &str,
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let unusable = unusable("MONGO_URI");
-        let options = resolve(options.uri(), timing.look_up_again).await;
-        let mut options = options.map_err(&unusable)?;
+        let (uri, overridden) = without_overridden(options.uri());
+        if !overridden.is_empty() {
+            let options = overridden.join(", ");
+            tracing::warn!(options, "options of MONGO_URI that have no effect here");
+        }
+        let options = resolve(&uri, timing.look_up_again).await;
+        let mut options = options.map_err(unusable(VARIABLE))?;
+        check_files(options.tls.as_ref()).map_err(unusable(VARIABLE))?;
         complete(&mut options, service, timing);
         let named = options.default_database.clone();
-        let client = Client::with_options(options).map_err(&unusable)?;
+        let client = Client::with_options(options).map_err(unusable(VARIABLE))?;
         let database = client.database(named.as_deref().unwrap_or(service));
         Ok(Self {
             client,
@@ -197,9 +204,19 @@ fn complete(options: &mut ClientOptions, service: &str, timing: Timing) {
     options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
     options.max_connecting.get_or_insert(MAX_CONNECTING);
     options.cmap_event_handler = Some(metrics::pool());
-    // Transactions take these from the client, not from the collection.
-    options.write_concern = Some(WriteConcern::majority());
+    // Transactions take these from the client, not from the collection. A majority alone may have it in memory only
+    // (`writeConcernMajorityJournalDefault: false`).
+    let durable = WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true);
+    options.write_concern = Some(durable.build());
     options.read_concern = Some(ReadConcern::majority());
+    options.selection_criteria = Some(ReadPreference::Primary.into());
+    options.retry_reads = Some(true);
+    options.retry_writes = Some(true);
+    options.direct_connection = Some(false);
+    // A TXT record of a `mongodb+srv://` name may say so.
+    options.load_balanced = None;
 }
 
 /// Reads the connection string. The servers of a `mongodb+srv://` are looked up until they are found.
@@ -241,11 +258,20 @@ mod tests {
         assert_eq!(ours.max_pool_size, Some(MAX_POOL_SIZE));
         assert_eq!(ours.max_connecting, Some(MAX_CONNECTING));
         let theirs =
-            read("mongodb://127.0.0.1:1/test?connectTimeoutMS=7&serverSelectionTimeoutMS=8&maxPoolSize=9&w=1").await;
+            read("mongodb://127.0.0.1:1/test?connectTimeoutMS=7&serverSelectionTimeoutMS=8&maxPoolSize=9&w=1&journal=false&readConcernLevel=local&readPreference=secondary&retryReads=false&retryWrites=false&directConnection=true").await;
         assert_eq!(theirs.connect_timeout, Some(Duration::from_millis(7)));
         let selection = theirs.server_selection_timeout;
         assert_eq!(selection, Some(Duration::from_millis(8)));
         assert_eq!(theirs.max_pool_size, Some(9));
-        assert_eq!(theirs.write_concern, Some(WriteConcern::majority()));
+        let durable = WriteConcern::builder().w(Acknowledgment::Majority);
+        assert_eq!(theirs.write_concern, Some(durable.journal(true).build()));
+        assert_eq!(theirs.read_concern, Some(ReadConcern::majority()));
+        let primary = Some(ReadPreference::Primary.into());
+        assert_eq!(theirs.selection_criteria, primary);
+        assert_eq!(
+            (theirs.retry_reads, theirs.retry_writes),
+            (Some(true), Some(true))
+        );
+        assert_eq!(theirs.direct_connection, Some(false));
     }
 }

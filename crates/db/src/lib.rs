@@ -14,6 +14,7 @@ pub mod setting;
 mod tests;
 mod timing;
 mod transaction;
+pub mod uri;
 
 pub use connection::Db;
 pub use error::{Abort, Error, TransactionError, error_code, is_duplicate_key, is_write_conflict};

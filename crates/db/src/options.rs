@@ -3,6 +3,8 @@
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::uri::check;
+
 /// The database.
 #[derive(Debug, Clone, Args)]
 pub struct MongoOptions {
@@ -18,10 +20,5 @@ impl MongoOptions {
 }
 
 fn uri(value: &str) -> Result<SecretString, String> {
-    match mongodb::options::ConnectionString::parse(value) {
-        Ok(_) => Ok(SecretString::from(value)),
-        Err(_) => Err(
-            "a connection string such as mongodb://127.0.0.1:27017/name?replicaSet=rs0".to_owned(),
-        ),
-    }
+    check(value).map(|()| SecretString::from(value))
 }

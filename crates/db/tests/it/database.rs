@@ -51,7 +51,7 @@ async fn held(place: &Place, command: &str) -> Document {
 #[tokio::test]
 async fn a_transaction_is_durable_on_a_majority_whatever_the_connection_string_says() {
     let mut mongo = Mongo::absent();
-    mongo.options = "&w=1&readConcernLevel=local".to_owned();
+    mongo.options = "&w=1&journal=false&readConcernLevel=local".to_owned();
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
     let db = prepared(&place).await;
@@ -59,8 +59,9 @@ async fn a_transaction_is_durable_on_a_majority_whatever_the_connection_string_s
     at_the_next(&place, "commitTransaction", hold.clone()).await;
     let (saved, commit) = tokio::join!(insert(&db), held(&place, "commitTransaction"));
     saved.unwrap();
-    let concern = commit.get_document("writeConcern");
-    assert_eq!(concern.unwrap().get_str("w").unwrap(), "majority");
+    let concern = commit.get_document("writeConcern").unwrap();
+    assert_eq!(concern.get_str("w").unwrap(), "majority");
+    assert!(concern.get_bool("j").unwrap());
 
     at_the_next(&place, "insert", hold).await;
     let (saved, insert) = tokio::join!(insert(&db), held(&place, "insert"));

@@ -1,0 +1,37 @@
+//! Settings that would weaken the promise: told at the start, in one line that names them.
+
+use crate::{harness::Place, process::command};
+
+/// The one line that a service ends with, which begins with the variable; its exit code is 2.
+#[track_caller]
+fn refused(variable: &str, value: &str) -> String {
+    let mut service = command(&Place::new());
+    let output = service.env(variable, value).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{variable}={value}: {told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.starts_with(variable), "{told}");
+    told
+}
+
+#[test]
+fn an_option_of_mongo_uri_that_would_weaken_the_promise_is_told_by_its_name_and_value() {
+    for (option, wanted) in [
+        ("readPreference=secondary", "readPreference=primary"),
+        ("w=1", "w=majority"),
+        ("journal=false", "journal=true"),
+        ("maxPoolSize=1", "maxPoolSize from 10"),
+        ("directConnection=true", "directConnection=false"),
+        ("readConcernLevel=local", "readConcernLevel=majority"),
+        ("retryWrites=false", "retryWrites=true"),
+        ("tlsCAFile=/etc/hostname", "tlsCAFile /etc/hostname"),
+        ("noSuchOption=1", "noSuchOption"),
+    ] {
+        let told = refused(
+            "MONGO_URI",
+            &format!("mongodb://user:s3cret@127.0.0.1/?{option}"),
+        );
+        assert!(told.contains(wanted), "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+}
