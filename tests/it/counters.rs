@@ -78,7 +78,9 @@ async fn metrics_tell_of_refused_requests_of_retries_and_of_how_transactions_end
 async fn as_many_connections_to_mongodb_are_in_use_at_most_as_operations_tells() {
     let operations = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
     let operations = std::fs::read_to_string(operations).unwrap();
-    let (_, told) = operations.split_once("{state=\"in_use\"}` (").unwrap();
+    let (_, told) = operations
+        .split_once("{pool=\"requests\",state=\"in_use\"}` (")
+        .unwrap();
     let most: f64 = told.split(' ').next().unwrap().parse().unwrap();
     let mut mongo = Mongo::absent();
     mongo.start().await;
@@ -94,7 +96,7 @@ async fn as_many_connections_to_mongodb_are_in_use_at_most_as_operations_tells()
     }
     let in_use = async || {
         service
-            .value_of("mongodb_pool_connections{state=\"in_use\"}")
+            .value_of("mongodb_pool_connections{pool=\"requests\",state=\"in_use\"}")
             .await
     };
     eventually("all connections are in use", async || {
@@ -104,7 +106,7 @@ async fn as_many_connections_to_mongodb_are_in_use_at_most_as_operations_tells()
     // Those that wait for one are many enough to take another, if there were one.
     let waiting = async || {
         service
-            .value_of("mongodb_pool_connections{state=\"open\"}")
+            .value_of("mongodb_pool_connections{pool=\"requests\",state=\"open\"}")
             .await
     };
     assert_eq!((in_use().await, waiting().await), (most, most));

@@ -119,6 +119,20 @@ impl TestApp {
 
     /// Starts it with another HTTP configuration, and waits for nothing.
     pub(crate) async fn begin_with(place: Place, adjust: impl FnOnce(&mut HttpOptions)) -> Self {
+        let event_retention = Duration::from_secs(3600);
+        Self::begin(place, EventOptions { event_retention }, adjust).await
+    }
+
+    /// Starts it with another retention of events, and waits for nothing.
+    pub(crate) async fn begin_keeping(place: Place, events: EventOptions) -> Self {
+        Self::begin(place, events, |_| {}).await
+    }
+
+    async fn begin(
+        place: Place,
+        events: EventOptions,
+        adjust: impl FnOnce(&mut HttpOptions),
+    ) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         // Shown where the test fails.
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
@@ -128,8 +142,6 @@ impl TestApp {
         let mut options = options();
         options.listen_addr = listen_addr;
         adjust(&mut options);
-        let event_retention = Duration::from_secs(3600);
-        let events = EventOptions { event_retention };
         let (mongo, nats, stop) = (place.mongo(), place.nats(), CancellationToken::new());
         let service = service();
         let process = service.connect(&mongo, events, Some(&nats), place.timing);

@@ -26,6 +26,7 @@ mod operators;
 mod process;
 mod replays;
 mod retries;
+mod rights;
 mod secured;
 mod settings;
 mod tickets;

@@ -148,7 +148,7 @@ async fn metrics_tell_of_requests_transactions_and_the_outbox_until_the_very_end
     // The change stream has one to itself.
     for state in ["open", "in_use"] {
         eventually(state, async || {
-            let name = format!("mongodb_pool_connections{{state=\"{state}\"}}");
+            let name = format!("mongodb_pool_connections{{pool=\"beside\",state=\"{state}\"}}");
             service.value_of(&name).await >= 1.0
         })
         .await;

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,14 +19,24 @@ use mongodb::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Error, MongoOptions, Timing, error_code, metrics,
+    Error, MongoOptions, Timing,
+    access::Access,
+    error_code,
+    health::Needs,
+    metrics,
     setting::{Unusable, unusable},
     uri::{check_files, without_overridden},
+    writes::Writes,
 };
 
 const VARIABLE: &str = "MONGO_URI";
 /// The driver's 10 connections make a queue of a busy service's transactions.
-const MAX_POOL_SIZE: u32 = 64;
+const MAX_POOL_SIZE: u32 = 80;
+/// Of five connections transactions may have four.
+const WRITES: u32 = 4;
+const OF: u32 = 5;
+/// What goes on beside requests has connections of its own: so many.
+const POOL_SIZE_BESIDE: u32 = 16;
 /// The driver's 2 make a queue of a busy service's start.
 const MAX_CONNECTING: u32 = 8;
 /// A handle to the service's database; clones share it.
@@ -34,6 +44,12 @@ const MAX_CONNECTING: u32 = 8;
 pub struct Db {
     pub(crate) client: Client,
     database: Database,
+    options: Arc<ClientOptions>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) writes: Arc<Writes>,
+    pub(crate) needs: Arc<Needs>,
+    /// Why collections and indexes are not there: nothing, or what goes behind the sentence that says so.
+    pub(crate) unprepared: Arc<Mutex<String>>,
     /// Whose it is to be.
     pub(crate) service: Arc<str>,
     pub(crate) timing: Timing,
@@ -63,15 +79,39 @@ impl Db {
         check_files(options.tls.as_ref()).map_err(unusable(VARIABLE))?;
         complete(&mut options, service, timing);
         let named = options.default_database.clone();
-        let client = Client::with_options(options).map_err(unusable(VARIABLE))?;
+        let client = Client::with_options(options.clone()).map_err(unusable(VARIABLE))?;
         let database = client.database(named.as_deref().unwrap_or(service));
+        let writes = options.max_pool_size.unwrap_or(MAX_POOL_SIZE) * WRITES / OF;
         Ok(Self {
             client,
+            access: Access::new(database.clone()),
             database,
+            options: Arc::new(options),
+            writes: Arc::new(Writes::new(writes as usize)),
+            needs: Arc::default(),
+            unprepared: Arc::default(),
             service: service.into(),
             timing,
             tasks: TaskTracker::new(),
             prepared: Arc::default(),
+        })
+    }
+
+    /// The same database over connections of its own, for what goes on beside requests: where theirs all hang it goes on.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn beside(&self) -> mongodb::error::Result<Self> {
+        let mut options = (*self.options).clone();
+        options.max_pool_size = Some(POOL_SIZE_BESIDE);
+        options.cmap_event_handler = Some(metrics::pool("beside"));
+        let client = Client::with_options(options)?;
+        let database = client.database(self.database.name());
+        Ok(Self {
+            client,
+            access: Access::new(database.clone()),
+            database,
+            ..self.clone()
         })
     }
 
@@ -109,6 +149,7 @@ impl Db {
         indexes: impl IntoIterator<Item = IndexModel>,
     ) -> mongodb::error::Result<()> {
         const NAMESPACE_EXISTS: i32 = 48;
+        self.need(name, &["find", "insert", "update"]);
         match self.database.create_collection(name).await {
             Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
             _ => {}
@@ -146,16 +187,6 @@ impl Db {
         time.map_err(|error| MongoError::custom(format!("hello says no majorityOpTime: {error}")))
     }
 
-    /// Asks the primary for a sign of life.
-    ///
-    /// # Errors
-    /// The driver's, or a time-out after `limit`.
-    pub async fn ping(&self, limit: Duration) -> mongodb::error::Result<()> {
-        let database = self.database.clone();
-        let ping = async move { database.run_command(doc! { "ping": 1 }).await.map(drop) };
-        self.bounded(limit, ping).await
-    }
-
     /// Runs a call to its end in a task of its own, because a dropped driver future can corrupt its
     /// connection (RUST-937), and stops waiting for it after `limit`: the driver has no socket time-out.
     ///
@@ -166,7 +197,13 @@ impl Db {
         F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        match tokio::time::timeout(limit, self.tasks.spawn(call)).await {
+        let access = Arc::clone(&self.access);
+        let call = self.tasks.spawn(async move {
+            let ended = call.await;
+            access.heed(&ended);
+            ended
+        });
+        match tokio::time::timeout(limit, call).await {
             Ok(Ok(result)) => result,
             Ok(Err(panicked)) => Err(io::Error::other(panicked).into()),
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
@@ -203,7 +240,7 @@ fn complete(options: &mut ClientOptions, service: &str, timing: Timing) {
     options.connect_timeout.get_or_insert(timing.connect);
     options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
     options.max_connecting.get_or_insert(MAX_CONNECTING);
-    options.cmap_event_handler = Some(metrics::pool());
+    options.cmap_event_handler = Some(metrics::pool("requests"));
     // Transactions take these from the client, not from the collection. A majority alone may have it in memory only
     // (`writeConcernMajorityJournalDefault: false`).
     let durable = WriteConcern::builder()

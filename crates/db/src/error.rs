@@ -14,6 +14,9 @@ pub enum Error {
     /// It was not asked: too many operations wait for it already.
     #[error("too many operations wait for MongoDB")]
     Overloaded,
+    /// It was not asked: those that were asked before wait in vain.
+    #[error("MongoDB answers no writes")]
+    Stalled,
     /// It could not be reached, or was changing its primary. Whether a write was saved may be unknown.
     #[error("MongoDB is unavailable")]
     Unavailable(#[source] MongoError),
@@ -87,9 +90,11 @@ impl<R> From<Error> for TransactionError<R> {
 }
 
 /// The server's codes for what passes by itself.
-const PASSING: [i32; 23] = [
+const PASSING: [i32; 26] = [
     6,     // HostUnreachable
     7,     // HostNotFound
+    13,    // Unauthorized: a role was taken from us, and may be given back
+    18,    // AuthenticationFailed: so was a password
     43,    // CursorNotFound
     50,    // MaxTimeMSExpired
     64,    // WriteConcernFailed
@@ -103,6 +108,7 @@ const PASSING: [i32; 23] = [
     237,   // CursorKilled
     262,   // ExceededTimeLimit
     365,   // TemporarilyUnavailable
+    391,   // ReauthenticationRequired
     462,   // IngressRequestRateLimitExceeded
     9001,  // SocketException
     10107, // NotWritablePrimary
@@ -122,12 +128,38 @@ pub(crate) fn is_unavailable(error: &MongoError) -> bool {
             *error.kind,
             // The write is done, and it is not known on how many members.
             ErrorKind::Write(WriteFailure::WriteConcernError(_))
+                | ErrorKind::Authentication { .. }
                 | ErrorKind::Io(_)
                 | ErrorKind::ServerSelection { .. }
                 | ErrorKind::ConnectionPoolCleared { .. }
                 | ErrorKind::DnsResolve { .. }
                 | ErrorKind::Transaction { .. }
         )
+}
+
+/// What a failure is about, in a sentence for those who run the service: never what was to be stored.
+pub fn cause(error: &MongoError) -> String {
+    const AUTHENTICATION_FAILED: i32 = 18;
+    const UNAUTHORIZED: i32 = 13;
+    let reason = &*error.kind;
+    match (reason, error_code(error)) {
+        (ErrorKind::Authentication { message, .. }, _) => {
+            format!("authentication at MongoDB failed: {message}")
+        }
+        (_, Some(AUTHENTICATION_FAILED)) => "authentication at MongoDB failed".to_owned(),
+        (ErrorKind::Command(refused), Some(UNAUTHORIZED)) => {
+            // The command follows, with what was to be stored.
+            let (what, _) = refused
+                .message
+                .split_once(", ")
+                .unwrap_or((&refused.message, ""));
+            format!("MongoDB's user is {}", what.replace(" { ", " "))
+        }
+        (ErrorKind::Io(error), _) if error.kind() == std::io::ErrorKind::TimedOut => {
+            "MongoDB does not answer".to_owned()
+        }
+        _ => format!("MongoDB is down: {reason}"),
+    }
 }
 
 /// The server's number for the error of a command, where it gave one.
@@ -174,8 +206,16 @@ mod tests {
         let away = [6, 7, 64, 89, 91, 134, 148, 9001];
         let no_primary = [133, 189, 10107, 13435, 13436];
         let interrupted = [43, 237, 11600, 11601, 11602];
+        let given_back_perhaps = [13, 18, 391];
         let too_busy = [50, 112, 262, 365, 462];
-        let codes = [&away[..], &no_primary, &interrupted, &too_busy].concat();
+        let codes = [
+            &away[..],
+            &no_primary,
+            &interrupted,
+            &too_busy,
+            &given_back_perhaps,
+        ]
+        .concat();
         for code in codes {
             assert!(is_unavailable(&answered(code)), "{code}");
             assert!(matches!(answered(code).into(), Error::Unavailable(_)));
@@ -194,8 +234,8 @@ mod tests {
 
     #[test]
     fn what_will_not_pass_is_a_failure() {
-        // Unauthorized, duplicate key, bad value.
-        for code in [13, 11000, 2] {
+        // Duplicate key, bad value.
+        for code in [11000, 2] {
             assert!(!is_unavailable(&answered(code)), "{code}");
             assert!(matches!(answered(code).into(), Error::Failed(_)));
         }

@@ -3,8 +3,10 @@
 //!
 //! Read [`Db`] first, then [`Db::transaction`]; [`Error`] says what a failure means.
 
+mod access;
 mod connection;
 mod error;
+mod health;
 mod metrics;
 mod options;
 mod owner;
@@ -15,9 +17,12 @@ mod tests;
 mod timing;
 mod transaction;
 pub mod uri;
+mod writes;
 
 pub use connection::Db;
-pub use error::{Abort, Error, TransactionError, error_code, is_duplicate_key, is_write_conflict};
+pub use error::{
+    Abort, Error, TransactionError, cause, error_code, is_duplicate_key, is_write_conflict,
+};
 pub use metrics::describe;
 pub use options::MongoOptions;
 pub use owner::OwnerError;

@@ -24,23 +24,26 @@ pub fn describe() {
     );
     describe_gauge!(
         POOL_CONNECTIONS,
-        "Connections to MongoDB, by state: open, or in_use of those."
+        "Connections to MongoDB: those of requests, or those of what goes on beside them; open, or in_use of those."
     );
     describe_counter!(
         POOL_FAILURES,
         "Times that no connection to MongoDB could be had."
     );
-    for state in ["open", "in_use"] {
-        gauge!(POOL_CONNECTIONS, "state" => state).set(0.0);
+    for (pool, state) in ["requests", "beside"]
+        .into_iter()
+        .flat_map(|pool| ["open", "in_use"].map(|state| (pool, state)))
+    {
+        gauge!(POOL_CONNECTIONS, "pool" => pool, "state" => state).set(0.0);
     }
     for name in [TRANSACTION_RETRIES, POOL_FAILURES] {
         counter!(name).absolute(0);
     }
 }
 
-pub(crate) fn pool() -> EventHandler<CmapEvent> {
-    let open = || gauge!(POOL_CONNECTIONS, "state" => "open");
-    let in_use = || gauge!(POOL_CONNECTIONS, "state" => "in_use");
+pub(crate) fn pool(name: &'static str) -> EventHandler<CmapEvent> {
+    let open = move || gauge!(POOL_CONNECTIONS, "pool" => name, "state" => "open");
+    let in_use = move || gauge!(POOL_CONNECTIONS, "pool" => name, "state" => "in_use");
     EventHandler::callback(move |event| match event {
         CmapEvent::ConnectionCreated(_) => open().increment(1.0),
         CmapEvent::ConnectionClosed(_) => open().decrement(1.0),

@@ -21,19 +21,24 @@ pub enum OwnerError {
 }
 
 impl Db {
-    /// Makes the database this service's, where it is nobody's yet.
+    /// Makes the database this service's, where it is nobody's yet. Nothing is written where it has an owner.
     ///
     /// # Errors
     /// When it is another service's, and the driver's.
     pub async fn claim(&self) -> Result<(), OwnerError> {
+        self.need("leases", &["find", "insert", "update"]);
         let leases = self.leases();
         let owner = doc! { "$setOnInsert": { "name": &*self.service } };
         let claim = async move {
+            let known = leases.find_one(doc! { "_id": OWNER }).await?;
+            if known.is_some() {
+                return Ok(known);
+            }
             let claim = leases.find_one_and_update(doc! { "_id": OWNER }, owner);
             let claim = claim.upsert(true).return_document(ReturnDocument::After);
             claim.await
         };
-        self.check(self.bounded(self.timing.read_limit, claim).await?)
+        self.owned(self.bounded(self.timing.read_limit, claim).await?)
     }
 
     /// Looks whether the database is another service's; one that is nobody's stays so.
@@ -43,14 +48,14 @@ impl Db {
     pub async fn check_owner(&self) -> Result<(), OwnerError> {
         let leases = self.leases();
         let owner = async move { leases.find_one(doc! { "_id": OWNER }).await };
-        self.check(self.bounded(self.timing.read_limit, owner).await?)
+        self.owned(self.bounded(self.timing.read_limit, owner).await?)
     }
 
     fn leases(&self) -> Collection<Document> {
         self.collection("leases")
     }
 
-    fn check(&self, owner: Option<Document>) -> Result<(), OwnerError> {
+    fn owned(&self, owner: Option<Document>) -> Result<(), OwnerError> {
         let owner = owner
             .as_ref()
             .map(|owner| owner.get_str("name").unwrap_or("?"));

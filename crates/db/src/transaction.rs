@@ -1,14 +1,19 @@
 //! The one way to write.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{convert::Infallible, future::pending, io, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use metrics::counter;
-use mongodb::{Client, ClientSession};
+use mongodb::{
+    Client, ClientSession,
+    error::{Error as MongoError, ErrorKind},
+};
+use tokio::time::sleep;
 
 use crate::{
     Abort, Db, Error, TransactionError,
     metrics::{self as measured, TRANSACTION_RETRIES},
+    writes::STALLED_AFTER,
 };
 
 /// The most operations that wait for the database, those among them that nobody waits for any more. More than a service works
@@ -41,9 +46,10 @@ impl Db {
             + 'static,
     {
         self.refuse_what_cannot_be_done()?;
-        let client = self.client.clone();
+        let (client, access) = (self.client.clone(), Arc::clone(&self.access));
         let began = Instant::now();
         let attempts_end = began + self.timing.attempts_end;
+        let under_way = self.writes.begin(attempts_end).await?;
         let shared = Arc::new((context, attempt));
         let task = self.tasks.spawn(async move {
             let attempted = run(&client, attempts_end, move |session| {
@@ -57,16 +63,36 @@ impl Db {
                     }
                 })
             });
-            let ended = match attempted.await {
+            let attempted = attempted.await;
+            access.heed(&attempted);
+            let ended = match attempted {
                 Ok(Attempted::Done(done)) => Ok(done),
                 Ok(Attempted::Refused(why)) => Err(TransactionError::Refused(why)),
                 Err(error) => Err(error.into()),
             };
+            if !matches!(ended, Err(TransactionError::Failed(Error::Unavailable(_)))) {
+                under_way.is_answered();
+            }
             measured::transaction(began, &ended);
             ended
         });
-        task.await
+        let ended = tokio::select! {
+            ended = task => ended,
+            never = self.tell_of_a_stall() => match never {},
+        };
+        ended
             .unwrap_or_else(|panicked| Err(Error::Failed(io::Error::other(panicked).into()).into()))
+    }
+
+    /// Says in the log that writes stall and why, once however many wait.
+    async fn tell_of_a_stall(&self) -> Infallible {
+        sleep(STALLED_AFTER).await;
+        if self.writes.stall_is_news() {
+            let limit = self.timing.read_limit;
+            let why = self.why_writes_stall(STALLED_AFTER, limit).await;
+            tracing::warn!(why, "requests that write are refused");
+        }
+        pending().await
     }
 
     /// Nothing is asked of a database that is not prepared: it may be another service's. And one that is cut off holds on to what
@@ -74,6 +100,9 @@ impl Db {
     pub(crate) fn refuse_what_cannot_be_done(&self) -> Result<(), Error> {
         if !self.is_prepared() {
             return Err(Error::NotReady);
+        }
+        if let Some(refusal) = self.access.refusal() {
+            return Err(Error::Unavailable(refusal));
         }
         if self.tasks.len() < MOST_UNDER_WAY {
             return Ok(());
@@ -102,7 +131,15 @@ where
         if Instant::now() >= attempts_end {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }
-        once(session).await
+        once(session).await.map_err(without_retry)
     };
     session.start_transaction().and_run2(attempt).await
+}
+
+/// The driver tries again where no connection could be had, also where that was because our password is wrong.
+fn without_retry(error: MongoError) -> MongoError {
+    match *error.kind {
+        ErrorKind::Authentication { .. } => (*error.kind).into(),
+        _ => error,
+    }
 }

@@ -84,6 +84,7 @@ impl Outbox {
             doc! { "$match": { "$or": told.to_vec() } },
             doc! { "$project": { "_id": 1, "ns": 1 } },
         ];
+        self.db.need("", &["find", "changeStream"]);
         // The pass that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
         let since = self.db.majority_time().await?;
         let watch = self.db.database().watch().pipeline(pipeline);

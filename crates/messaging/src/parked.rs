@@ -78,6 +78,7 @@ impl Outbox {
     }
 
     pub(crate) async fn prepare_parked(&self) -> mongodb::error::Result<()> {
+        self.db.need(PARKED, &["remove"]);
         self.db.ensure_collection(PARKED, []).await
     }
 

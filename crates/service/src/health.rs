@@ -24,6 +24,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.
 pub const PING_INTERVAL: Duration = Duration::from_millis(250);
 
+/// What keeps us from working with MongoDB, if anything does.
+type Found = Result<(), String>;
+
 /// What readiness is read from.
 #[derive(Clone)]
 pub(crate) struct Health {
@@ -32,8 +35,8 @@ pub(crate) struct Health {
     jetstream: Option<JetStream>,
     /// Cancelled when a stop was asked for.
     stop: CancellationToken,
-    /// When MongoDB was asked last, and whether it answered.
-    last_ping: Arc<Mutex<Option<(Instant, bool)>>>,
+    /// When MongoDB was asked last, and what came of it.
+    last_check: Arc<Mutex<Option<(Instant, Found)>>>,
 }
 
 impl Health {
@@ -42,25 +45,27 @@ impl Health {
             db,
             jetstream,
             stop,
-            last_ping: Arc::default(),
+            last_check: Arc::default(),
         }
     }
 
-    async fn mongodb_answers(&self) -> bool {
-        let (db, last_ping) = (self.db.clone(), Arc::clone(&self.last_ping));
+    async fn check(&self) -> Found {
+        let (db, last_check) = (self.db.clone(), Arc::clone(&self.last_check));
         // A task, so that the answer counts also where the one who asked has hung up.
         let asked = tokio::spawn(async move {
-            let mut last = last_ping.lock().await;
-            match *last {
-                Some((at, answered)) if at.elapsed() < PING_INTERVAL => answered,
+            let mut last = last_check.lock().await;
+            match &*last {
+                Some((at, found)) if at.elapsed() < PING_INTERVAL => found.clone(),
                 _ => {
-                    let answered = db.ping(PING_TIMEOUT).await.is_ok();
-                    *last = Some((Instant::now(), answered));
-                    answered
+                    let found = db.check(PING_TIMEOUT).await;
+                    *last = Some((Instant::now(), found.clone()));
+                    found
                 }
             }
         });
-        asked.await.unwrap_or(false)
+        asked
+            .await
+            .unwrap_or_else(|panicked| Err(panicked.to_string()))
     }
 }
 
@@ -100,7 +105,7 @@ async fn live() -> Json<Well> {
 /// Without NATS it does: events wait in the database.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
     (status = 200, description = "It does.", body = Well),
-    (status = 503, description = "MongoDB does not answer or is not prepared yet, or a stop was asked for.", body = Problem, content_type = "application/problem+json", headers(
+    (status = 503, description = "MongoDB does not answer, refuses us or takes no writes; it is not prepared yet; or a stop was asked for. The message says which, and why.", body = Problem, content_type = "application/problem+json", headers(
         ("Retry-After" = u32, description = "Seconds."),
     )),
 ))]
@@ -108,11 +113,8 @@ async fn ready(State(health): State<Health>) -> Response {
     if health.stop.is_cancelled() {
         return unready("the service is stopping");
     }
-    if !health.mongodb_answers().await {
-        return unready("MongoDB is down");
-    }
-    if !health.db.is_prepared() {
-        return unready("collections and indexes are not made yet");
+    if let Err(why) = health.check().await {
+        return unready(&why);
     }
     let nats = health.jetstream.map(|nats| nats.is_connected());
     let well = Well {

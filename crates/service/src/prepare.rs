@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use db::{Db, OwnerError, setting::Unusable};
+use db::{Db, OwnerError, cause, setting::Unusable};
 use messaging::Outbox;
 use tokio::time::sleep;
 
@@ -28,11 +28,20 @@ impl Preparation {
             .with_min_delay(self.timing.prepare_again)
             .with_max_delay(self.timing.longest_prepare_again)
             .without_max_times();
-        let again = (|| self.once())
+        let once = || {
+            let (outbox, retention) = (Outbox::new(&self.db), self.event_retention);
+            self.once(async move { outbox.prepare(retention).await })
+        };
+        let again = once
             .retry(pauses)
             .when(|error| !matches!(error, OwnerError::Foreign(_)))
             .notify(|error, again_in| {
-                tracing::warn!(%error, ?again_in, "waiting for the database");
+                let why = match error {
+                    OwnerError::Driver(error) => cause(error),
+                    OwnerError::Foreign(foreign) => foreign.to_string(),
+                };
+                tracing::warn!(error = why, ?again_in, "waiting for the database");
+                self.db.is_not_prepared_since(format!(": {why}"));
             });
         if let Err(OwnerError::Foreign(foreign)) = again.await {
             return Err(foreign);
@@ -44,30 +53,46 @@ impl Preparation {
 
     /// Makes again what is not there any more, until the database turns out to be another service's.
     pub(crate) async fn keep(&self) -> Unusable {
+        let mut retention_is_ours = true;
         loop {
             sleep(self.timing.prepare_interval).await;
-            match self.once().await {
+            let outbox = Outbox::new(&self.db);
+            let retention = self.event_retention;
+            let restored = self.once(async move { outbox.restore(retention).await });
+            match restored.await {
                 Err(OwnerError::Foreign(foreign)) => return foreign,
                 Err(error) => tracing::debug!(%error, "cannot look after the collections"),
-                Ok(()) => {}
+                Ok(is_ours) => {
+                    if retention_is_ours && !is_ours {
+                        tracing::warn!(
+                            "EVENT_RETENTION is not in force: another instance has another"
+                        );
+                    }
+                    retention_is_ours = is_ours;
+                }
             }
         }
     }
 
-    async fn once(&self) -> Result<(), OwnerError> {
+    /// Makes all of it, the outbox's part by `outbox`.
+    async fn once<T, F>(&self, outbox: F) -> Result<T, OwnerError>
+    where
+        T: Send + 'static,
+        F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    {
         let limit = self.timing.prepare_limit;
         let checked = self.db.clone();
         let check = async move { checked.check_replica_set().await };
         self.db.bounded(limit, check).await?;
         self.db.claim().await?;
-        let (db, retention) = (self.db.clone(), self.event_retention);
+        let db = self.db.clone();
         let collections = self.collections.clone();
         let all = async move {
             for ensure in collections {
                 ensure(&db).await?;
             }
             web::collections(&db).await?;
-            Outbox::new(&db).prepare(retention).await
+            outbox.await
         };
         Ok(self.db.bounded(limit, all).await?)
     }

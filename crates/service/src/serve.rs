@@ -104,8 +104,9 @@ impl<O: Send + Sync + 'static> Service<O> {
             event_retention,
             timing,
         };
+        let beside = db.beside()?;
         let publisher = jetstream.map(|jetstream| Publisher {
-            outbox: Outbox::new(&db),
+            outbox: Outbox::new(&beside),
             jetstream,
             event_retention,
             timing: timing.outbox,

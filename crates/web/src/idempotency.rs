@@ -219,6 +219,7 @@ pub async fn collections(db: &Db) -> mongodb::error::Result<()> {
         .keys(doc! { "createdAt": 1 })
         .options(forgets)
         .build();
+    db.need(ANSWERS, &["remove"]);
     db.ensure_collection(ANSWERS, [forgets]).await
 }
 

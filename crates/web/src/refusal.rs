@@ -55,7 +55,7 @@ pub enum Refusal {
     /// 429.
     #[error("too many requests; Retry-After says when the next is taken")]
     TooManyRequests,
-    /// 503: collections and indexes are not made yet.
+    /// 503: collections and indexes are not made yet, or the database answers no writes.
     #[error("the service is not ready; nothing was done")]
     NotReady,
     /// 503: so many requests are worked on that this one was not begun.
@@ -74,7 +74,7 @@ pub enum Refusal {
 impl From<db::Error> for Refusal {
     fn from(error: db::Error) -> Self {
         match error {
-            db::Error::NotReady => Self::NotReady,
+            db::Error::NotReady | db::Error::Stalled => Self::NotReady,
             db::Error::Overloaded => {
                 counter!(HTTP_REFUSED).increment(1);
                 Self::Overloaded

@@ -113,7 +113,7 @@ async fn connections_are_counted_while_they_are_open_and_in_use_and_when_none_ca
     let place = Place::at(&mongo.uri(), &nats_url());
     let db = prepared(&place).await;
     let [open, in_use] = ["open", "in_use"].map(|state| {
-        let name = format!("mongodb_pool_connections{{state=\"{state}\"}}");
+        let name = format!("mongodb_pool_connections{{pool=\"requests\",state=\"{state}\"}}");
         let metrics = metrics.clone();
         move || value(&metrics, &name)
     });
@@ -131,7 +131,7 @@ async fn connections_are_counted_while_they_are_open_and_in_use_and_when_none_ca
     let failed_before = failures();
     mongo.signal("-STOP");
     // More than are open: the others have to be made, and the server does not greet.
-    let pings = (0..8).map(|_| db.ping(Duration::from_secs(2)));
+    let pings = (0..8).map(|_| db.check(Duration::from_secs(2)));
     futures_util::future::join_all(pings).await;
     eventually("one could not be had", async || failures() > failed_before).await;
     mongo.kill();

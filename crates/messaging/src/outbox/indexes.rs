@@ -3,17 +3,28 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use db::error_code;
+use db::{cause, error_code};
 use mongodb::{IndexModel, options::IndexOptions};
 
 use super::{EVENTS, Outbox, UNSENT_INDEX, in_order, unsent};
 
 impl Outbox {
-    /// Makes the collection and its indexes; `retention` counts from the publication.
+    /// Makes the collections and their indexes; `retention` counts from the publication, and takes the place of another.
     ///
     /// # Errors
     /// The driver's.
     pub async fn prepare(&self, retention: Duration) -> mongodb::error::Result<()> {
+        if self.restore(retention).await? {
+            return Ok(());
+        }
+        self.change(retention).await
+    }
+
+    /// Makes again what is not there any more. Whether events are kept for `retention`: another that is there stays.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn restore(&self, retention: Duration) -> mongodb::error::Result<bool> {
         let backlog = IndexOptions::builder()
             .name(UNSENT_INDEX.to_owned())
             .partial_filter_expression(unsent())
@@ -26,7 +37,7 @@ impl Outbox {
         self.create_events().await?;
         self.db.ensure_collection(EVENTS, indexes).await?;
         self.prepare_parked().await?;
-        self.ensure_retention(retention).await
+        self.ensure(retention).await
     }
 
     /// An array would stand for each of its elements in the indexes, and from then on they would give no order.
@@ -40,7 +51,7 @@ impl Outbox {
         }
     }
 
-    async fn ensure_retention(&self, retention: Duration) -> mongodb::error::Result<()> {
+    async fn ensure(&self, retention: Duration) -> mongodb::error::Result<bool> {
         const INDEX_OPTIONS_CONFLICT: i32 = 85;
         let expires = IndexOptions::builder().expire_after(retention).build();
         let events = self.events::<Document>();
@@ -48,15 +59,38 @@ impl Outbox {
             .create_index(index(doc! { "sentAt": 1 }, expires))
             .await
         {
-            Err(error) if error_code(&error) == Some(INDEX_OPTIONS_CONFLICT) => {
-                // It is there with another retention.
-                let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
-                let index = doc! { "keyPattern": { "sentAt": 1 }, "expireAfterSeconds": seconds };
-                let change = doc! { "collMod": EVENTS, "index": index };
-                self.db.database().run_command(change).await.map(drop)
-            }
-            made => made.map(drop),
+            Err(error) if error_code(&error) == Some(INDEX_OPTIONS_CONFLICT) => Ok(false),
+            made => made.map(|_| true),
         }
+    }
+
+    /// Who may not change it works with what is there.
+    async fn change(&self, retention: Duration) -> mongodb::error::Result<()> {
+        const UNAUTHORIZED: i32 = 13;
+        let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
+        let index = doc! { "keyPattern": { "sentAt": 1 }, "expireAfterSeconds": seconds };
+        let change = doc! { "collMod": EVENTS, "index": index };
+        match self.db.database().run_command(change).await {
+            Ok(changed) => {
+                let before = changed
+                    .get("expireAfterSeconds_old")
+                    .map(ToString::to_string);
+                tracing::warn!(
+                    before_seconds = before,
+                    seconds,
+                    "EVENT_RETENTION was another"
+                );
+            }
+            Err(error) if error_code(&error) == Some(UNAUTHORIZED) => {
+                let error = cause(&error);
+                tracing::warn!(
+                    error,
+                    "EVENT_RETENTION is not in force: events are kept as before"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod domains;
 mod health;
+mod stalls;
 mod timing;
 mod toy;
 mod waits;

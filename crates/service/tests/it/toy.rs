@@ -150,8 +150,13 @@ impl Toy {
 
     /// Asks for a counter.
     pub(crate) async fn post(&self) -> Response {
+        self.request().await.unwrap()
+    }
+
+    /// The same without a wait for it: whoever drops it hangs up.
+    pub(crate) fn request(&self) -> impl Future<Output = reqwest::Result<Response>> + use<> {
         let url = format!("{}/api/counters", self.address);
-        reqwest::Client::new().post(url).send().await.unwrap()
+        reqwest::Client::new().post(url).send()
     }
 
     /// A counter; its id.

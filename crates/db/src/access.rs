@@ -1,0 +1,70 @@
+//! Whether MongoDB takes our user and password. While it does not, the driver spends seconds on each operation before it says so, since it
+//! takes the server for gone: so one asks, and the others are told at once.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bson::doc;
+use mongodb::{
+    Database,
+    error::{Error as MongoError, ErrorKind},
+};
+use tokio::time::sleep;
+
+use crate::cause;
+
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// One client's.
+#[derive(Debug)]
+pub(crate) struct Access {
+    database: Database,
+    refused: Mutex<Option<MongoError>>,
+}
+
+impl Access {
+    pub(crate) fn new(database: Database) -> Arc<Self> {
+        Arc::new(Self {
+            database,
+            refused: Mutex::default(),
+        })
+    }
+
+    /// Why nothing needs to be tried.
+    pub(crate) fn refusal(&self) -> Option<MongoError> {
+        self.refused().clone()
+    }
+
+    /// Looks at what an operation came to.
+    pub(crate) fn heed<T>(self: &Arc<Self>, ended: &mongodb::error::Result<T>) {
+        let Err(error) = ended else { return };
+        if !is_refused(error) || self.refused().replace(error.clone()).is_some() {
+            return;
+        }
+        tracing::error!(error = cause(error), "MongoDB does not let us in");
+        tokio::spawn(Arc::clone(self).until_it_does());
+    }
+
+    async fn until_it_does(self: Arc<Self>) {
+        loop {
+            sleep(ASK_AGAIN).await;
+            match self.database.run_command(doc! { "ping": 1 }).await {
+                Err(error) if is_refused(&error) => {}
+                Ok(_) => break tracing::info!("MongoDB lets us in again"),
+                // The operations find out.
+                Err(_) => break,
+            }
+        }
+        *self.refused() = None;
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<MongoError>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_refused(error: &MongoError) -> bool {
+    matches!(*error.kind, ErrorKind::Authentication { .. })
+}

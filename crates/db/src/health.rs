@@ -1,0 +1,150 @@
+//! Whether requests can be served, and if not, why, in a sentence for those who run the service.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bson::{Bson, Document, doc};
+
+use crate::{Db, cause};
+
+/// A majority that is so far behind does not answer.
+const BEHIND: Duration = Duration::from_secs(3);
+
+/// What our user has to be allowed to, by collection; the empty name is all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Needs(Mutex<BTreeMap<String, Vec<&'static str>>>);
+
+impl Needs {
+    fn first_missing(&self, status: &Document, database: &str) -> Option<String> {
+        let info = status.get_document("authInfo").ok()?;
+        // Where nobody has to say who he is, everything is allowed.
+        let users = info.get_array("authenticatedUsers").ok()?;
+        let user = users.first()?.as_document()?.get_str("user").ok()?;
+        let privileges = info.get_array("authenticatedUserPrivileges").ok()?;
+        let allows = |collection: &str, action: &str| {
+            let mut privileges = privileges.iter().filter_map(|it| it.as_document());
+            privileges.any(|it| covers(it, database, collection) && has(it, action))
+        };
+        let needs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = needs
+            .iter()
+            .flat_map(|(name, actions)| actions.iter().map(move |action| (name, action)));
+        let (collection, action) = all
+            .into_iter()
+            .find(|(collection, action)| !allows(collection, action))?;
+        let place = [database, collection].join(if collection.is_empty() { "" } else { "." });
+        Some(format!(
+            "MongoDB's user {user} lacks the privilege {action} on {place}"
+        ))
+    }
+}
+
+fn has(privilege: &Document, action: &str) -> bool {
+    let actions = privilege.get_array("actions");
+    let is_it = |it: &Bson| {
+        it.as_str()
+            .is_some_and(|it| it == action || it == "anyAction")
+    };
+    actions.is_ok_and(|actions| actions.iter().any(is_it))
+}
+
+fn covers(privilege: &Document, database: &str, collection: &str) -> bool {
+    let Ok(resource) = privilege.get_document("resource") else {
+        return false;
+    };
+    // An empty name stands for all.
+    let is = |field, name| {
+        resource
+            .get_str(field)
+            .is_ok_and(|it| it.is_empty() || it == name)
+    };
+    resource.get_bool("anyResource").unwrap_or(false)
+        || (is("db", database) && is("collection", collection))
+}
+
+impl Db {
+    /// Says what our user has to be allowed to in a collection, or with an empty name in all of them.
+    pub fn need(&self, collection: &str, actions: &[&'static str]) {
+        let mut needs = self.needs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = needs.entry(collection.to_owned()).or_default();
+        for action in actions {
+            if !known.contains(action) {
+                known.push(action);
+            }
+        }
+    }
+
+    /// Says why collections and indexes are not there.
+    pub fn is_not_prepared_since(&self, why: String) {
+        *self
+            .unprepared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Looks whether requests can be served: MongoDB answers within `limit`, it answers transactions, our user may do what has to be
+    /// done, and collections and indexes are there.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check(&self, limit: Duration) -> Result<(), String> {
+        if let Some(refusal) = self.access.refusal() {
+            return Err(cause(&refusal));
+        }
+        let status = self
+            .ask_status(limit)
+            .await
+            .map_err(|error| cause(&error))?;
+        if let Some(time) = self.writes.stalled_for() {
+            return Err(self.why_writes_stall(time, limit).await);
+        }
+        if let Some(missing) = self.needs.first_missing(&status, self.database().name()) {
+            return Err(missing);
+        }
+        if !self.is_prepared() {
+            let why = self
+                .unprepared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            return Err(format!("collections and indexes are not made yet{why}"));
+        }
+        Ok(())
+    }
+
+    async fn ask_status(&self, limit: Duration) -> mongodb::error::Result<Document> {
+        let database = self.database().clone();
+        let ask = async move {
+            database.run_command(doc! { "ping": 1 }).await?;
+            let status = doc! { "connectionStatus": 1, "showPrivileges": true };
+            database.run_command(status).await
+        };
+        self.bounded(limit, ask).await
+    }
+
+    /// A sentence for people.
+    pub(crate) async fn why_writes_stall(&self, time: Duration, limit: Duration) -> String {
+        let database = self.database().clone();
+        let hello = async move { database.run_command(doc! { "hello": 1 }).await };
+        let seconds = time.as_secs();
+        let why = match self.bounded(limit, hello).await {
+            Ok(hello) if majority_is_behind(&hello).unwrap_or(false) => {
+                "a majority of its members does not confirm them"
+            }
+            Ok(_) => "is it locked (fsyncLock), or its disk full?",
+            Err(_) => "it does not answer",
+        };
+        format!("MongoDB has answered no write for {seconds} s: {why}")
+    }
+}
+
+/// Whether it lacks something that the primary wrote some time ago.
+fn majority_is_behind(hello: &Document) -> Result<bool, bson::error::Error> {
+    let last = hello.get_document("lastWrite")?;
+    let lacks = last.get_document("opTime")? != last.get_document("majorityOpTime")?;
+    let at = last.get_datetime("majorityWriteDate")?.timestamp_millis();
+    let age = hello.get_datetime("localTime")?.timestamp_millis() - at;
+    Ok(lacks && u128::from(age.unsigned_abs()) >= BEHIND.as_millis())
+}

@@ -1,0 +1,108 @@
+//! A MongoDB that answers reads and no writes.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use mongodb::Client;
+use service::Timing;
+use testbed::{Mongo, Place, assert_problem, eventually, local, nats_url};
+
+use crate::toy::{Toy, own_mongo};
+
+/// More than there are connections.
+const WRITERS: usize = 100;
+
+/// A hundred writes hang: nobody waits for their answers.
+async fn hang(toy: &Toy) {
+    for _ in 0..WRITERS {
+        tokio::spawn(toy.request());
+    }
+}
+
+/// What readiness says as soon as it is 503.
+async fn unready(toy: &Toy) -> String {
+    eventually("it is not ready", async || {
+        toy.get("/health/ready").await.status() == 503
+    })
+    .await;
+    let problem = assert_problem(toy.get("/health/ready").await, 503).await;
+    problem["errors"][0]["message"].as_str().unwrap().to_owned()
+}
+
+/// While writes hang, a read is as quick as ever, a write is refused at once, and readiness says `why`.
+async fn reads_go_on(toy: &Toy, id: &str, why: &str) {
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let told = unready(toy).await;
+    assert!(told.contains("answered no write for"), "{told}");
+    assert!(told.contains(why), "{told}");
+    let asked = Instant::now();
+    assert_eq!(toy.get(&format!("/api/counters/{id}")).await.status(), 200);
+    assert_eq!(toy.get("/health/live").await.status(), 200);
+    assert_problem(toy.post().await, 503).await;
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+}
+
+async fn is_well_again(toy: &Toy) {
+    eventually("it is ready again", async || {
+        toy.get("/health/ready").await.status() == 200
+    })
+    .await;
+    toy.create().await;
+}
+
+#[tokio::test]
+async fn reads_go_on_where_mongodb_is_locked_and_readiness_says_so() {
+    let (_mongo, place) = own_mongo().await;
+    let toy = Toy::of_counters(place, Timing::default()).await;
+    let id = toy.create().await;
+    let admin = toy.place.database().await.client().database("admin");
+    let lock = doc! { "fsync": 1, "lock": true };
+    admin.run_command(lock).await.unwrap();
+    hang(&toy).await;
+    reads_go_on(&toy, &id, "is it locked (fsyncLock)").await;
+    admin.run_command(doc! { "fsyncUnlock": 1 }).await.unwrap();
+    is_well_again(&toy).await;
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn reads_go_on_where_a_majority_confirms_nothing_and_readiness_says_so() {
+    let mut mongo = Mongo::absent_set(3);
+    mongo.start().await;
+    let toy = Toy::of_counters(Place::at(&mongo.uri(), &nats_url()), Timing::default()).await;
+    let id = toy.create().await;
+    let secondaries = secondaries(&mongo).await;
+    let stop = |mode: &str| doc! { "configureFailPoint": "stopReplProducer", "mode": mode };
+    for secondary in &secondaries {
+        let admin = secondary.database("admin");
+        admin.run_command(stop("alwaysOn")).await.unwrap();
+    }
+    hang(&toy).await;
+    reads_go_on(&toy, &id, "a majority of its members does not confirm them").await;
+    for secondary in &secondaries {
+        secondary
+            .database("admin")
+            .run_command(stop("off"))
+            .await
+            .unwrap();
+    }
+    is_well_again(&toy).await;
+    toy.finish().await;
+}
+
+async fn secondaries(mongo: &Mongo) -> Vec<Client> {
+    let mut secondaries = Vec::new();
+    for port in &mongo.ports {
+        let uri = format!("mongodb://{}/?directConnection=true", local(*port));
+        let member = Client::with_uri_str(uri).await.unwrap();
+        let hello: Document = member
+            .database("admin")
+            .run_command(doc! { "hello": 1 })
+            .await
+            .unwrap();
+        if hello.get_bool("secondary").unwrap() {
+            secondaries.push(member);
+        }
+    }
+    secondaries
+}

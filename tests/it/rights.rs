@@ -1,0 +1,238 @@
+//! A MongoDB that asks who we are, and what it allows us.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use messaging::EventOptions;
+use mongodb::{Client, Database};
+use serde_json::json;
+use testbed::{Certificates, Mongo, assert_problem, eventually, nats_url};
+
+use crate::harness::{Place, TestApp};
+
+const ROLE: &str = "tickets";
+
+/// A server that knows a root and the service's user, who has a role of its own.
+struct Guarded {
+    place: Place,
+    admin: Database,
+    mongo: Mongo,
+    _key: Certificates,
+}
+
+impl Guarded {
+    async fn start() -> Self {
+        let key = Certificates::issue();
+        let file = key.write("replica-set.key", "bm90IGEgc2VjcmV0IG9mIGFueWJvZHk=");
+        let mut mongo = Mongo::absent();
+        mongo.args.extend(["--keyFile".into(), file.into()]);
+        mongo.start().await;
+        // The first user may be made by anybody on this machine.
+        let admin = Client::with_uri_str(mongo.uri()).await.unwrap();
+        let root = doc! { "createUser": "root", "pwd": "s3cret", "roles": ["root"] };
+        admin.database("admin").run_command(root).await.unwrap();
+        mongo.options += "&authSource=admin";
+        mongo.login = "root:s3cret@".to_owned();
+        let root = Client::with_uri_str(mongo.uri()).await.unwrap();
+        mongo.login = "service:s3cret@".to_owned();
+        let guarded = Self {
+            place: Place::at(&mongo.uri(), &nats_url()),
+            admin: root.database("admin"),
+            mongo,
+            _key: key,
+        };
+        let privileges = guarded.as_operations_tells();
+        let role = doc! { "createRole": ROLE, "privileges": privileges, "roles": [] };
+        guarded.admin.run_command(role).await.unwrap();
+        let user = doc! { "createUser": "service", "pwd": "s3cret", "roles": [ROLE] };
+        guarded.admin.run_command(user).await.unwrap();
+        guarded
+    }
+
+    /// The privileges of `docs/operations.md`.
+    fn as_operations_tells(&self) -> Vec<Document> {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, table) = page.split_once("| collection | privileges |\n").unwrap();
+        let rows = table
+            .lines()
+            .skip(1)
+            .take_while(|line| line.starts_with('|'));
+        let privileges = rows.map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let named = |cell: &str| -> Vec<String> {
+                let parts = cell.split('`').skip(1).step_by(2);
+                parts.map(str::to_owned).collect()
+            };
+            // A row without a name in it is for all collections.
+            let collection = named(cells[1]).pop().unwrap_or_default();
+            let resource = doc! { "db": &self.place.name, "collection": collection };
+            doc! { "resource": resource, "actions": named(cells[2]) }
+        });
+        privileges.collect()
+    }
+
+    async fn allow(&self, privileges: Vec<Document>) {
+        let role = doc! { "updateRole": ROLE, "privileges": privileges };
+        self.admin.run_command(role).await.unwrap();
+    }
+
+    async fn change_password(&self, password: &str) {
+        let user = doc! { "updateUser": "service", "pwd": password };
+        self.admin.run_command(user).await.unwrap();
+    }
+}
+
+/// What readiness says when it is 503 for this.
+async fn is_unready(app: &TestApp, why: &str) {
+    let message = async || {
+        let ready = app.get("/health/ready").await;
+        let is_ready = ready.status() == 200;
+        let problem: serde_json::Value = ready.json().await.unwrap();
+        (!is_ready).then(|| problem["errors"][0]["message"].to_string())
+    };
+    eventually(&format!("it is not ready: {why}"), async || {
+        message().await.is_some_and(|message| message.contains(why))
+    })
+    .await;
+}
+
+async fn is_ready(app: &TestApp) {
+    eventually("it is ready", async || {
+        app.get("/health/ready").await.status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_privileges_that_operations_tells_are_enough_and_readiness_names_each_that_is_missing()
+{
+    let guarded = Guarded::start().await;
+    let app = TestApp::start_at(guarded.place.clone()).await;
+    let keyed = |key: &str| {
+        let request = app.request(reqwest::Method::POST, "/api/tickets");
+        let request = request.bearer_auth(crate::harness::token("alice"));
+        request.header("idempotency-key", key)
+    };
+    let ticket = json!({ "title": "concert", "price": 1 });
+    let created = keyed("a").json(&ticket).send().await.unwrap();
+    assert_eq!(created.status(), 201);
+    let id = app.create().await;
+    let changed = app.put("alice", &id, json!({ "title": "theatre", "price": 2 }));
+    assert_eq!(changed.await.status(), 200);
+    app.place.drained().await;
+
+    let all = guarded.as_operations_tells();
+    // Those that are needed again and again; indexes are there.
+    let lasting = ["find", "insert", "update", "remove", "changeStream"];
+    for (i, privilege) in all.iter().enumerate() {
+        let resource = privilege.get_document("resource").unwrap();
+        let collection = resource.get_str("collection").unwrap();
+        let actions = privilege.get_array("actions").unwrap();
+        for action in actions {
+            let action = action.as_str().unwrap();
+            // Who may find everywhere may find here.
+            if !lasting.contains(&action) || (action == "find" && !collection.is_empty()) {
+                continue;
+            }
+            let mut fewer = all.clone();
+            let rest = actions.iter().filter(|it| it.as_str() != Some(action));
+            fewer[i].insert("actions", rest.cloned().collect::<Vec<_>>());
+            guarded.allow(fewer).await;
+            is_unready(&app, &format!("lacks the privilege {action} on")).await;
+        }
+    }
+    guarded.allow(all).await;
+    is_ready(&app).await;
+    app.create().await;
+    app.place.drained().await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_taken_away_makes_503_of_what_needs_it_until_it_is_given_back() {
+    let guarded = Guarded::start().await;
+    guarded.allow(Vec::new()).await;
+    let app = TestApp::begin_at(guarded.place.clone()).await;
+    is_unready(&app, "lacks the privilege").await;
+    guarded.allow(guarded.as_operations_tells()).await;
+    let app = app.ready().await;
+    app.create().await;
+
+    guarded.allow(Vec::new()).await;
+    let refused = app.post("alice", json!({ "title": "concert", "price": 1 }));
+    assert_problem(refused.await, 503).await;
+    assert_problem(app.get("/api/tickets").await, 503).await;
+    is_unready(&app, "lacks the privilege").await;
+    guarded.allow(guarded.as_operations_tells()).await;
+    is_ready(&app).await;
+    app.create().await;
+    app.place.drained().await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_not_change_how_long_events_are_kept_works_with_what_is_there() {
+    let guarded = Guarded::start().await;
+    TestApp::start_at(guarded.place.clone()).await.stop().await;
+    let kept = async || {
+        let events = guarded.admin.client().database(&guarded.place.name);
+        let events = events.collection::<Document>("events");
+        let indexes: Vec<_> = events
+            .list_indexes()
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
+        let options = indexes.into_iter().filter_map(|index| index.options);
+        options.filter_map(|it| it.expire_after).next()
+    };
+    let before = kept().await;
+    let shorter = EventOptions {
+        event_retention: Duration::from_secs(60),
+    };
+    let app = TestApp::begin_keeping(guarded.place.clone(), shorter)
+        .await
+        .ready()
+        .await;
+    app.create().await;
+    assert_eq!(kept().await, before);
+    let mut all = guarded.as_operations_tells();
+    let resource = doc! { "db": &guarded.place.name, "collection": "events" };
+    all.push(doc! { "resource": resource, "actions": ["collMod"] });
+    guarded.allow(all).await;
+    app.place.drained().await;
+    app.stop().await;
+    let shorter = EventOptions {
+        event_retention: Duration::from_secs(60),
+    };
+    let app = TestApp::begin_keeping(guarded.place.clone(), shorter)
+        .await
+        .ready()
+        .await;
+    assert_eq!(kept().await, Some(Duration::from_secs(60)));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_that_was_changed_is_told_at_once_until_it_fits_again() {
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let mut guarded = Guarded::start().await;
+    let app = TestApp::start_at(guarded.place.clone()).await;
+    guarded.change_password("another").await;
+    // Connections that are there stay what they are.
+    guarded.mongo.kill();
+    guarded.mongo.start().await;
+    is_unready(&app, "authentication at MongoDB failed").await;
+    let asked = Instant::now();
+    let refused = app.post("alice", json!({ "title": "concert", "price": 1 }));
+    assert_problem(refused.await, 503).await;
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    guarded.change_password("s3cret").await;
+    is_ready(&app).await;
+    app.create().await;
+    app.place.drained().await;
+    app.stop().await;
+}
