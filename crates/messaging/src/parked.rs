@@ -10,7 +10,7 @@ use std::{
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
 use futures_util::TryStreamExt;
-use mongodb::Collection;
+use mongodb::{Collection, IndexModel};
 
 pub use operators::Retry;
 
@@ -69,7 +69,7 @@ impl Parked {
 
 /// What waits for an operator, among all that is noted.
 pub(crate) fn waits() -> Document {
-    doc! { "state": { "$exists": false } }
+    doc! { "state": null }
 }
 
 impl Outbox {
@@ -79,7 +79,9 @@ impl Outbox {
 
     pub(crate) async fn prepare_parked(&self) -> mongodb::error::Result<()> {
         self.db.need(PARKED, &["remove"]);
-        self.db.ensure_collection(PARKED, []).await
+        // What was skipped stays for ever, and is not read again.
+        let by_state = IndexModel::builder().keys(doc! { "state": 1 }).build();
+        self.db.ensure_collection(PARKED, [by_state]).await
     }
 
     /// Puts an event aside that can never be published. It stays `NO`, and holds back its own key only.

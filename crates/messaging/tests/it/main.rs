@@ -22,6 +22,7 @@ mod publisher;
 mod refusals;
 mod replays;
 mod rights;
+mod scans;
 mod secured;
 mod skips;
 mod status;
