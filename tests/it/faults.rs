@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::{Mongo, Nats, eventually, mongo_uri, nats_url};
+use testbed::{
+    Mongo, Nats, assert_problem, at_the_next, eventually, has_entered, mongo_uri, nats_url,
+};
 use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Place, TestApp, text, token};
@@ -215,5 +217,25 @@ async fn a_client_that_hangs_up_does_not_cancel_its_transaction() {
             && app.place.events().await.len() == 1
     })
     .await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_session_an_operator_kills_is_503() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    let admin = app.place.database().await.client().database("admin");
+    let hold = doc! { "blockConnection": true, "blockTimeMS": 1_000 };
+    at_the_next(&app.place, "commitTransaction", hold).await;
+    let kill = async {
+        has_entered(&app.place, 1).await;
+        let all = doc! { "killAllSessions": [] };
+        admin.run_command(all).await.unwrap();
+    };
+    let ticket = json!({ "title": "concert", "price": 1 });
+    let (killed, ()) = tokio::join!(app.post("alice", ticket), kill);
+    assert_problem(killed, 503).await;
+    app.create().await;
     app.finish().await;
 }
