@@ -26,7 +26,7 @@ pub use json::{Answer, REPLAYED, ValidJson, etag};
 pub use observe::{TraceParent, describe};
 pub use options::{HttpOptions, JwtOptions, listen_addr};
 pub use pages::{PageQuery, paged};
-pub use preconditions::{IfMatch, IfNoneMatch};
+pub use preconditions::Preconditions;
 pub use problem::{Invalid, NotBegun, PROBLEM_JSON, Problem};
 pub use refusal::Refusal;
 pub use serve::serve;

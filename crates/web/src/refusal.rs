@@ -37,8 +37,8 @@ pub enum Refusal {
     /// 409: the state of the resource forbids it.
     #[error("{0}")]
     Conflict(&'static str),
-    /// 412: `If-Match` names another version than the current one.
-    #[error("If-Match names another version than the current one")]
+    /// 412: `If-Match` names another version than the current one, or `If-None-Match` names that.
+    #[error("If-Match names another version than the current one, or If-None-Match names it")]
     PreconditionFailed,
     /// 413.
     #[error("the body is larger than this server takes")]

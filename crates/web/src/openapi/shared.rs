@@ -19,19 +19,21 @@ const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What an operation wants, which says what it may answer.
 struct Wants {
+    is_read: bool,
     token: bool,
     body: bool,
     parameters: Vec<String>,
 }
 
 impl Wants {
-    fn of(operation: &Operation) -> Self {
+    fn of(is_read: bool, operation: &Operation) -> Self {
         let parameters = operation.parameters.iter().flatten();
         let name = |parameter: &RefOr<_>| match parameter {
             RefOr::T(utoipa::openapi::path::Parameter { name, .. }) => Some(name.clone()),
             RefOr::Ref(_) => None,
         };
         Self {
+            is_read,
             token: operation.security.is_some(),
             body: operation.request_body.is_some(),
             parameters: parameters.filter_map(name).collect(),
@@ -102,7 +104,9 @@ fn when(refusal: &Refusal) -> &'static str {
         Refusal::NotFound => "There is nothing of this id.",
         Refusal::BodyTimeout => "The body took too long; nothing was done.",
         Refusal::KeyInUse => "A request with this `Idempotency-Key` is under way.",
-        Refusal::PreconditionFailed => "`If-Match` names another version.",
+        Refusal::PreconditionFailed => {
+            "`If-Match` names another version, or `If-None-Match` this one."
+        }
         Refusal::PayloadTooLarge => "The body is larger than 64 KiB.",
         Refusal::UnsupportedMediaType => "The body is not `application/json`.",
         Refusal::KeyReused => "The `Idempotency-Key` was used for another request.",
@@ -132,8 +136,8 @@ fn meaning(header: &str) -> &'static str {
 
 /// Adds to every operation what any of its kind may answer, where it does not say so itself, and the headers of all answers.
 pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
-    for operation in api.paths.paths.values_mut().flat_map(operations) {
-        let wants = Wants::of(operation);
+    for (is_read, operation) in api.paths.paths.values_mut().flat_map(operations) {
+        let wants = Wants::of(is_read, operation);
         let responses = &mut operation.responses.responses;
         for refusal in wants.refusals() {
             let example = json!(Problem::of(&refusal));
@@ -143,7 +147,7 @@ pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
             let status = refusal.status().as_str().to_owned();
             responses.entry(status).or_insert(RefOr::T(answer));
         }
-        if wants.parameter("If-None-Match") {
+        if wants.is_read && wants.parameter("If-None-Match") {
             let has_it = ResponseBuilder::new()
                 .description("The caller has it.")
                 .build();
@@ -171,7 +175,7 @@ pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
 
 /// Adds what every request and every answer may carry, health's too.
 pub(super) fn with_request_ids(mut api: OpenApi) -> OpenApi {
-    for operation in api.paths.paths.values_mut().flat_map(operations) {
+    for (_, operation) in api.paths.paths.values_mut().flat_map(operations) {
         for response in operation.responses.responses.values_mut() {
             if let RefOr::T(response) = response {
                 add_header(response, "x-request-id");
@@ -183,7 +187,8 @@ pub(super) fn with_request_ids(mut api: OpenApi) -> OpenApi {
     api
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// Each with whether it only reads.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
     let PathItem {
         get,
         put,
@@ -192,7 +197,9 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         patch,
         ..
     } = item;
-    [get, put, post, delete, patch].into_iter().flatten()
+    let read = get.iter_mut().map(|operation| (true, operation));
+    let others = [put, post, delete, patch].into_iter().flatten();
+    read.chain(others.map(|operation| (false, operation)))
 }
 
 fn problem() -> ContentBuilder {

@@ -6,6 +6,7 @@
 
 mod browsers;
 mod callers;
+mod conditions;
 mod http;
 mod limits;
 mod tokens;
