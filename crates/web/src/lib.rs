@@ -19,7 +19,7 @@ mod serve;
 mod stack;
 mod timing;
 
-pub use auth::{Authenticator, LEEWAY_SECONDS, User, sign};
+pub use auth::{Authenticator, LEEWAY_SECONDS, LONGEST_TOKEN, LONGEST_USER_ID, User, sign};
 pub use id::Id;
 pub use idempotency::{IdempotencyKey, collections};
 pub use json::{Answer, REPLAYED, ValidJson, etag};

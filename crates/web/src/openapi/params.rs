@@ -64,7 +64,7 @@ impl IntoParams for IdempotencyKey {
         let key = key
             .min_length(Some(1))
             .max_length(Some(LONGEST_KEY))
-            .pattern(Some("^[!-~]+$"));
+            .pattern(Some(r"^[!#-+\--~]+$"));
         vec![header("Idempotency-Key", told, key)]
     }
 }

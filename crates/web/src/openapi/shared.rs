@@ -10,10 +10,7 @@ use utoipa::openapi::{
 };
 
 use super::params;
-use crate::{
-    Problem, Refusal,
-    auth::{BAD_TOKEN, CROSS_SITE},
-};
+use crate::{Problem, Refusal, auth::CROSS_SITE};
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -55,7 +52,7 @@ impl Wants {
         ];
         if self.token {
             refusals.extend([
-                Refusal::Unauthorized(BAD_TOKEN),
+                Refusal::InvalidToken("the token has expired"),
                 Refusal::Forbidden(CROSS_SITE),
             ]);
         }
@@ -99,7 +96,9 @@ impl Wants {
 fn when(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Invalid(_) => "The request is not valid; `errors` says why.",
-        Refusal::Unauthorized(_) => "There is no token, or not one that is accepted.",
+        Refusal::NoToken | Refusal::InvalidToken(_) => {
+            "There is no token, or not one that is accepted."
+        }
         Refusal::Forbidden(_) => "A page of another site sent the session cookie.",
         Refusal::NotFound => "There is nothing of this id.",
         Refusal::BodyTimeout => "The body took too long; nothing was done.",
@@ -128,7 +127,9 @@ fn meaning(header: &str) -> &'static str {
         "Idempotent-Replayed" => {
             "`true` where it is the answer of an earlier request with the key."
         }
-        "WWW-Authenticate" => "`Bearer`.",
+        "WWW-Authenticate" => {
+            "`Bearer`, with `error` and `error_description` where a token came (RFC 6750)."
+        }
         "Retry-After" => "Seconds; where it helps to try again.",
         _ => "The request's id, as the log has it.",
     }

@@ -6,7 +6,9 @@
 
 mod browsers;
 mod callers;
+mod claims;
 mod conditions;
+mod cookies;
 mod http;
 mod limits;
 mod tokens;
