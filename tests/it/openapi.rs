@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tickets::Price;
 
 use crate::{
     harness::{Place, TestApp, token},
@@ -125,5 +126,23 @@ async fn the_document_has_the_routes_of_readme_and_says_which_of_them_want_a_tok
     let schemes = &document["components"]["securitySchemes"];
     assert_eq!(schemes["bearer"]["scheme"], "bearer");
     assert_eq!(schemes["cookie"]["name"], "express:sess");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn every_price_fits_what_the_document_says_of_prices() {
+    let app = TestApp::start().await;
+    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    let told = &document["components"]["schemas"]["NewTicket"]["properties"]["price"];
+    // By division: 0.07 / 0.01 and 19.99 / 0.01 are no whole numbers to a validator.
+    assert_eq!(told["multipleOf"], Value::Null);
+    let [least, most] = ["minimum", "maximum"].map(|bound| told[bound].as_f64().unwrap());
+    for cents in (1..=100_000_000)
+        .step_by(997)
+        .chain([7, 1_999, 100_000_000])
+    {
+        let price: Value = serde_json::to_value(Price::from_cents(cents)).unwrap();
+        assert!((least..=most).contains(&price.as_f64().unwrap()), "{price}");
+    }
     app.finish().await;
 }

@@ -6,6 +6,7 @@
 mod auth;
 mod id;
 mod idempotency;
+mod invalid;
 mod json;
 mod limits;
 mod observe;

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// 415.
     #[error("the body must be sent as Content-Type: application/json")]
     UnsupportedMediaType,
+    /// 415: a body that is compressed, or says so.
+    #[error("the body must be sent without a Content-Encoding")]
+    UnsupportedEncoding,
     /// 409: the same request is under way.
     #[error("a request with this Idempotency-Key is under way")]
     KeyInUse,
@@ -118,7 +121,9 @@ impl Refusal {
             Self::Conflict(_) | Self::KeyInUse => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType | Self::UnsupportedEncoding => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::NotReady | Self::Overloaded | Self::Unavailable(_) => {
@@ -146,6 +151,13 @@ impl IntoResponse for Refusal {
                     let headers = response.headers_mut();
                     headers.insert(header::WWW_AUTHENTICATE, challenge);
                 }
+            }
+            Self::UnsupportedEncoding => {
+                let headers = response.headers_mut();
+                headers.insert(
+                    header::ACCEPT_ENCODING,
+                    HeaderValue::from_static("identity"),
+                );
             }
             Self::KeyInUse => {
                 let headers = response.headers_mut();

@@ -81,6 +81,7 @@ impl Wants {
             "200" | "304" if versions => names.push("ETag"),
             "200" if self.parameter("cursor") => names.push("Link"),
             "401" => names.push("WWW-Authenticate"),
+            "415" => names.push("Accept-Encoding"),
             "429" | "503" => names.push("Retry-After"),
             "409" if key => names.push("Retry-After"),
             _ => {}
@@ -107,7 +108,9 @@ fn when(refusal: &Refusal) -> &'static str {
             "`If-Match` names another version, or `If-None-Match` this one."
         }
         Refusal::PayloadTooLarge => "The body is larger than 64 KiB.",
-        Refusal::UnsupportedMediaType => "The body is not `application/json`.",
+        Refusal::UnsupportedMediaType => {
+            "The body is not `application/json`, or comes with a `Content-Encoding`."
+        }
         Refusal::KeyReused => "The `Idempotency-Key` was used for another request.",
         Refusal::TooManyRequests => "Too many requests of this user or address.",
         Refusal::Overloaded => {
@@ -127,6 +130,7 @@ fn meaning(header: &str) -> &'static str {
         "Idempotent-Replayed" => {
             "`true` where it is the answer of an earlier request with the key."
         }
+        "Accept-Encoding" => "`identity`, where the body came with another `Content-Encoding`.",
         "WWW-Authenticate" => {
             "`Bearer`, with `error` and `error_description` where a token came (RFC 6750)."
         }
