@@ -14,8 +14,9 @@ use crate::{
 #[tokio::test]
 async fn every_header_of_an_answer_is_in_the_openapi_document() {
     // Of HTTP itself, and of what browsers are told.
-    const OF_ANY: [&str; 9] = [
+    const OF_ANY: [&str; 10] = [
         "allow",
+        "cache-control",
         "content-length",
         "content-security-policy",
         "content-type",
@@ -144,5 +145,18 @@ async fn every_price_fits_what_the_document_says_of_prices() {
         let price: Value = serde_json::to_value(Price::from_cents(cents)).unwrap();
         assert!((least..=most).contains(&price.as_f64().unwrap()), "{price}");
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_use_the_methods_that_the_routes_have() {
+    let pages = "https://app.example.com";
+    let app = TestApp::start_with(|http| http.cors_origins = vec![pages.parse().unwrap()]).await;
+    let asks_first = app.request(Method::OPTIONS, "/api/tickets");
+    let asks_first = asks_first.header("origin", pages);
+    let asks_first = asks_first.header("access-control-request-method", "DELETE");
+    let told = asks_first.send().await.unwrap();
+    let methods = &told.headers()["access-control-allow-methods"];
+    assert_eq!(methods, "GET,HEAD,POST,PUT");
     app.finish().await;
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tower::{Layer, ServiceExt};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use crate::{HttpOptions, Refusal};
+use crate::{HttpOptions, Refusal, caching::NeedsUser};
 
 pub use keys::sign;
 pub use token::{LEEWAY_SECONDS, LONGEST_TOKEN, LONGEST_USER_ID};
@@ -63,6 +63,8 @@ pub struct Authenticator {
     session_cookie: String,
     /// Cookies come along with whatever a page makes a browser send, and prove nothing then.
     cross_site: CsrfLayer<fn(ProtectionError) -> Response>,
+    /// Trusted as well: of `CORS_ORIGINS` those that the check does not know, such as `capacitor://localhost`.
+    apps: Vec<HeaderValue>,
 }
 
 impl Authenticator {
@@ -73,7 +75,11 @@ impl Authenticator {
         let refused: fn(ProtectionError) -> Response =
             |_| Refusal::Forbidden(CROSS_SITE).into_response();
         let mut cross_site = CsrfLayer::new().with_rejection_response(refused);
-        for origin in &options.cors_origins {
+        let (sites, apps): (Vec<_>, Vec<_>) = options
+            .cors_origins
+            .iter()
+            .partition(|origin| origin.as_bytes().starts_with(b"http"));
+        for origin in sites {
             let origin = origin.to_str().map_err(unusable("CORS_ORIGINS"))?;
             let added = cross_site.add_trusted_origin(origin);
             cross_site = added.map_err(unusable("CORS_ORIGINS"))?;
@@ -82,6 +88,7 @@ impl Authenticator {
             tokens,
             session_cookie: options.session_cookie.clone(),
             cross_site,
+            apps: apps.into_iter().cloned().collect(),
         })
     }
 
@@ -160,7 +167,9 @@ pub(crate) async fn refuse_cross_site(
     next: Next,
 ) -> Response {
     let caller = request.extensions().get::<Caller>();
-    if caller.is_none_or(|caller| !caller.is_by_cookie) {
+    let origin = request.headers().get(header::ORIGIN);
+    let is_app = origin.is_some_and(|origin| auth.apps.contains(origin));
+    if is_app || caller.is_none_or(|caller| !caller.is_by_cookie) {
         return next.run(request).await;
     }
     let next = auth.cross_site.layer(next);
@@ -171,6 +180,9 @@ impl<S: Sync> FromRequestParts<S> for User {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        if let Some(needs_user) = parts.extensions.get::<NeedsUser>() {
+            needs_user.set();
+        }
         match parts.extensions.get::<Caller>().map(|it| &it.user) {
             Some(Ok(user)) => Ok(user.clone()),
             Some(Err(Nobody::NoToken)) => Err(Refusal::NoToken),

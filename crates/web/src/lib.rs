@@ -4,6 +4,8 @@
 //! one place where a failure becomes a status. [`stack()`] puts the middleware around the routes, [`serve()`] takes connections.
 
 mod auth;
+mod caching;
+mod host;
 mod id;
 mod idempotency;
 mod invalid;

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use bson::{DateTime, doc, oid::ObjectId};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use db::{Abort, Db, MongoOptions};
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
@@ -134,9 +134,21 @@ async fn read_note(
 }
 
 async fn list_notes(State(db): State<Db>, asked: PageQuery) -> Result<Response, Refusal> {
-    let (notes, next) = db.page::<Note>(NOTES, doc! {}, asked.page).await?;
+    page_of(&db, doc! {}, &asked).await
+}
+
+async fn list_own_notes(
+    user: User,
+    State(db): State<Db>,
+    asked: PageQuery,
+) -> Result<Response, Refusal> {
+    page_of(&db, doc! { "userId": user.id }, &asked).await
+}
+
+async fn page_of(db: &Db, filter: Document, asked: &PageQuery) -> Result<Response, Refusal> {
+    let (notes, next) = db.page::<Note>(NOTES, filter, asked.page).await?;
     let notes: Vec<Value> = notes.iter().map(Note::view).collect();
-    Ok(paged(&asked, &notes, next))
+    Ok(paged(asked, &notes, next))
 }
 
 /// The service, running.
@@ -170,6 +182,7 @@ impl Toy {
         let routes = Router::new()
             .route("/api/notes", get(list_notes).post(write_note))
             .route("/api/notes/{id}", get(read_note).put(change_note))
+            .route("/api/mine", get(list_own_notes))
             .with_state(db);
         let timing = Timing::default();
         let routes = web::stack(
@@ -179,6 +192,7 @@ impl Toy {
                 auth: Authenticator::new(&options).unwrap(),
                 options: &options,
                 timing,
+                methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
                 is_traced: false,
             },
         );
@@ -257,6 +271,7 @@ pub(crate) fn stacked(routes: Router, concurrency_limit: usize, timing: Timing) 
         auth: Authenticator::new(&options).unwrap(),
         options: &options,
         timing,
+        methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
         is_traced: false,
     };
     web::stack(routes, Router::new(), stack)
