@@ -4,6 +4,7 @@ mod model;
 mod price;
 mod routes;
 mod store;
+mod title;
 
 use messaging::EventType;
 use utoipa::PartialSchema;

@@ -3,30 +3,33 @@
 use bson::{DateTime, oid::ObjectId, serialize_to_raw_document_buf};
 use db::Abort;
 use messaging::Event;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
-use super::price::{self, Price};
+use super::{
+    price::{self, Price},
+    title,
+};
 
 pub(super) const CREATED: &str = "ticket.created";
 pub(super) const UPDATED: &str = "ticket.updated";
-const MAX_TITLE_CHARACTERS: usize = 100;
 
 /// What a client says of a ticket.
 // Members of another type are `None`, so that both are told at once.
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 pub struct NewTicket {
-    /// Without control characters; spaces around it are cut off.
+    /// Without control characters, and not made of invisible ones alone; spaces around it are cut off.
     #[schema(value_type = String, required = true, min_length = 1, max_length = 100, pattern = r"^(?!\s*$)[^\x00-\x1f\x7f-\x9f]+$", examples("concert"))]
-    #[serde(default, deserialize_with = "trimmed")]
+    #[serde(default, deserialize_with = "title::lenient")]
     #[validate(
-        required(message = "title must be a string of 1 to 100 characters, without control characters"),
-        custom(function = title_is_fit, message = "title must be a string of 1 to 100 characters, without control characters")
+        required(message = "title must be a string of 1 to 100 characters, without control characters, and not invisible"),
+        custom(function = title::is_fit, message = "title must be a string of 1 to 100 characters, without control characters, and not invisible")
     )]
     title: Option<String>,
-    /// With at most two decimals.
-    #[schema(value_type = f64, required = true, minimum = 0.01, maximum = 1_000_000, multiple_of = 0.01, examples(20.5))]
+    /// With at most two decimals, such as 19.99.
+    // Not `multiple_of`: validators divide floats, and would refuse prices such as 19.99.
+    #[schema(value_type = f64, required = true, minimum = 0.01, maximum = 1_000_000, examples(20.5))]
     #[serde(default, deserialize_with = "price::lenient")]
     #[validate(required(
         message = "price must be a number above 0 and at most 1000000, with at most two decimals"
@@ -44,22 +47,6 @@ impl NewTicket {
         title
             .zip(self.price)
             .expect("a validated ticket has a title and a price")
-    }
-}
-
-fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(serde_json::Value::deserialize(deserializer)?
-        .as_str()
-        .map(|title| title.trim().to_owned()))
-}
-
-fn title_is_fit(title: &str) -> Result<(), ValidationError> {
-    let length = title.chars().count();
-    let fits = (1..=MAX_TITLE_CHARACTERS).contains(&length) && !title.contains(char::is_control);
-    if fits {
-        Ok(())
-    } else {
-        Err(ValidationError::new("title"))
     }
 }
 

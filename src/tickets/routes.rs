@@ -11,8 +11,8 @@ use db::Abort;
 use service::Context;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{
-    Answer, Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, Refusal, TraceParent, User,
-    ValidJson, etag, paged,
+    Answer, Id, IdempotencyKey, PageQuery, Preconditions, Refusal, TraceParent, User, ValidJson,
+    etag, paged,
 };
 
 use super::{
@@ -81,19 +81,19 @@ async fn list_tickets(
 
 /// Read a ticket
 #[utoipa::path(
-    get, path = "/api/tickets/{id}", tag = "tickets", params(Id, IfNoneMatch),
+    get, path = "/api/tickets/{id}", tag = "tickets", params(Id, Preconditions),
     responses((status = 200, description = "The ticket.", body = TicketView<'_>)),
 )]
 async fn get_ticket(
     State(context): State<Context>,
     Id(id): Id,
-    known: IfNoneMatch,
+    preconditions: Preconditions,
 ) -> Result<Response, Refusal> {
     let id = id.ok_or(Refusal::NotFound)?;
     let ticket = store::find(&context.db, id).await?;
     let ticket = ticket.ok_or(Refusal::NotFound)?;
     let etag = [(header::ETAG, etag(ticket.version))];
-    if known.has(ticket.version) {
+    if preconditions.is_not_modified(ticket.version)? {
         return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
     }
     Ok((etag, Json(ticket.view())).into_response())
@@ -104,7 +104,7 @@ async fn get_ticket(
 /// Only its owner may, and only while no order holds it. The event `ticket.updated` is saved with the change.
 #[utoipa::path(
     put, path = "/api/tickets/{id}", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
-    params(Id, IfMatch, IdempotencyKey, TraceParent), request_body = NewTicket,
+    params(Id, Preconditions, IdempotencyKey, TraceParent), request_body = NewTicket,
     responses(
         (status = 200, description = "The ticket as it is now.", body = TicketView<'_>),
         (status = 403, description = "The user is not the owner, or a page of another site sent the session cookie."),
@@ -116,7 +116,7 @@ async fn update_ticket(
     user: User,
     Id(id): Id,
     TraceParent(trace): TraceParent,
-    if_match: IfMatch,
+    preconditions: Preconditions,
     key: IdempotencyKey,
     ValidJson(new): ValidJson<NewTicket>,
 ) -> Result<Answer, Refusal> {
@@ -128,7 +128,7 @@ async fn update_ticket(
         id,
         new,
         user_id: user.id,
-        if_match,
+        preconditions,
         trace,
         event_id: ObjectId::new(),
         now: DateTime::now(),
@@ -139,7 +139,7 @@ async fn update_ticket(
             let ticket = store::find_in(db, session, update.id).await?;
             let ticket = ticket.ok_or(TicketRefusal::NotFound)?;
             ticket.may_be_changed_by(&update.user_id)?;
-            if !update.if_match.accepts(ticket.version) {
+            if !update.preconditions.accept(ticket.version) {
                 return Err(TicketRefusal::AnotherVersion.into());
             }
             let Some(ticket) = ticket.changed(&update.new, update.now) else {
@@ -164,7 +164,7 @@ struct Update {
     id: ObjectId,
     new: NewTicket,
     user_id: String,
-    if_match: IfMatch,
+    preconditions: Preconditions,
     trace: Option<String>,
     event_id: ObjectId,
     now: DateTime,

@@ -25,6 +25,10 @@ async fn bad_input_is_400_and_names_every_field_once() {
         "\"a\\u0000b\"",
         "\"a\\nb\"",
         "\"\\u007f\"",
+        "\"\\u200b\"",
+        "\"\\ufeff\"",
+        "\" \\u3164 \"",
+        "{\"$serde_json::private::RawValue\": \"\\\"abc\\\"\"}",
         long.as_str(),
         emoji.as_str(),
     ];
@@ -42,6 +46,8 @@ async fn bad_input_is_400_and_names_every_field_once() {
         "1e400",
         "1e-400",
         "\"NaN\"",
+        "{\"$serde_json::private::RawValue\": \"5\"}",
+        "{\"$serde_json::private::Number\": \"5\"}",
         "-0",
         "0.00",
     ];

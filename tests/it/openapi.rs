@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tickets::Price;
 
 use crate::{
     harness::{Place, TestApp, token},
@@ -13,8 +14,9 @@ use crate::{
 #[tokio::test]
 async fn every_header_of_an_answer_is_in_the_openapi_document() {
     // Of HTTP itself, and of what browsers are told.
-    const OF_ANY: [&str; 9] = [
+    const OF_ANY: [&str; 10] = [
         "allow",
+        "cache-control",
         "content-length",
         "content-security-policy",
         "content-type",
@@ -125,5 +127,36 @@ async fn the_document_has_the_routes_of_readme_and_says_which_of_them_want_a_tok
     let schemes = &document["components"]["securitySchemes"];
     assert_eq!(schemes["bearer"]["scheme"], "bearer");
     assert_eq!(schemes["cookie"]["name"], "express:sess");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn every_price_fits_what_the_document_says_of_prices() {
+    let app = TestApp::start().await;
+    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    let told = &document["components"]["schemas"]["NewTicket"]["properties"]["price"];
+    // By division: 0.07 / 0.01 and 19.99 / 0.01 are no whole numbers to a validator.
+    assert_eq!(told["multipleOf"], Value::Null);
+    let [least, most] = ["minimum", "maximum"].map(|bound| told[bound].as_f64().unwrap());
+    for cents in (1..=100_000_000)
+        .step_by(997)
+        .chain([7, 1_999, 100_000_000])
+    {
+        let price: Value = serde_json::to_value(Price::from_cents(cents)).unwrap();
+        assert!((least..=most).contains(&price.as_f64().unwrap()), "{price}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_use_the_methods_that_the_routes_have() {
+    let pages = "https://app.example.com";
+    let app = TestApp::start_with(|http| http.cors_origins = vec![pages.parse().unwrap()]).await;
+    let asks_first = app.request(Method::OPTIONS, "/api/tickets");
+    let asks_first = asks_first.header("origin", pages);
+    let asks_first = asks_first.header("access-control-request-method", "DELETE");
+    let told = asks_first.send().await.unwrap();
+    let methods = &told.headers()["access-control-allow-methods"];
+    assert_eq!(methods, "GET,HEAD,POST,PUT");
     app.finish().await;
 }

@@ -91,6 +91,7 @@ impl<O: Send + Sync + 'static> Service<O> {
                 auth: http.auth,
                 options: &http.options,
                 timing: timing.http,
+                methods: web::openapi::methods(&self.openapi()),
                 is_traced,
             };
             let routes = self.stacked(context, health, stack);

@@ -1,36 +1,33 @@
 //! Who is calling: a JWT, from the `Authorization` header or from the session cookie, becomes a [`User`].
 
 mod keys;
+mod token;
 
 use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use axum_extra::extract::CookieJar;
+use axum_extra::extract::cookie::Cookie;
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use db::setting::{Unusable, unusable};
-use jsonwebtoken::{DecodingKey, Validation, decode};
 use serde::Deserialize;
-use serde_json::Value;
 use tower::{Layer, ServiceExt};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use crate::{HttpOptions, Refusal};
+use crate::{HttpOptions, Refusal, caching::NeedsUser};
 
 pub use keys::sign;
+pub use token::{LEEWAY_SECONDS, LONGEST_TOKEN, LONGEST_USER_ID};
 
-/// Our clock and the signer's may be this far apart.
-pub const LEEWAY_SECONDS: u64 = 30;
+use token::{Tokens, Wrong};
 
-const NO_TOKEN: &str = "a token is needed, as Authorization: Bearer <jwt> or in the session cookie";
-pub(crate) const BAD_TOKEN: &str = "the token is not valid, or not any more";
 pub(crate) const CROSS_SITE: &str = "a page of another site may not write with the session cookie";
 
 /// cookie-session pads its base64, others don't.
@@ -49,91 +46,107 @@ pub struct User {
 /// Who is calling, or why it is not known; kept beside the request, so that its token is checked once.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    pub(crate) user: Result<User, &'static str>,
+    pub(crate) user: Result<User, Nobody>,
     is_by_cookie: bool,
 }
 
-/// Checks tokens.
+/// Why it is not known who is calling.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Nobody {
+    NoToken,
+    InvalidToken(Wrong),
+}
+
+/// Checks who is calling.
 pub struct Authenticator {
-    key: DecodingKey,
-    validation: Validation,
+    tokens: Tokens,
     session_cookie: String,
     /// Cookies come along with whatever a page makes a browser send, and prove nothing then.
     cross_site: CsrfLayer<fn(ProtectionError) -> Response>,
+    /// Trusted as well: of `CORS_ORIGINS` those that the check does not know, such as `capacitor://localhost`.
+    apps: Vec<HeaderValue>,
 }
 
 impl Authenticator {
     /// # Errors
     /// When there is no key, or none that can be used.
     pub fn new(options: &HttpOptions) -> Result<Self, Unusable> {
-        // The only algorithm: a token does not get to choose how it is checked.
-        let (key, algorithm) = keys::verification_key(&options.jwt)?;
-        let mut validation = Validation::new(algorithm);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
-        let mut required = vec![];
-        if options.jwt_require_exp {
-            required.push("exp");
-        }
-        if let Some(issuer) = &options.jwt.jwt_issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        validation.validate_aud = options.jwt.jwt_audience.is_some();
-        if let Some(audience) = &options.jwt.jwt_audience {
-            validation.set_audience(&[audience]);
-            required.push("aud");
-        }
-        validation.set_required_spec_claims(&required);
+        let tokens = Tokens::new(options)?;
         let refused: fn(ProtectionError) -> Response =
             |_| Refusal::Forbidden(CROSS_SITE).into_response();
         let mut cross_site = CsrfLayer::new().with_rejection_response(refused);
-        for origin in &options.cors_origins {
+        let (sites, apps): (Vec<_>, Vec<_>) = options
+            .cors_origins
+            .iter()
+            .partition(|origin| origin.as_bytes().starts_with(b"http"));
+        for origin in sites {
             let origin = origin.to_str().map_err(unusable("CORS_ORIGINS"))?;
             let added = cross_site.add_trusted_origin(origin);
             cross_site = added.map_err(unusable("CORS_ORIGINS"))?;
         }
         Ok(Self {
-            key,
-            validation,
+            tokens,
             session_cookie: options.session_cookie.clone(),
             cross_site,
+            apps: apps.into_iter().cloned().collect(),
         })
     }
 
-    /// Who has signed in with this token.
-    fn user(&self, token: &str) -> Result<User, &'static str> {
-        #[derive(Deserialize)]
-        struct Claims {
-            sub: Option<String>,
-            /// Read only where there is no `sub`: others may hold anything in it.
-            id: Option<Value>,
-        }
-        let decoded = decode::<Claims>(token, &self.key, &self.validation);
-        let claims = decoded.map_err(|error| {
-            tracing::debug!(%error, "a token is refused");
-            BAD_TOKEN
-        })?;
-        let Claims { sub, id } = claims.claims;
-        let id = || Some(id?.as_str()?.to_owned());
-        match sub.or_else(id) {
-            Some(id) if !id.is_empty() => Ok(User { id }),
-            _ => Err("the token names no user: it has neither sub nor id"),
-        }
+    fn caller(&self, headers: &HeaderMap) -> Caller {
+        let mut is_by_cookie = false;
+        let token = match bearer(headers) {
+            Ok(None) => {
+                let token = self.cookie(headers);
+                is_by_cookie = token.is_some();
+                token.ok_or(Nobody::NoToken)
+            }
+            Ok(Some(token)) => Ok(token),
+            Err(nobody) => Err(nobody),
+        };
+        let user = token.and_then(|token| {
+            let user = self.tokens.user(&token);
+            user.map_err(Nobody::InvalidToken)
+        });
+        Caller { user, is_by_cookie }
     }
 
-    /// The token in the session cookie; of several cookies of that name the first counts.
+    /// The token in the session cookie; of several cookies of that name the first counts. What other cookies hold does not matter, nor
+    /// whether it is text.
     fn cookie(&self, headers: &HeaderMap) -> Option<String> {
         #[derive(Deserialize)]
         struct Session {
             jwt: String,
         }
-        let cookies = CookieJar::from_headers(headers);
-        let session = BASE64
-            .decode(cookies.get(&self.session_cookie)?.value())
-            .ok()?;
+        let lines = headers.get_all(header::COOKIE).iter();
+        let session = lines
+            .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
+            .flat_map(|line| Cookie::split_parse(line).flatten().collect::<Vec<_>>())
+            .find(|cookie| cookie.name() == self.session_cookie)?;
+        let session = BASE64.decode(session.value_trimmed()).ok()?;
         Some(serde_json::from_slice::<Session>(&session).ok()?.jwt)
     }
+}
+
+/// The token of the `Authorization` header; `None` where there is no such header, which alone lets a cookie count.
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Nobody> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(line) = lines.next() else {
+        return Ok(None);
+    };
+    if lines.next().is_some() {
+        return Err(Nobody::InvalidToken(
+            "there is more than one Authorization header",
+        ));
+    }
+    let (scheme, token) = line
+        .to_str()
+        .unwrap_or_default()
+        .split_once(' ')
+        .ok_or(Nobody::NoToken)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Nobody::NoToken);
+    }
+    Ok(Some(token.trim().to_owned()))
 }
 
 /// Finds out who is calling, for [`User`] and for the limits.
@@ -142,19 +155,8 @@ pub(crate) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let mut is_by_cookie = false;
-    let token = match request.headers().get(header::AUTHORIZATION) {
-        Some(value) => value.to_str().ok().and_then(bearer),
-        None => {
-            let token = auth.cookie(request.headers());
-            is_by_cookie = token.is_some();
-            token
-        }
-    };
-    let user = token.ok_or(NO_TOKEN).and_then(|token| auth.user(&token));
-    request
-        .extensions_mut()
-        .insert(Caller { user, is_by_cookie });
+    let caller = auth.caller(request.headers());
+    request.extensions_mut().insert(caller);
     next.run(request).await
 }
 
@@ -165,27 +167,26 @@ pub(crate) async fn refuse_cross_site(
     next: Next,
 ) -> Response {
     let caller = request.extensions().get::<Caller>();
-    if caller.is_none_or(|caller| !caller.is_by_cookie) {
+    let origin = request.headers().get(header::ORIGIN);
+    let is_app = origin.is_some_and(|origin| auth.apps.contains(origin));
+    if is_app || caller.is_none_or(|caller| !caller.is_by_cookie) {
         return next.run(request).await;
     }
     let next = auth.cross_site.layer(next);
     next.oneshot(request).await.into_response()
 }
 
-fn bearer(header: &str) -> Option<String> {
-    let (scheme, token) = header.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim().to_owned())
-}
-
 impl<S: Sync> FromRequestParts<S> for User {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        if let Some(needs_user) = parts.extensions.get::<NeedsUser>() {
+            needs_user.set();
+        }
         match parts.extensions.get::<Caller>().map(|it| &it.user) {
             Some(Ok(user)) => Ok(user.clone()),
-            Some(Err(why)) => Err(Refusal::Unauthorized(why)),
+            Some(Err(Nobody::NoToken)) => Err(Refusal::NoToken),
+            Some(Err(Nobody::InvalidToken(wrong))) => Err(Refusal::InvalidToken(wrong)),
             None => Err(Refusal::Internal(anyhow::anyhow!(
                 "a route that wants a user is outside of the stack"
             ))),

@@ -59,10 +59,16 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Some(key) = parts.headers.get(IDEMPOTENCY_KEY) else {
+        let mut lines = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(line) = lines.next() else {
             return Ok(Self(None));
         };
-        let key = key_of(key)?;
+        let key = key_of(line).filter(|_| lines.next().is_none());
+        let key = key.ok_or_else(|| {
+            Refusal::invalid(
+                "Idempotency-Key must be one string of 1 to 255 ASCII characters, such as a UUID; in quotes where it holds blanks or commas",
+            )
+        })?;
         let user = User::from_request_parts(parts, state).await?.id;
         let fingerprint = fingerprint(parts);
         let id = Id { user, key };
@@ -70,21 +76,30 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// The draft's form is a string in quotes; many clients send it bare.
-fn key_of(value: &HeaderValue) -> Result<String, Refusal> {
-    let key = value.to_str().unwrap_or_default().trim();
-    let key = key
-        .strip_prefix('"')
-        .and_then(|key| key.strip_suffix('"'))
-        .unwrap_or(key);
-    let fits =
-        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
-    if !fits {
-        return Err(Refusal::invalid(
-            "Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID",
-        ));
+/// The draft's form is a string in quotes (RFC 9651 §3.3.3); many clients send it bare. `None` for anything else, a list too: which of
+/// its strings would count?
+fn key_of(line: &HeaderValue) -> Option<String> {
+    let text = line.to_str().ok()?.trim();
+    let key = match text.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted.strip_suffix('"')?)?,
+        None if text.contains([',', '"', ' ', '\t']) => return None,
+        None => text.to_owned(),
+    };
+    // A header's text has no control character but the tab.
+    ((1..=LONGEST_KEY).contains(&key.len()) && !key.contains('\t')).then_some(key)
+}
+
+/// What stands between the quotes of a string; `None` where it is no single one.
+fn unquoted(text: &str) -> Option<String> {
+    let (mut key, mut characters) = (String::new(), text.chars());
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => key.push(characters.next().filter(|it| "\\\"".contains(*it))?),
+            '"' => return None,
+            character => key.push(character),
+        }
     }
-    Ok(key.to_owned())
+    Some(key)
 }
 
 /// Tells one request from another: method, path and body, to the byte.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use axum::{
     Json,
     extract::{FromRequest, Request, rejection::JsonRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use validator::{Validate, ValidationErrors};
+use validator::Validate;
 
-use crate::{Invalid, Refusal};
+use crate::{Refusal, invalid::invalid};
 
 /// Says of an answer that it was given before.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -29,6 +29,9 @@ where
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        if !is_plain(request.headers()) {
+            return Err(Refusal::UnsupportedEncoding);
+        }
         let Json(raw) = Json::<Box<RawValue>>::from_request(request, state)
             .await
             .map_err(rejected)?;
@@ -38,9 +41,19 @@ where
         }
         let body: T = serde_json::from_str(raw.get())
             .map_err(|error| Refusal::invalid(format!("the body is not as expected: {error}")))?;
-        body.validate().map_err(invalid)?;
+        body.validate().map_err(|errors| invalid::<T>(&errors))?;
         Ok(Self(body))
     }
+}
+
+/// Whether the body is sent as it is: nothing of ours decodes one.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    codings.all(|coding| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 fn rejected(rejection: JsonRejection) -> Refusal {
@@ -51,22 +64,6 @@ fn rejected(rejection: JsonRejection) -> Refusal {
         }
         _ => Refusal::invalid("the body must be well-formed JSON"),
     }
-}
-
-/// Each message once for each field, in the fields' order.
-fn invalid(errors: ValidationErrors) -> Refusal {
-    let fields: BTreeMap<_, _> = errors.field_errors().into_iter().collect();
-    let mut told: Vec<Invalid> = Vec::new();
-    for (field, errors) in fields {
-        for error in errors {
-            let message = error.message.as_deref().unwrap_or("is not valid");
-            let entry = Invalid::new(message, Some(&field));
-            if !told.contains(&entry) {
-                told.push(entry);
-            }
-        }
-    }
-    Refusal::Invalid(told)
 }
 
 /// The entity tag of a version: the number in quotes.

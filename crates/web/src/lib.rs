@@ -4,8 +4,11 @@
 //! one place where a failure becomes a status. [`stack()`] puts the middleware around the routes, [`serve()`] takes connections.
 
 mod auth;
+mod caching;
+mod host;
 mod id;
 mod idempotency;
+mod invalid;
 mod json;
 mod limits;
 mod observe;
@@ -19,14 +22,14 @@ mod serve;
 mod stack;
 mod timing;
 
-pub use auth::{Authenticator, LEEWAY_SECONDS, User, sign};
+pub use auth::{Authenticator, LEEWAY_SECONDS, LONGEST_TOKEN, LONGEST_USER_ID, User, sign};
 pub use id::Id;
 pub use idempotency::{IdempotencyKey, collections};
 pub use json::{Answer, REPLAYED, ValidJson, etag};
 pub use observe::{TraceParent, describe};
 pub use options::{HttpOptions, JwtOptions, listen_addr};
 pub use pages::{PageQuery, paged};
-pub use preconditions::{IfMatch, IfNoneMatch};
+pub use preconditions::Preconditions;
 pub use problem::{Invalid, NotBegun, PROBLEM_JSON, Problem};
 pub use refusal::Refusal;
 pub use serve::serve;

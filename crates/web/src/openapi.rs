@@ -5,7 +5,7 @@ mod shared;
 
 use axum::{
     Router,
-    http::{HeaderValue, header},
+    http::{HeaderValue, Method, header},
 };
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::{
@@ -41,6 +41,29 @@ pub fn document(about: About, domain: OpenApi, open: OpenApi) -> OpenApi {
     let api = without_routes(about);
     let api = api.merge_from(with_shared_answers(domain)).merge_from(open);
     with_request_ids(api)
+}
+
+/// Every method that one of its routes has.
+pub fn methods(api: &OpenApi) -> Vec<Method> {
+    let has = |method: &Method| {
+        let mut items = api.paths.paths.values();
+        items.any(|item| match *method {
+            Method::GET | Method::HEAD => item.get.is_some(),
+            Method::POST => item.post.is_some(),
+            Method::PUT => item.put.is_some(),
+            Method::PATCH => item.patch.is_some(),
+            _ => item.delete.is_some(),
+        })
+    };
+    let all = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
+    all.into_iter().filter(has).collect()
 }
 
 fn without_routes(about: About) -> OpenApi {

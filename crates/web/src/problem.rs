@@ -73,7 +73,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         match status {
-            StatusCode::UNAUTHORIZED => drop(headers.insert(header::WWW_AUTHENTICATE, BEARER)),
+            StatusCode::UNAUTHORIZED => {
+                let challenge = HeaderValue::from_static(BEARER);
+                drop(headers.insert(header::WWW_AUTHENTICATE, challenge));
+            }
             StatusCode::SERVICE_UNAVAILABLE => {
                 drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS))
             }
@@ -93,6 +96,7 @@ pub(crate) struct Cause(pub(crate) Arc<anyhow::Error>);
 
 /// The media type of every error that we send (RFC 9457).
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+/// How to say who one is (RFC 6750 §3); alone where there is no token, with what is wrong where there is one.
+pub(crate) const BEARER: &str = "Bearer realm=\"api\"";
 /// A database that elects a new primary is back within a few seconds.
 pub(crate) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use db::TransactionError;
@@ -13,7 +13,7 @@ use metrics::counter;
 use crate::{
     Invalid, NotBegun, Problem,
     observe::HTTP_REFUSED,
-    problem::{Cause, RETRY_AFTER_SECONDS},
+    problem::{BEARER, Cause, RETRY_AFTER_SECONDS},
 };
 
 /// What goes wrong, as the client may know it.
@@ -22,9 +22,12 @@ pub enum Refusal {
     /// 400: the input is not what the route wants; one entry for each thing to mend.
     #[error("the request is not valid")]
     Invalid(Vec<Invalid>),
-    /// 401: there is no token, or not one that we accept.
+    /// 401: there is no token.
+    #[error("a token is needed, as Authorization: Bearer <jwt> or in the session cookie")]
+    NoToken,
+    /// 401: there is one that we don't accept, for a reason of printable ASCII without quotes.
     #[error("{0}")]
-    Unauthorized(&'static str),
+    InvalidToken(&'static str),
     /// 403: the user is known, and may not.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -37,8 +40,8 @@ pub enum Refusal {
     /// 409: the state of the resource forbids it.
     #[error("{0}")]
     Conflict(&'static str),
-    /// 412: `If-Match` names another version than the current one.
-    #[error("If-Match names another version than the current one")]
+    /// 412: `If-Match` names another version than the current one, or `If-None-Match` names that.
+    #[error("If-Match names another version than the current one, or If-None-Match names it")]
     PreconditionFailed,
     /// 413.
     #[error("the body is larger than this server takes")]
@@ -46,6 +49,9 @@ pub enum Refusal {
     /// 415.
     #[error("the body must be sent as Content-Type: application/json")]
     UnsupportedMediaType,
+    /// 415: a body that is compressed, or says so.
+    #[error("the body must be sent without a Content-Encoding")]
+    UnsupportedEncoding,
     /// 409: the same request is under way.
     #[error("a request with this Idempotency-Key is under way")]
     KeyInUse,
@@ -108,14 +114,16 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::NoToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) | Self::KeyInUse => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType | Self::UnsupportedEncoding => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::NotReady | Self::Overloaded | Self::Unavailable(_) => {
@@ -135,6 +143,21 @@ impl IntoResponse for Refusal {
             }
             Self::NotReady | Self::Overloaded => {
                 response.extensions_mut().insert(NotBegun);
+            }
+            Self::InvalidToken(wrong) => {
+                let challenge =
+                    format!("{BEARER}, error=\"invalid_token\", error_description=\"{wrong}\"");
+                if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+                    let headers = response.headers_mut();
+                    headers.insert(header::WWW_AUTHENTICATE, challenge);
+                }
+            }
+            Self::UnsupportedEncoding => {
+                let headers = response.headers_mut();
+                headers.insert(
+                    header::ACCEPT_ENCODING,
+                    HeaderValue::from_static("identity"),
+                );
             }
             Self::KeyInUse => {
                 let headers = response.headers_mut();

@@ -1,7 +1,7 @@
 //! The middleware around the routes, outermost first. Every error passes here on its way out: plain ones of axum and tower-http
 //! become problem+json, and the cause of each goes to the log, never to the client.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -24,6 +24,8 @@ use tower_http::{
 use crate::{
     Authenticator, HttpOptions, NotBegun, PROBLEM_JSON, Problem, REPLAYED, Refusal, Timing,
     auth::{identify, refuse_cross_site},
+    caching,
+    host::ask_for_one_host,
     limits::{RATE_LIMIT, RATE_LIMIT_POLICY, with_bounded_work, with_rate_limit},
     observe,
     problem::Cause,
@@ -38,6 +40,8 @@ const KEPT: [HeaderName; 4] = [
     RATE_LIMIT,
     RATE_LIMIT_POLICY,
 ];
+/// Browsers ask first once in this time, not before each request. (Chromium takes two hours at most.)
+const PREFLIGHTS_COUNT_FOR: Duration = Duration::from_secs(60 * 60);
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 /// An answer that a browser takes for a page loads nothing, runs nothing and is in no frame.
@@ -49,6 +53,8 @@ pub struct Stack<'a> {
     pub auth: Authenticator,
     pub options: &'a HttpOptions,
     pub timing: Timing,
+    /// What pages of `CORS_ORIGINS` may ask for: the methods that the routes have.
+    pub methods: Vec<Method>,
     /// Whether there is a collector of traces.
     pub is_traced: bool,
 }
@@ -61,6 +67,7 @@ pub fn stack(
         auth,
         options,
         timing,
+        methods,
         is_traced,
     }: Stack<'_>,
 ) -> Router {
@@ -69,11 +76,13 @@ pub fn stack(
     let cross_site = middleware::from_fn_with_state(Arc::clone(&auth), refuse_cross_site);
     // Counted before anything else is refused, for the caller that its token names.
     let domain = with_rate_limit(domain.layer(cross_site), options.rate_limit);
+    let domain = domain.layer(middleware::from_fn(caching::say_who_may_keep_it));
     let domain = domain.layer(middleware::from_fn_with_state(auth, identify));
-    with_middleware(domain.merge(open), &options.cors_origins, is_traced)
+    let cors = (!options.cors_origins.is_empty()).then(|| cors(&options.cors_origins, methods));
+    with_middleware(domain.merge(open), cors, is_traced)
 }
 
-fn with_middleware(routes: Router, cors_origins: &[HeaderValue], is_traced: bool) -> Router {
+fn with_middleware(routes: Router, cors: Option<CorsLayer>, is_traced: bool) -> Router {
     let stack = ServiceBuilder::new()
         // An id that comes in is kept if it is sane, else replaced.
         .layer(middleware::map_request(observe::drop_insane))
@@ -103,7 +112,12 @@ fn with_middleware(routes: Router, cors_origins: &[HeaderValue], is_traced: bool
             header::CONTENT_SECURITY_POLICY,
             NOTHING,
         ))
-        .option_layer((!cors_origins.is_empty()).then(|| cors(cors_origins)))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            caching::NOWHERE,
+        ))
+        .layer(middleware::from_fn(ask_for_one_host))
+        .option_layer(cors)
         // Below it, whoever fails may answer in any form: here it becomes problem+json, and is logged once.
         .layer(middleware::from_fn(unify))
         .layer(CatchPanicLayer::custom(panicked))
@@ -112,11 +126,12 @@ fn with_middleware(routes: Router, cors_origins: &[HeaderValue], is_traced: bool
 }
 
 /// What pages of other origins may do: all that our own may.
-fn cors(origins: &[HeaderValue]) -> CorsLayer {
+fn cors(origins: &[HeaderValue], methods: Vec<Method>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
         .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST, Method::PUT])
+        .allow_methods(methods)
+        .max_age(PREFLIGHTS_COUNT_FOR)
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             header::ETAG,

@@ -34,23 +34,56 @@ async fn claim(user: &str, request: (&str, &str), body: &'static str) -> Claim {
 }
 
 #[tokio::test]
-async fn a_key_is_1_to_255_visible_characters_in_quotes_or_without() {
+async fn a_key_is_one_string_of_1_to_255_characters_in_quotes_or_without() {
     let longest = "x".repeat(255);
     for (given, meant) in [
         ("a", "a"),
         ("\"a\"", "a"),
         (&longest, &longest),
         (&format!("\"{longest}\""), &longest),
+        ("\"two words\"", "two words"),
+        ("\"a, b\"", "a, b"),
+        (r#""a\"b\\c""#, r#"a"b\c"#),
+        ("a;b", "a;b"),
     ] {
         let claim = given_key(Some(given)).await.ok().unwrap().0.unwrap();
         assert_eq!(claim.id.key, meant);
     }
-    for refused in ["", "\"\"", "two words", "\u{e9}", &"x".repeat(256)] {
+    for refused in [
+        "",
+        "\"\"",
+        "\"",
+        "two words",
+        "\u{e9}",
+        &"x".repeat(256),
+        "a,b",
+        "a, b",
+        "\"a\", \"b\"",
+        "\"a\",\"b\"",
+        "\"a\"b\"",
+        "a\"b",
+        r#""a\"#,
+        r#""a\b""#,
+        "\"a\tb\"",
+        "\"a\";b=1",
+    ] {
         let found = given_key(Some(refused)).await;
         assert!(matches!(found, Err(Refusal::Invalid(_))), "{refused}");
     }
     let none = given_key(None).await.ok().unwrap();
     assert!(none.0.is_none());
+}
+
+#[tokio::test]
+async fn two_keys_are_none_that_counts_in_whichever_order_they_come() {
+    for keys in [["a", "b"], ["b", "a"], ["a", "a"], ["a", ""]] {
+        let request = Request::builder().uri("/");
+        let request = request.header(IDEMPOTENCY_KEY, keys[0]);
+        let request = request.header(IDEMPOTENCY_KEY, keys[1]).body(());
+        let mut parts = request.unwrap().into_parts().0;
+        let found = IdempotencyKey::from_request_parts(&mut parts, &()).await;
+        assert!(matches!(found, Err(Refusal::Invalid(_))), "{keys:?}");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use crate::{
-    Id, IdempotencyKey, IfMatch, IfNoneMatch, PageQuery, TraceParent,
+    Id, IdempotencyKey, PageQuery, Preconditions, TraceParent,
     idempotency::LONGEST_KEY,
     pages::{DEFAULT_LIMIT, MAX_LIMIT},
 };
@@ -64,22 +64,19 @@ impl IntoParams for IdempotencyKey {
         let key = key
             .min_length(Some(1))
             .max_length(Some(LONGEST_KEY))
-            .pattern(Some("^[!-~]+$"));
+            .pattern(Some(r"^[!#-+\--~]+$"));
         vec![header("Idempotency-Key", told, key)]
     }
 }
 
-impl IntoParams for IfMatch {
+impl IntoParams for Preconditions {
     fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
-        let told = "The version that the change is meant for, in quotes.";
-        vec![header("If-Match", told, text("\"0\""))]
-    }
-}
-
-impl IntoParams for IfNoneMatch {
-    fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
-        let told = "Versions that the caller has, in quotes.";
-        vec![header("If-None-Match", told, text("\"0\""))]
+        let wanted = "The versions that the request is meant for, in quotes, or `*` for any.";
+        let known = "The versions that the caller has, in quotes, or `*` for any: a read of one answers 304, a change of one 412.";
+        vec![
+            header("If-Match", wanted, text("\"0\"")),
+            header("If-None-Match", known, text("\"7\"")),
+        ]
     }
 }
 

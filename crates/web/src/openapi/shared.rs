@@ -10,28 +10,27 @@ use utoipa::openapi::{
 };
 
 use super::params;
-use crate::{
-    Problem, Refusal,
-    auth::{BAD_TOKEN, CROSS_SITE},
-};
+use crate::{Problem, Refusal, auth::CROSS_SITE};
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What an operation wants, which says what it may answer.
 struct Wants {
+    is_read: bool,
     token: bool,
     body: bool,
     parameters: Vec<String>,
 }
 
 impl Wants {
-    fn of(operation: &Operation) -> Self {
+    fn of(is_read: bool, operation: &Operation) -> Self {
         let parameters = operation.parameters.iter().flatten();
         let name = |parameter: &RefOr<_>| match parameter {
             RefOr::T(utoipa::openapi::path::Parameter { name, .. }) => Some(name.clone()),
             RefOr::Ref(_) => None,
         };
         Self {
+            is_read,
             token: operation.security.is_some(),
             body: operation.request_body.is_some(),
             parameters: parameters.filter_map(name).collect(),
@@ -53,7 +52,7 @@ impl Wants {
         ];
         if self.token {
             refusals.extend([
-                Refusal::Unauthorized(BAD_TOKEN),
+                Refusal::InvalidToken("the token has expired"),
                 Refusal::Forbidden(CROSS_SITE),
             ]);
         }
@@ -82,6 +81,7 @@ impl Wants {
             "200" | "304" if versions => names.push("ETag"),
             "200" if self.parameter("cursor") => names.push("Link"),
             "401" => names.push("WWW-Authenticate"),
+            "415" => names.push("Accept-Encoding"),
             "429" | "503" => names.push("Retry-After"),
             "409" if key => names.push("Retry-After"),
             _ => {}
@@ -97,14 +97,20 @@ impl Wants {
 fn when(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Invalid(_) => "The request is not valid; `errors` says why.",
-        Refusal::Unauthorized(_) => "There is no token, or not one that is accepted.",
+        Refusal::NoToken | Refusal::InvalidToken(_) => {
+            "There is no token, or not one that is accepted."
+        }
         Refusal::Forbidden(_) => "A page of another site sent the session cookie.",
         Refusal::NotFound => "There is nothing of this id.",
         Refusal::BodyTimeout => "The body took too long; nothing was done.",
         Refusal::KeyInUse => "A request with this `Idempotency-Key` is under way.",
-        Refusal::PreconditionFailed => "`If-Match` names another version.",
+        Refusal::PreconditionFailed => {
+            "`If-Match` names another version, or `If-None-Match` this one."
+        }
         Refusal::PayloadTooLarge => "The body is larger than 64 KiB.",
-        Refusal::UnsupportedMediaType => "The body is not `application/json`.",
+        Refusal::UnsupportedMediaType => {
+            "The body is not `application/json`, or comes with a `Content-Encoding`."
+        }
         Refusal::KeyReused => "The `Idempotency-Key` was used for another request.",
         Refusal::TooManyRequests => "Too many requests of this user or address.",
         Refusal::Overloaded => {
@@ -124,7 +130,10 @@ fn meaning(header: &str) -> &'static str {
         "Idempotent-Replayed" => {
             "`true` where it is the answer of an earlier request with the key."
         }
-        "WWW-Authenticate" => "`Bearer`.",
+        "Accept-Encoding" => "`identity`, where the body came with another `Content-Encoding`.",
+        "WWW-Authenticate" => {
+            "`Bearer`, with `error` and `error_description` where a token came (RFC 6750)."
+        }
         "Retry-After" => "Seconds; where it helps to try again.",
         _ => "The request's id, as the log has it.",
     }
@@ -132,8 +141,8 @@ fn meaning(header: &str) -> &'static str {
 
 /// Adds to every operation what any of its kind may answer, where it does not say so itself, and the headers of all answers.
 pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
-    for operation in api.paths.paths.values_mut().flat_map(operations) {
-        let wants = Wants::of(operation);
+    for (is_read, operation) in api.paths.paths.values_mut().flat_map(operations) {
+        let wants = Wants::of(is_read, operation);
         let responses = &mut operation.responses.responses;
         for refusal in wants.refusals() {
             let example = json!(Problem::of(&refusal));
@@ -143,7 +152,7 @@ pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
             let status = refusal.status().as_str().to_owned();
             responses.entry(status).or_insert(RefOr::T(answer));
         }
-        if wants.parameter("If-None-Match") {
+        if wants.is_read && wants.parameter("If-None-Match") {
             let has_it = ResponseBuilder::new()
                 .description("The caller has it.")
                 .build();
@@ -171,7 +180,7 @@ pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
 
 /// Adds what every request and every answer may carry, health's too.
 pub(super) fn with_request_ids(mut api: OpenApi) -> OpenApi {
-    for operation in api.paths.paths.values_mut().flat_map(operations) {
+    for (_, operation) in api.paths.paths.values_mut().flat_map(operations) {
         for response in operation.responses.responses.values_mut() {
             if let RefOr::T(response) = response {
                 add_header(response, "x-request-id");
@@ -183,7 +192,8 @@ pub(super) fn with_request_ids(mut api: OpenApi) -> OpenApi {
     api
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// Each with whether it only reads.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
     let PathItem {
         get,
         put,
@@ -192,7 +202,9 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         patch,
         ..
     } = item;
-    [get, put, post, delete, patch].into_iter().flatten()
+    let read = get.iter_mut().map(|operation| (true, operation));
+    let others = [put, post, delete, patch].into_iter().flatten();
+    read.chain(others.map(|operation| (false, operation)))
 }
 
 fn problem() -> ContentBuilder {

@@ -60,8 +60,11 @@ pub(super) fn concurrency(value: &str) -> Result<usize, String> {
 }
 
 pub(super) fn origins(value: &str) -> Result<Origins, String> {
-    let wants = "origins as browsers send them, such as https://app.example.com: in lower case, without a path and \
-                 without the usual port, separated by commas";
+    let wants = "origins as browsers send them, such as https://app.example.com or capacitor://localhost: in lower \
+                 case, without a path and without the usual port, separated by commas";
+    if value.contains('*') {
+        return Err(format!("{wants}; each by itself, since none holds a *"));
+    }
     let origins = value.split(',').filter(|origin| !origin.is_empty());
     let parsed: Option<_> = origins.map(origin).collect();
     parsed.ok_or_else(|| wants.to_owned())
@@ -72,11 +75,11 @@ fn origin(value: &str) -> Option<HeaderValue> {
     let uri: Uri = value.parse().ok()?;
     let (scheme, host) = (uri.scheme_str()?, uri.host()?);
     let usual = match scheme {
-        "https" => 443,
-        "http" => 80,
-        _ => return None,
+        "https" => Some(443),
+        "http" => Some(80),
+        _ => None,
     };
-    let origin = match uri.port_u16().filter(|port| *port != usual) {
+    let origin = match uri.port_u16().filter(|port| Some(*port) != usual) {
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
     };

@@ -12,9 +12,11 @@ use crate::toy::{Toy, token};
 
 #[tokio::test]
 async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
-    let trusted = "https://app.example.com";
+    let (trusted, app_of_a_phone) = ("https://app.example.com", "capacitor://localhost");
     let app = Toy::start_with(|http| {
-        http.cors_origins = vec![trusted.parse().unwrap()];
+        http.cors_origins = [trusted, app_of_a_phone]
+            .map(|it| it.parse().unwrap())
+            .into();
     })
     .await;
     let session = STANDARD.encode(json!({ "jwt": token("alice") }).to_string());
@@ -36,6 +38,11 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
         ],
         &[("origin", "https://evil.example")],
         &[("origin", "null")],
+        &[("origin", "capacitor://localhost:1")],
+        &[
+            ("origin", "ionic://localhost"),
+            ("sec-fetch-site", "cross-site"),
+        ],
     ] {
         assert_problem(post(cross).await.unwrap(), 403).await;
     }
@@ -46,6 +53,8 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
         &[("sec-fetch-site", "none")],
         &[("origin", &own)],
         &[("origin", trusted), ("sec-fetch-site", "cross-site")],
+        &[("origin", app_of_a_phone), ("sec-fetch-site", "cross-site")],
+        &[("origin", app_of_a_phone)],
     ] {
         assert_eq!(post(fine).await.unwrap().status(), 201);
     }
@@ -94,12 +103,15 @@ async fn pages_of_other_origins_may_do_nothing_by_default() {
 async fn pages_of_configured_origins_may_call_with_cookies_and_read_our_headers() {
     let origins = vec![PAGES.parse().unwrap()];
     let app = Toy::start_with(|http| http.cors_origins = origins).await;
-    for method in ["GET", "POST", "PUT"] {
+    for method in ["GET", "POST", "PUT", "DELETE"] {
         let allowed = asks_first(&app, PAGES, method).await;
         let told = |name: &str| allowed.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(told("access-control-allow-origin"), PAGES);
         assert_eq!(told("access-control-allow-credentials"), "true");
+        // Those that the routes have, whichever is asked for.
+        assert_eq!(told("access-control-allow-methods"), "GET,POST,PUT,DELETE");
         assert!(told("access-control-allow-methods").contains(method));
+        assert_eq!(told("access-control-max-age"), "3600");
         assert_eq!(
             told("access-control-allow-headers"),
             "idempotency-key,if-match"
@@ -155,6 +167,7 @@ async fn every_answer_keeps_browsers_from_guessing_telling_loading_and_framing()
         assert_eq!(headers["x-content-type-options"], "nosniff", "{url}");
         assert_eq!(headers["referrer-policy"], "no-referrer", "{url}");
         let nothing = "default-src 'none'; frame-ancestors 'none'";
+        assert!(headers.contains_key("cache-control"), "{url}");
         // The document is served with the page that shows it.
         if url != "/openapi.json" {
             assert_eq!(headers["content-security-policy"], nothing, "{url}");

@@ -21,6 +21,7 @@ fn limited(rate_limit: u32) -> Router {
         auth: Authenticator::new(&options).unwrap(),
         options: &options,
         timing: Timing::default(),
+        methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
         is_traced: false,
     };
     let routes = Router::new().route("/", get(async || "fine"));
@@ -31,7 +32,8 @@ fn limited(rate_limit: u32) -> Router {
 async fn three(routes: &Router, from: &str) -> [u16; 3] {
     let mut statuses = [0; 3];
     for status in &mut statuses {
-        let mut request = Request::new(Body::empty());
+        let request = Request::get("/").header("host", "x");
+        let mut request = request.body(Body::empty()).unwrap();
         let peer = SocketAddr::new(from.parse().unwrap(), 1);
         request.extensions_mut().insert(ConnectInfo(peer));
         *status = routes

@@ -140,3 +140,36 @@ async fn a_sane_request_id_is_kept_and_another_is_replaced() {
     }
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_body_that_is_compressed_or_says_so_is_415() {
+    let app = Toy::start().await;
+    let post = async |codings: &[&str]| {
+        let mut post = app
+            .request(Method::POST, "/api/notes")
+            .bearer_auth(token("alice"));
+        for coding in codings {
+            post = post.header("content-encoding", *coding);
+        }
+        let post = post.header("content-type", "application/json");
+        post.body("{\"text\":\"hi\"}").send().await.unwrap()
+    };
+    for coded in [
+        &["gzip"][..],
+        &["GZIP"],
+        &["br"],
+        &["identity, gzip"],
+        &["identity", "gzip"],
+        &["nonsense"],
+    ] {
+        let refused = post(coded).await;
+        assert_eq!(refused.headers()["accept-encoding"], "identity");
+        let problem = assert_problem(refused, 415).await;
+        let message = problem["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("Content-Encoding"), "{message}");
+    }
+    for plain in [&[][..], &[""], &["identity"], &["Identity, identity"]] {
+        assert_eq!(post(plain).await.status(), 201, "{plain:?}");
+    }
+    app.finish().await;
+}

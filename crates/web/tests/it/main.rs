@@ -5,7 +5,12 @@
 )]
 
 mod browsers;
+mod caching;
 mod callers;
+mod claims;
+mod conditions;
+mod cookies;
+mod hosts;
 mod http;
 mod limits;
 mod tokens;

@@ -68,8 +68,14 @@ async fn bad_tokens_are_401_and_say_how_to_authenticate() {
             .json(&json!({}));
         let refused = request.send().await.unwrap();
         assert_eq!(refused.status(), 401, "{token}");
-        assert_eq!(refused.headers()["www-authenticate"], "Bearer");
-        assert_problem(refused, 401).await;
+        let told = refused.headers()["www-authenticate"].to_str().unwrap();
+        let told = told.to_owned();
+        assert!(told.starts_with("Bearer realm=\"api\""), "{told}");
+        let problem = assert_problem(refused, 401).await;
+        let message = problem["errors"][0]["message"].as_str().unwrap();
+        // With an empty token no token came (RFC 6750 §3).
+        let wrong = format!("error=\"invalid_token\", error_description=\"{message}\"");
+        assert_eq!(told.ends_with(&wrong), !token.is_empty(), "{told}");
     }
     let without = app
         .request(Method::PUT, "/api/notes/nonsense")
@@ -77,6 +83,10 @@ async fn bad_tokens_are_401_and_say_how_to_authenticate() {
         .send()
         .await
         .unwrap();
+    assert_eq!(
+        without.headers()["www-authenticate"],
+        "Bearer realm=\"api\""
+    );
     assert_problem(without, 401).await;
     app.finish().await;
 }

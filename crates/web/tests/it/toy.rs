@@ -6,11 +6,12 @@ use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, header},
+    response::{IntoResponse, Response},
     routing::get,
 };
-use bson::{DateTime, doc, oid::ObjectId};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use db::{Abort, Db, MongoOptions};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testbed::Place;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
 use validator::Validate;
 use web::{
-    Answer, Authenticator, HttpOptions, Id, IdempotencyKey, IfMatch, JwtOptions, PageQuery,
+    Answer, Authenticator, HttpOptions, Id, IdempotencyKey, JwtOptions, PageQuery, Preconditions,
     Refusal, Stack, Timing, User, ValidJson, etag,
     openapi::{self, About},
     paged, sign,
@@ -83,49 +84,71 @@ async fn change_note(
     State(db): State<Db>,
     user: User,
     Id(id): Id,
-    if_match: IfMatch,
+    preconditions: Preconditions,
     key: IdempotencyKey,
     ValidJson(new): ValidJson<NewNote>,
 ) -> Result<Answer, Refusal> {
     let id = id.ok_or(Refusal::NotFound)?;
-    let change = (db.clone(), id, user, if_match, new);
-    key.once(&db, change, |session, (db, id, user, if_match, new)| {
-        Box::pin(async move {
-            let notes = db.collection::<Note>(NOTES);
-            let of_id = doc! { "_id": id };
-            let note = notes.find_one(of_id.clone()).session(&mut *session).await?;
-            let mut note = note.ok_or(Abort::Refused(Refusal::NotFound))?;
-            if note.user_id != user.id {
-                return Err(Abort::Refused(Refusal::Forbidden(
-                    "only the owner may change it",
-                )));
-            }
-            if !if_match.accepts(note.version) {
-                return Err(Abort::Refused(Refusal::PreconditionFailed));
-            }
-            note.text.clone_from(&new.text);
-            note.version += 1;
-            notes.replace_one(of_id, &note).session(session).await?;
-            Ok(note.answer(StatusCode::OK))
-        })
-    })
+    let change = (db.clone(), id, user, preconditions, new);
+    key.once(
+        &db,
+        change,
+        |session, (db, id, user, preconditions, new)| {
+            Box::pin(async move {
+                let notes = db.collection::<Note>(NOTES);
+                let of_id = doc! { "_id": id };
+                let note = notes.find_one(of_id.clone()).session(&mut *session).await?;
+                let mut note = note.ok_or(Abort::Refused(Refusal::NotFound))?;
+                if note.user_id != user.id {
+                    return Err(Abort::Refused(Refusal::Forbidden(
+                        "only the owner may change it",
+                    )));
+                }
+                if !preconditions.accept(note.version) {
+                    return Err(Abort::Refused(Refusal::PreconditionFailed));
+                }
+                note.text.clone_from(&new.text);
+                note.version += 1;
+                notes.replace_one(of_id, &note).session(session).await?;
+                Ok(note.answer(StatusCode::OK))
+            })
+        },
+    )
     .await
 }
 
-async fn read_note(State(db): State<Db>, Id(id): Id) -> Result<Json<Value>, Refusal> {
+async fn read_note(
+    State(db): State<Db>,
+    Id(id): Id,
+    preconditions: Preconditions,
+) -> Result<Response, Refusal> {
     let id = id.ok_or(Refusal::NotFound)?;
     let notes = db.collection::<Note>(NOTES);
     let note = db.read(async move { notes.find_one(doc! { "_id": id }).await });
-    Ok(Json(note.await?.ok_or(Refusal::NotFound)?.view()))
+    let note = note.await?.ok_or(Refusal::NotFound)?;
+    let etag = [(header::ETAG, etag(note.version))];
+    if preconditions.is_not_modified(note.version)? {
+        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
+    }
+    Ok((etag, Json(note.view())).into_response())
 }
 
-async fn list_notes(
+async fn list_notes(State(db): State<Db>, asked: PageQuery) -> Result<Response, Refusal> {
+    page_of(&db, doc! {}, &asked).await
+}
+
+async fn list_own_notes(
+    user: User,
     State(db): State<Db>,
     asked: PageQuery,
-) -> Result<axum::response::Response, Refusal> {
-    let (notes, next) = db.page::<Note>(NOTES, doc! {}, asked.page).await?;
+) -> Result<Response, Refusal> {
+    page_of(&db, doc! { "userId": user.id }, &asked).await
+}
+
+async fn page_of(db: &Db, filter: Document, asked: &PageQuery) -> Result<Response, Refusal> {
+    let (notes, next) = db.page::<Note>(NOTES, filter, asked.page).await?;
     let notes: Vec<Value> = notes.iter().map(Note::view).collect();
-    Ok(paged(&asked, &notes, next))
+    Ok(paged(asked, &notes, next))
 }
 
 /// The service, running.
@@ -159,6 +182,7 @@ impl Toy {
         let routes = Router::new()
             .route("/api/notes", get(list_notes).post(write_note))
             .route("/api/notes/{id}", get(read_note).put(change_note))
+            .route("/api/mine", get(list_own_notes))
             .with_state(db);
         let timing = Timing::default();
         let routes = web::stack(
@@ -168,6 +192,7 @@ impl Toy {
                 auth: Authenticator::new(&options).unwrap(),
                 options: &options,
                 timing,
+                methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
                 is_traced: false,
             },
         );
@@ -187,11 +212,11 @@ impl Toy {
         reqwest::Client::new().request(method, format!("{}{path}", self.address))
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         self.request(Method::GET, path).send().await.unwrap()
     }
 
-    pub(crate) async fn post(&self, user: &str, body: Value) -> Response {
+    pub(crate) async fn post(&self, user: &str, body: Value) -> reqwest::Response {
         let post = self.request(Method::POST, "/api/notes");
         let post = post.bearer_auth(token(user)).json(&body).send();
         post.await.unwrap()
@@ -246,6 +271,7 @@ pub(crate) fn stacked(routes: Router, concurrency_limit: usize, timing: Timing) 
         auth: Authenticator::new(&options).unwrap(),
         options: &options,
         timing,
+        methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
         is_traced: false,
     };
     web::stack(routes, Router::new(), stack)
