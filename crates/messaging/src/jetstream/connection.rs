@@ -1,7 +1,6 @@
 //! The connection to NATS: where to, whom we trust, who we are, and whether it is there.
 
 use std::{
-    borrow::Cow,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -9,11 +8,11 @@ use std::{
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use db::setting::{Unusable, unusable};
 use metrics::gauge;
-use percent_encoding::percent_decode_str;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::sync::watch;
 
-use crate::{NatsOptions, Timing, metrics::NATS_CONNECTED};
+use super::identity::Identity;
+use crate::{NatsAccess, NatsOptions, Timing, metrics::NATS_CONNECTED};
 
 /// Connects in the background: a server that is away is tried again for ever. The second says whether it is connected.
 pub(super) async fn connect(
@@ -22,20 +21,15 @@ pub(super) async fn connect(
     timing: Timing,
 ) -> Result<(Client, watch::Receiver<bool>), Unusable> {
     let (is_connected, connected) = watch::channel(false);
-    let mut options = ConnectOptions::new();
-    let mut servers = Vec::new();
-    for url in nats.urls() {
-        let address: ServerAddr = url.parse().map_err(unusable("NATS_URL"))?;
-        let (user, password) = (decoded(address.username())?, decoded(address.password())?);
-        options = match (user, password) {
-            (Some(user), Some(password)) => options.user_and_password(user, password),
-            (Some(token), None) => options.token(token),
-            _ => options,
-        };
-        let address = without_credentials(url).parse::<ServerAddr>();
-        servers.push(address.map_err(unusable("NATS_URL"))?);
+    let identity = Identity::of(nats)?;
+    let servers = nats.urls().map(|url| without_credentials(url).parse());
+    let servers: Result<Vec<ServerAddr>, _> = servers.collect();
+    let servers = servers.map_err(unusable("NATS_URL"))?;
+    let mut options = ConnectOptions::with_auth_callback(move |nonce| identity.clone().auth(nonce));
+    options = with_tls(options, &nats.access)?;
+    if !nats.access.nats_inbox_prefix.is_empty() {
+        options = options.custom_inbox_prefix(&nats.access.nats_inbox_prefix);
     }
-    options = with_tls(options, nats).await?;
     gauge!(NATS_CONNECTED).set(0.0);
     let is_told = AtomicBool::new(false);
     let client = options
@@ -75,34 +69,24 @@ pub(super) async fn connect(
     Ok((client, connected))
 }
 
-/// In a URL they are percent-encoded.
-fn decoded(part: Option<&str>) -> Result<Option<String>, Unusable> {
-    let decode = |part: &str| percent_decode_str(part).decode_utf8().map(Cow::into_owned);
-    part.map(decode).transpose().map_err(unusable("NATS_URL"))
-}
-
 /// Grows with the number of attempts that failed.
 fn reconnect_delay(attempts: usize, longest: Duration) -> Duration {
     let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
     longest.min(Duration::from_millis(20).saturating_mul(attempts))
 }
 
-/// The files are read at the start: the client would try a bad one again and again.
-async fn with_tls(
-    mut options: ConnectOptions,
-    nats: &NatsOptions,
-) -> Result<ConnectOptions, Unusable> {
-    if let Some(credentials) = &nats.nats_creds_file {
-        let added = options.credentials_file(credentials).await;
-        options = added.map_err(unusable("NATS_CREDS_FILE"))?;
-    }
-    if let Some(authorities) = &nats.nats_tls_ca_file {
+/// The files are read at the start: the client would try a bad one again and again. It reads them at each connection, too.
+fn with_tls(mut options: ConnectOptions, access: &NatsAccess) -> Result<ConnectOptions, Unusable> {
+    if let Some(authorities) = &access.nats_tls_ca_file {
         CertificateDer::from_pem_file(authorities).map_err(unusable("NATS_TLS_CA_FILE"))?;
         options = options
             .add_root_certificates(authorities.clone())
             .require_tls(true);
     }
-    match (&nats.nats_tls_cert_file, &nats.nats_tls_key_file) {
+    if access.nats_tls_first {
+        options = options.tls_first();
+    }
+    match (&access.nats_tls_cert_file, &access.nats_tls_key_file) {
         (None, None) => Ok(options),
         (Some(certificate), Some(key)) => {
             CertificateDer::from_pem_file(certificate).map_err(unusable("NATS_TLS_CERT_FILE"))?;

@@ -3,6 +3,7 @@
 mod connection;
 mod failure;
 mod held;
+mod identity;
 mod publish;
 mod stream;
 
@@ -67,10 +68,13 @@ impl JetStream {
         timing: Timing,
     ) -> Result<Self, Unusable> {
         let (client, connected) = connection::connect(options, service, timing).await?;
-        let jetstream = jetstream::ContextBuilder::new()
+        let context = jetstream::ContextBuilder::new()
             .timeout(timing.ack_timeout)
-            .ack_timeout(timing.ack_timeout)
-            .build(client.clone());
+            .ack_timeout(timing.ack_timeout);
+        let jetstream = match &options.access.nats_jetstream_domain {
+            Some(domain) => context.domain(domain).build(client.clone()),
+            None => context.build(client.clone()),
+        };
         let prefix = match options.nats_subject_prefix.as_str() {
             "" => String::new(),
             prefix => format!("{prefix}."),

@@ -6,6 +6,7 @@
 
 mod conflicts;
 mod counters;
+mod credentials;
 mod database;
 mod failures;
 mod figures;
