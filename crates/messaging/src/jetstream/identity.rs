@@ -1,11 +1,18 @@
 //! Who we are at NATS. Files are read at each connection, so that one that is renewed counts without a restart.
 
-use std::{borrow::Cow, fs, path::PathBuf};
+use std::{
+    borrow::Cow,
+    fs,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use async_nats::{Auth, AuthError, ServerAddr};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use db::setting::{Unusable, unusable};
 use nkeys::KeyPair;
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
 use crate::NatsOptions;
 
@@ -119,6 +126,30 @@ impl Identity {
         let key = key.ok_or_else(|| told("it holds no seed of an nkey"))?;
         let jwt = jwt.filter(|_| is_credentials);
         Ok(Signer { jwt, key })
+    }
+
+    /// Why a server refuses it.
+    pub(super) fn weakness(&self) -> &'static str {
+        match self {
+            Self::Credentials(_) if self.has_expired() => {
+                "the credentials in NATS_CREDS_FILE have expired"
+            }
+            Self::Nobody => "it wants to know who we are",
+            Self::User { .. } | Self::Token(_) => "it refuses the user of NATS_URL",
+            Self::Credentials(_) => "it refuses the credentials in NATS_CREDS_FILE",
+            Self::Nkey(_) => "it refuses the nkey in NATS_NKEY_FILE",
+        }
+    }
+
+    fn has_expired(&self) -> bool {
+        let expires = || {
+            let jwt = self.read().ok()?.jwt?;
+            let claims = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?;
+            let claims: Value = serde_json::from_slice(&claims).ok()?;
+            claims.get("exp")?.as_u64().filter(|at| *at > 0)
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.is_ok_and(|now| expires().is_some_and(|at| at <= now.as_secs()))
     }
 }
 

@@ -20,6 +20,7 @@ mod passing;
 mod place;
 mod poison;
 mod publisher;
+mod reasons;
 mod refusals;
 mod replays;
 mod rights;
