@@ -6,7 +6,7 @@ use std::{
 };
 
 use db::MongoOptions;
-use messaging::{EventOptions, NatsOptions};
+use messaging::{EventOptions, NatsAccess, NatsOptions};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -72,10 +72,7 @@ impl Place {
             nats_replicas: 1,
             nats_duplicate_window: self.duplicate_window,
             nats_subject_prefix: self.name.clone(),
-            nats_creds_file: None,
-            nats_tls_ca_file: None,
-            nats_tls_cert_file: None,
-            nats_tls_key_file: None,
+            access: NatsAccess::default(),
         }
     }
 }

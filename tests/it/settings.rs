@@ -35,3 +35,23 @@ fn an_option_of_mongo_uri_that_would_weaken_the_promise_is_told_by_its_name_and_
         assert!(!told.contains("s3cret"), "{told}");
     }
 }
+
+#[test]
+fn a_setting_of_nats_that_cannot_be_used_is_told_by_its_variable() {
+    let told = refused("NATS_URL", "ws://user:s3cret@127.0.0.1:80");
+    assert!(
+        told.contains("WebSockets") && !told.contains("s3cret"),
+        "{told}"
+    );
+    for (variable, value) in [
+        ("NATS_URL", "nats://127.0.0.1,wss://127.0.0.1"),
+        ("NATS_URL", "nats://one@127.0.0.1,nats://other@127.0.0.1"),
+        ("NATS_NKEY_FILE", "/etc/hostname"),
+        ("NATS_NKEY_FILE", "/there/is/no/such/file"),
+        ("NATS_TLS_FIRST", "perhaps"),
+        ("NATS_INBOX_PREFIX", "a.>"),
+        ("NATS_JETSTREAM_DOMAIN", "a.b"),
+    ] {
+        refused(variable, value);
+    }
+}

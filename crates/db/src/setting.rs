@@ -51,6 +51,12 @@ pub fn parsed<T: FromStr>(
     parsed.filter(accepts).ok_or_else(|| wants.to_owned())
 }
 
+/// # Errors
+/// What is wanted.
+pub fn boolean(value: &str) -> Result<bool, String> {
+    parsed(value, "true or false", |_| true)
+}
+
 /// A duration that `fits`, such as `90s`, `10m` or `7d`.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use db::{
@@ -215,7 +215,11 @@ async fn connected(
 ) -> anyhow::Result<JetStream> {
     let jetstream = JetStream::connect(nats, service, events, Timing::default()).await?;
     let connected = tokio::time::timeout(Duration::from_secs(5), jetstream.connected());
-    connected.await.context("NATS does not answer")?;
+    if connected.await.is_err() {
+        let why = jetstream.why_not_connected();
+        let why = why.map(|why| format!(": {why}"));
+        bail!("NATS does not answer{}", why.unwrap_or_default());
+    }
     Ok(jetstream)
 }
 

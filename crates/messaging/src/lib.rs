@@ -20,7 +20,7 @@ mod timing;
 pub use event::{Event, EventType, Sent};
 pub use jetstream::JetStream;
 pub use metrics::{describe, read_figures};
-pub use options::{EventOptions, NatsOptions};
+pub use options::{EventOptions, NatsAccess, NatsOptions};
 pub use outbox::Outbox;
 pub use parked::Retry;
 pub use publisher::Publisher;

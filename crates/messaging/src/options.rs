@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
-use db::setting::{Maybe, duration, file, parsed, text};
+use clap::{ArgAction, Args};
+use db::setting::{Maybe, boolean, duration, file, parsed, text};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The events in the database.
@@ -33,9 +33,19 @@ pub struct NatsOptions {
     /// Put before every subject, with a dot between, so that environments can share one NATS.
     #[arg(long, env, value_name = "NATS_SUBJECT_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
     pub nats_subject_prefix: String,
-    /// Credentials file (JWT and seed), as `nsc` writes it.
+    #[command(flatten)]
+    pub access: NatsAccess,
+}
+
+/// How NATS is reached: who we are there, whom we trust, and where we may speak.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NatsAccess {
+    /// Credentials file (JWT and seed), as `nsc` writes it. It is read at each connection.
     #[arg(long, env, value_name = "NATS_CREDS_FILE", default_value = "", hide_default_value = true, value_parser = file)]
     pub nats_creds_file: Maybe<PathBuf>,
+    /// File with the seed of an nkey, in place of a user in `NATS_URL`. It is read at each connection.
+    #[arg(long, env, value_name = "NATS_NKEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
+    pub nats_nkey_file: Maybe<PathBuf>,
     /// PEM file of the authorities that NATS's certificate is checked with, besides the system's. Turns TLS on.
     #[arg(long, env, value_name = "NATS_TLS_CA_FILE", default_value = "", hide_default_value = true, value_parser = file)]
     pub nats_tls_ca_file: Maybe<PathBuf>,
@@ -45,6 +55,15 @@ pub struct NatsOptions {
     /// PEM file of that certificate's private key.
     #[arg(long, env, value_name = "NATS_TLS_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
     pub nats_tls_key_file: Maybe<PathBuf>,
+    /// Begin with TLS, as servers with `handshake_first` want it. Turns TLS on.
+    #[arg(long, env, value_name = "NATS_TLS_FIRST", default_value = "false", action = ArgAction::Set, value_parser = boolean)]
+    pub nats_tls_first: bool,
+    /// Where answers come to, in place of `_INBOX`: words with dots between them.
+    #[arg(long, env, value_name = "NATS_INBOX_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
+    pub nats_inbox_prefix: String,
+    /// JetStream domain, where the stream is in another than the server's own.
+    #[arg(long, env, value_name = "NATS_JETSTREAM_DOMAIN", default_value = "", hide_default_value = true, value_parser = domain)]
+    pub nats_jetstream_domain: Maybe<String>,
 }
 
 impl NatsOptions {
@@ -60,6 +79,15 @@ fn is_word(text: &str) -> bool {
 }
 
 fn url(value: &str) -> Result<SecretString, String> {
+    if value
+        .split(',')
+        .any(|url| url.starts_with("ws://") || url.starts_with("wss://"))
+    {
+        return Err(
+            "nats:// or tls:// in place of ws:// or wss://: it is built without WebSockets"
+                .to_owned(),
+        );
+    }
     let wants = "addresses such as nats://127.0.0.1:4222, separated by commas";
     let is_valid = |url: &str| !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok();
     text(value, wants, |urls| urls.split(',').all(is_valid)).map(SecretString::from)
@@ -78,6 +106,12 @@ fn subject_prefix(value: &str) -> Result<String, String> {
     text(value, wants, |prefix| {
         prefix.is_empty() || prefix.split('.').all(is_word)
     })
+}
+
+fn domain(value: &str) -> Result<Maybe<String>, String> {
+    let wants = "nothing, or a word of letters, digits, - and _";
+    let domain = text(value, wants, |domain| domain.is_empty() || is_word(domain))?;
+    Ok(Some(domain).filter(|domain| !domain.is_empty()))
 }
 
 fn retention(value: &str) -> Result<Duration, String> {

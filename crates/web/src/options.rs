@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::{ArgAction, Args};
-use db::setting::{Maybe, file};
+use db::setting::{Maybe, boolean, file};
 use secrecy::SecretString;
 
 pub use parse::listen_addr;

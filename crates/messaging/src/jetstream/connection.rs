@@ -1,43 +1,50 @@
 //! The connection to NATS: where to, whom we trust, who we are, and whether it is there.
 
-use std::{
-    borrow::Cow,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use db::setting::{Unusable, unusable};
 use metrics::gauge;
-use percent_encoding::percent_decode_str;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::sync::watch;
 
-use crate::{NatsOptions, Timing, metrics::NATS_CONNECTED};
+use super::{denied::Denied, identity::Identity, outage::Outage};
+use crate::{NatsAccess, NatsOptions, Timing, metrics::NATS_CONNECTED};
 
-/// Connects in the background: a server that is away is tried again for ever. The second says whether it is connected.
+/// A connection, or attempts to make one.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    /// Whether it is connected.
+    pub(super) connected: watch::Receiver<bool>,
+    pub(super) outage: Arc<Outage>,
+    pub(super) denied: Denied,
+}
+
+/// Connects in the background: a server that is away is tried again for ever.
 pub(super) async fn connect(
     nats: &NatsOptions,
     service: &str,
     timing: Timing,
-) -> Result<(Client, watch::Receiver<bool>), Unusable> {
+) -> Result<Connection, Unusable> {
     let (is_connected, connected) = watch::channel(false);
-    let mut options = ConnectOptions::new();
-    let mut servers = Vec::new();
-    for url in nats.urls() {
-        let address: ServerAddr = url.parse().map_err(unusable("NATS_URL"))?;
-        let (user, password) = (decoded(address.username())?, decoded(address.password())?);
-        options = match (user, password) {
-            (Some(user), Some(password)) => options.user_and_password(user, password),
-            (Some(token), None) => options.token(token),
-            _ => options,
-        };
-        let address = without_credentials(url).parse::<ServerAddr>();
-        servers.push(address.map_err(unusable("NATS_URL"))?);
+    let identity = Identity::of(nats)?;
+    let servers = nats.urls().map(|url| without_credentials(url).parse());
+    let servers: Result<Vec<ServerAddr>, _> = servers.collect();
+    let servers = servers.map_err(unusable("NATS_URL"))?;
+    let outage = Outage::new(identity.clone(), nats.access.nats_tls_first);
+    let (outage, denied) = (Arc::new(outage), Denied::default());
+    let mut options = ConnectOptions::with_auth_callback(move |nonce| identity.clone().auth(nonce));
+    options = with_tls(options, &nats.access)?;
+    if !nats.access.nats_inbox_prefix.is_empty() {
+        options = options.custom_inbox_prefix(&nats.access.nats_inbox_prefix);
     }
-    options = with_tls(options, nats).await?;
     gauge!(NATS_CONNECTED).set(0.0);
-    let is_told = AtomicBool::new(false);
+    let events = Events {
+        is_connected,
+        outage: Arc::clone(&outage),
+        denied: denied.clone(),
+    };
+    let attempts = Arc::clone(&outage);
     let client = options
         .name(service)
         .retry_on_initial_connect()
@@ -45,40 +52,61 @@ pub(super) async fn connect(
         .reconnect_delay_callback(move |attempts| {
             reconnect_delay(attempts, timing.longest_reconnect)
         })
-        .event_callback(move |event| {
-            match event {
-                async_nats::Event::Connected => {
-                    tracing::info!("connected to NATS");
-                    is_told.store(false, Ordering::Relaxed);
-                    gauge!(NATS_CONNECTED).set(1.0);
-                    is_connected.send_replace(true);
-                }
-                async_nats::Event::Disconnected | async_nats::Event::Closed => {
-                    // It is closed by us alone, at the end.
-                    if event == async_nats::Event::Disconnected {
-                        tracing::warn!("not connected to NATS; events wait");
-                    }
-                    gauge!(NATS_CONNECTED).set(0.0);
-                    is_connected.send_replace(false);
-                }
-                // One attempt after the other fails: the first tells why.
-                async_nats::Event::ClientError(error) if !is_told.swap(true, Ordering::Relaxed) => {
-                    tracing::warn!(%error, "cannot connect to NATS; events wait");
-                }
-                _ => {}
+        .reconnect_to_server_callback(move |servers, _| {
+            let attempts = Arc::clone(&attempts);
+            async move {
+                attempts.round_begins(servers).await;
+                // The client chooses.
+                None
             }
+        })
+        .event_callback(move |event| {
+            events.take(&event);
             std::future::ready(())
         })
         .connect(servers)
         .await
         .map_err(unusable("NATS_URL"))?;
-    Ok((client, connected))
+    Ok(Connection {
+        client,
+        connected,
+        outage,
+        denied,
+    })
 }
 
-/// In a URL they are percent-encoded.
-fn decoded(part: Option<&str>) -> Result<Option<String>, Unusable> {
-    let decode = |part: &str| percent_decode_str(part).decode_utf8().map(Cow::into_owned);
-    part.map(decode).transpose().map_err(unusable("NATS_URL"))
+/// What the client tells.
+struct Events {
+    is_connected: watch::Sender<bool>,
+    outage: Arc<Outage>,
+    denied: Denied,
+}
+
+impl Events {
+    fn take(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                tracing::info!("connected to NATS");
+                self.outage.ended();
+                self.denied.forget();
+                gauge!(NATS_CONNECTED).set(1.0);
+                self.is_connected.send_replace(true);
+            }
+            Event::Disconnected | Event::Closed => {
+                // It is closed by us alone, at the end.
+                if *event == Event::Disconnected {
+                    tracing::warn!("not connected to NATS; events wait");
+                }
+                gauge!(NATS_CONNECTED).set(0.0);
+                self.is_connected.send_replace(false);
+            }
+            // What is denied is told where it fails.
+            Event::ServerError(error) if !self.denied.note(&error.to_string()) => {
+                tracing::warn!(%error, "NATS reports an error");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Grows with the number of attempts that failed.
@@ -87,22 +115,18 @@ fn reconnect_delay(attempts: usize, longest: Duration) -> Duration {
     longest.min(Duration::from_millis(20).saturating_mul(attempts))
 }
 
-/// The files are read at the start: the client would try a bad one again and again.
-async fn with_tls(
-    mut options: ConnectOptions,
-    nats: &NatsOptions,
-) -> Result<ConnectOptions, Unusable> {
-    if let Some(credentials) = &nats.nats_creds_file {
-        let added = options.credentials_file(credentials).await;
-        options = added.map_err(unusable("NATS_CREDS_FILE"))?;
-    }
-    if let Some(authorities) = &nats.nats_tls_ca_file {
+/// The files are read at the start: the client would try a bad one again and again. It reads them at each connection, too.
+fn with_tls(mut options: ConnectOptions, access: &NatsAccess) -> Result<ConnectOptions, Unusable> {
+    if let Some(authorities) = &access.nats_tls_ca_file {
         CertificateDer::from_pem_file(authorities).map_err(unusable("NATS_TLS_CA_FILE"))?;
         options = options
             .add_root_certificates(authorities.clone())
             .require_tls(true);
     }
-    match (&nats.nats_tls_cert_file, &nats.nats_tls_key_file) {
+    if access.nats_tls_first {
+        options = options.tls_first();
+    }
+    match (&access.nats_tls_cert_file, &access.nats_tls_key_file) {
         (None, None) => Ok(options),
         (Some(certificate), Some(key)) => {
             CertificateDer::from_pem_file(certificate).map_err(unusable("NATS_TLS_CERT_FILE"))?;

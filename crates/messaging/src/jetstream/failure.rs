@@ -27,6 +27,16 @@ pub(crate) enum Whose {
     Keys,
 }
 
+impl Failure {
+    /// The same, for a reason that says more.
+    pub(super) fn map(self, explain: impl FnOnce(anyhow::Error) -> anyhow::Error) -> Self {
+        match self {
+            Self::Passing(whose, error) => Self::Passing(whose, explain(error)),
+            never => never,
+        }
+    }
+}
+
 /// The server's codes for what concerns the whole stream. Not among them is 10077: it says that a stream or a subject is full.
 const FULL_OR_BUSY: [ErrorCode; 5] = [
     ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,

@@ -1,14 +1,17 @@
 //! JetStream: the connection and the stream. `publish` publishes one event so that it is stored exactly once.
 
 mod connection;
+mod denied;
 mod failure;
 mod held;
+mod identity;
+mod outage;
 mod publish;
 mod stream;
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{
@@ -22,6 +25,8 @@ use async_nats::{
 use db::setting::Unusable;
 use tokio::sync::watch;
 
+use denied::Denied;
+use outage::Outage;
 use publish::Published;
 
 use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
@@ -47,7 +52,11 @@ pub struct JetStream {
     /// Those that it should take, too: they tell of events that operators skip.
     skipped: Vec<String>,
     prefix: String,
+    /// What the subjects of questions begin with.
+    api: String,
     connected: watch::Receiver<bool>,
+    outage: Arc<Outage>,
+    denied: Denied,
     published: Published,
     /// Whether the stream that is there forgets messages by limits of its own.
     forgets: Arc<AtomicBool>,
@@ -66,11 +75,15 @@ impl JetStream {
         events: &[EventType],
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let (client, connected) = connection::connect(options, service, timing).await?;
-        let jetstream = jetstream::ContextBuilder::new()
+        let connection = connection::connect(options, service, timing).await?;
+        let client = connection.client;
+        let context = jetstream::ContextBuilder::new()
             .timeout(timing.ack_timeout)
-            .ack_timeout(timing.ack_timeout)
-            .build(client.clone());
+            .ack_timeout(timing.ack_timeout);
+        let jetstream = match &options.access.nats_jetstream_domain {
+            Some(domain) => context.domain(domain).build(client.clone()),
+            None => context.build(client.clone()),
+        };
         let prefix = match options.nats_subject_prefix.as_str() {
             "" => String::new(),
             prefix => format!("{prefix}."),
@@ -99,7 +112,13 @@ impl JetStream {
                 .map(|noun| format!("{prefix}{noun}.{SKIPPED}.*"))
                 .collect(),
             prefix,
-            connected,
+            api: match &options.access.nats_jetstream_domain {
+                Some(domain) => format!("$JS.{domain}.API."),
+                None => "$JS.API.".to_owned(),
+            },
+            connected: connection.connected,
+            outage: connection.outage,
+            denied: connection.denied,
             published: Published::default(),
             forgets: Arc::default(),
             tells_skips: Arc::new(AtomicBool::new(true)),
@@ -113,6 +132,29 @@ impl JetStream {
     /// Whether there is a connection at this moment.
     pub fn is_connected(&self) -> bool {
         *self.connected.borrow()
+    }
+
+    /// Why there is no connection, where that is known: each server's address and cause.
+    pub fn why_not_connected(&self) -> Option<String> {
+        self.outage.why()
+    }
+
+    /// An error of what was sent after `began`, with what NATS denied meanwhile, where that is why it went unanswered.
+    fn explained(
+        &self,
+        error: anyhow::Error,
+        began: Instant,
+        is_ours: impl Fn(&str) -> bool,
+    ) -> anyhow::Error {
+        match self.denied.why(began, is_ours) {
+            Some(why) => error.context(why),
+            None => error,
+        }
+    }
+
+    /// The same of a question.
+    fn explained_answer(&self, error: anyhow::Error, began: Instant) -> anyhow::Error {
+        self.explained(error, began, |subject| subject.starts_with(&self.api))
     }
 
     /// Tells of each change.
@@ -143,10 +185,11 @@ impl JetStream {
 
     /// The stream as it is, or `None` where there is none.
     pub(crate) async fn stream(&self) -> anyhow::Result<Option<Stream>> {
+        let began = Instant::now();
         match self.jetstream.get_stream(&self.stream.name).await {
             Ok(stream) => Ok(Some(stream)),
             Err(error) if is_no_stream(&error) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.explained_answer(error.into(), began)),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use async_nats::{
@@ -60,7 +61,7 @@ impl JetStream {
                 Held::Before(before) => before,
             },
         };
-        let mut refused = None;
+        let (mut refused, began) = (None, Instant::now());
         for _ in 0..ATTEMPTS {
             match self.send(&subject, event, payload.clone(), before).await {
                 Err(error) if is_wrong_sequence(&error) => {
@@ -70,7 +71,11 @@ impl JetStream {
                     }
                     refused = Some(error);
                 }
-                Err(error) => return Err(Failure::from(error)),
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    return Err(failure
+                        .map(|error| self.explained(error, began, |denied| denied == subject)));
+                }
                 Ok(ack)
                     if event.replay
                         && ack.duplicate
@@ -104,7 +109,12 @@ impl JetStream {
         event: &'a Event,
         subject: &'a str,
     ) -> BoxFuture<'a, Result<Held, Failure>> {
-        self.held(outbox, event, subject).boxed()
+        let began = Instant::now();
+        let held = self.held(outbox, event, subject).map(move |held| {
+            let explain = |error| self.explained_answer(error, began);
+            held.map_err(|failure| failure.map(explain))
+        });
+        held.boxed()
     }
 
     /// Whether NATS can take the event's subject.

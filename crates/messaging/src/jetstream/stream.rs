@@ -1,6 +1,6 @@
 //! The stream: made where there is none, and checked for what the promise rests on where there is one.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use async_nats::jetstream::{ErrorCode, response::Response};
 use serde::Deserialize;
@@ -47,6 +47,12 @@ impl JetStream {
     /// # Errors
     /// When it can't be asked or made.
     pub(crate) async fn ensure_stream(&self) -> anyhow::Result<Found> {
+        let began = Instant::now();
+        let found = self.look_for_stream().await;
+        found.map_err(|error| self.explained_answer(error, began))
+    }
+
+    async fn look_for_stream(&self) -> anyhow::Result<Found> {
         let name = &self.stream.name;
         let asked = format!("STREAM.INFO.{name}");
         match self.jetstream.request(asked, &()).await? {

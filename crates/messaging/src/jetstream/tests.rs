@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::*;
+use crate::NatsAccess;
 
 const EVENTS: [EventType; 2] = [of("order.created"), of("order.updated")];
 
@@ -20,10 +21,7 @@ pub(crate) fn nowhere(prefix: &str) -> NatsOptions {
         nats_replicas: 3,
         nats_duplicate_window: Duration::from_secs(7),
         nats_subject_prefix: prefix.to_owned(),
-        nats_creds_file: None,
-        nats_tls_ca_file: None,
-        nats_tls_cert_file: None,
-        nats_tls_key_file: None,
+        access: NatsAccess::default(),
     }
 }
 

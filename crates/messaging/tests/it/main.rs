@@ -6,6 +6,7 @@
 
 mod conflicts;
 mod counters;
+mod credentials;
 mod database;
 mod failures;
 mod figures;
@@ -19,6 +20,7 @@ mod passing;
 mod place;
 mod poison;
 mod publisher;
+mod reasons;
 mod refusals;
 mod replays;
 mod rights;

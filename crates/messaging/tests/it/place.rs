@@ -2,12 +2,11 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    path::PathBuf,
     time::Duration,
 };
 
 use db::{Db, MongoOptions};
-use messaging::{JetStream, NatsOptions, Outbox, Timing};
+use messaging::{JetStream, NatsAccess, NatsOptions, Outbox, Timing};
 use secrecy::SecretString;
 
 use crate::toy::{EVENTS, NAME};
@@ -21,19 +20,10 @@ pub(crate) struct Place {
     pub(crate) duplicate_window: Duration,
     pub(crate) replicas: usize,
     pub(crate) event_retention: Duration,
-    pub(crate) nats_files: NatsFiles,
+    pub(crate) access: NatsAccess,
     pub(crate) timing: Timing,
     /// How long a stop may take; what hangs then is left behind.
     pub(crate) drain: Duration,
-}
-
-/// What NATS is to be trusted by, and who we are there.
-#[derive(Clone, Default)]
-pub(crate) struct NatsFiles {
-    pub(crate) creds: Option<PathBuf>,
-    pub(crate) ca: Option<PathBuf>,
-    pub(crate) cert: Option<PathBuf>,
-    pub(crate) key: Option<PathBuf>,
 }
 
 impl Deref for Place {
@@ -67,7 +57,7 @@ impl Place {
             duplicate_window: Duration::from_secs(120),
             replicas: 1,
             event_retention: Duration::from_secs(3600),
-            nats_files: NatsFiles::default(),
+            access: NatsAccess::default(),
             timing: Timing::default(),
             drain: Duration::from_secs(13),
         }
@@ -80,10 +70,7 @@ impl Place {
             nats_replicas: self.replicas,
             nats_duplicate_window: self.duplicate_window,
             nats_subject_prefix: self.name.clone(),
-            nats_creds_file: self.nats_files.creds.clone(),
-            nats_tls_ca_file: self.nats_files.ca.clone(),
-            nats_tls_cert_file: self.nats_files.cert.clone(),
-            nats_tls_key_file: self.nats_files.key.clone(),
+            access: self.access.clone(),
         }
     }
 

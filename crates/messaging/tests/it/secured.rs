@@ -1,28 +1,14 @@
 //! A NATS that speaks TLS only and asks who we are.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bson::DateTime;
-use nkeys::KeyPair;
-use serde_json::{Value, json};
+use messaging::NatsAccess;
 use testbed::{Certificates, Nats, eventually, mongo_uri};
 
 use crate::{
+    credentials::Operator,
     log::Log,
     rights::Configured,
-    toy::{NatsFiles, Place, Toy},
+    toy::{Place, Toy},
 };
-
-/// A NATS JWT: `claims` about `subject`, signed by `issuer`.
-fn nats_jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &Value) -> String {
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let head = part(&json!({ "typ": "JWT", "alg": "ed25519-nkey" }));
-    let claims = part(&json!({
-        "jti": name, "iat": DateTime::now().timestamp_millis() / 1000, "iss": issuer.public_key(), "sub": subject.public_key(), "name": name, "nats": claims,
-    }));
-    let text = format!("{head}.{claims}");
-    let signature = URL_SAFE_NO_PAD.encode(issuer.sign(text.as_bytes()).unwrap());
-    format!("{text}.{signature}")
-}
 
 #[tokio::test]
 async fn user_and_password_of_the_url_are_percent_decoded() {
@@ -37,84 +23,47 @@ async fn user_and_password_of_the_url_are_percent_decoded() {
 #[tokio::test]
 async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credentials() {
     let certificates = Certificates::issue();
-    let (operator, account, user) = (
-        KeyPair::new_operator(),
-        KeyPair::new_account(),
-        KeyPair::new_user(),
+    let operator = Operator::new();
+    let tls = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\n",
+        certificates.path("cert.pem"),
+        certificates.path("key.pem"),
+        certificates.path("ca.pem")
     );
-    let everything = json!({
-        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
-        "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
-    });
-    let no_jetstream = json!({ "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1 });
-    let operator_jwt = nats_jwt(
-        &operator,
-        &operator,
-        "operator",
-        &json!({ "type": "operator", "version": 2 }),
-    );
-    let account_jwt = nats_jwt(
-        &operator,
-        &account,
-        "account",
-        &json!({ "type": "account", "version": 2, "limits": everything }),
-    );
-    // JetStream needs one.
-    let system = KeyPair::new_account();
-    let system_jwt = nats_jwt(
-        &operator,
-        &system,
-        "SYS",
-        &json!({ "type": "account", "version": 2, "limits": no_jetstream }),
-    );
-    let user_jwt = nats_jwt(
-        &account,
-        &user,
-        "user",
-        &json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 }),
-    );
-    let config = certificates.write("nats.conf", &format!(
-        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\noperator: {operator_jwt}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {account_jwt}, {}: {system_jwt} }}\n",
-        certificates.path("cert.pem"), certificates.path("key.pem"), certificates.path("ca.pem"), system.public_key(), account.public_key(), system.public_key()));
-    let credentials = certificates.write(
-        "user.creds",
-        &format!(
-            "-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n\
-         -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
-            user.seed().unwrap(),
-        ),
-    );
+    let config = certificates.write("nats.conf", &(tls + &operator.config()));
+    let credentials = certificates.write("user.creds", &operator.credentials(None));
     let mut nats = Nats::absent();
     nats.args = vec!["--config".into(), config.into()];
     nats.start().await;
     let mut place = Place::at(&mongo_uri(), &nats.url());
-    let all = NatsFiles {
-        creds: Some(credentials),
-        ca: Some(certificates.path("ca.pem")),
-        cert: Some(certificates.path("cert.pem")),
-        key: Some(certificates.path("key.pem")),
+    let all = NatsAccess {
+        nats_creds_file: Some(credentials),
+        nats_tls_ca_file: Some(certificates.path("ca.pem")),
+        nats_tls_cert_file: Some(certificates.path("cert.pem")),
+        nats_tls_key_file: Some(certificates.path("key.pem")),
+        ..NatsAccess::default()
     };
     // Each of them is asked for: without it nobody can connect.
-    let without_creds = NatsFiles {
-        creds: None,
+    let without_creds = NatsAccess {
+        nats_creds_file: None,
         ..all.clone()
     };
-    let without_ca = NatsFiles {
-        ca: None,
+    let without_ca = NatsAccess {
+        nats_tls_ca_file: None,
         ..all.clone()
     };
-    let without_cert = NatsFiles {
-        cert: None,
-        key: None,
+    let without_cert = NatsAccess {
+        nats_tls_cert_file: None,
+        nats_tls_key_file: None,
         ..all.clone()
     };
     for files in [without_creds, without_ca, without_cert] {
-        place.nats_files = files;
+        place.access = files;
         let (log, _guard) = Log::capture();
         let _stranger = place.jetstream().await;
         log.told("cannot connect to NATS").await;
     }
-    place.nats_files = all;
+    place.access = all;
     let toy = Toy::start_at(place).await;
     toy.create().await;
     toy.place.drained().await;
@@ -126,18 +75,18 @@ async fn events_are_published_to_a_nats_that_wants_tls_a_certificate_and_credent
 #[tokio::test]
 async fn a_nats_without_tls_is_not_talked_to_where_files_for_tls_are_given() {
     let certificates = Certificates::issue();
-    let with_ca = NatsFiles {
-        ca: Some(certificates.path("ca.pem")),
-        ..NatsFiles::default()
+    let with_ca = NatsAccess {
+        nats_tls_ca_file: Some(certificates.path("ca.pem")),
+        ..NatsAccess::default()
     };
-    let with_cert = NatsFiles {
-        cert: Some(certificates.path("cert.pem")),
-        key: Some(certificates.path("key.pem")),
-        ..NatsFiles::default()
+    let with_cert = NatsAccess {
+        nats_tls_cert_file: Some(certificates.path("cert.pem")),
+        nats_tls_key_file: Some(certificates.path("key.pem")),
+        ..NatsAccess::default()
     };
     for files in [with_ca, with_cert] {
         let mut place = Place::new();
-        place.nats_files = files;
+        place.access = files;
         let (log, _guard) = Log::capture();
         let toy = Toy::start_at(place).await;
         toy.create().await;
@@ -149,4 +98,22 @@ async fn a_nats_without_tls_is_not_talked_to_where_files_for_tls_are_given() {
         assert!(place.messages().await.is_empty());
         place.remove().await;
     }
+}
+
+#[tokio::test]
+async fn a_nats_that_begins_with_tls_is_spoken_to_so_where_that_is_set() {
+    let certificates = Certificates::issue();
+    let config = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, handshake_first: true }}",
+        certificates.path("cert.pem"),
+        certificates.path("key.pem")
+    );
+    let nats = Configured::start(&config).await;
+    let mut place = Place::at(&mongo_uri(), &nats.nats.url());
+    place.access.nats_tls_ca_file = Some(certificates.path("ca.pem"));
+    place.access.nats_tls_first = true;
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    toy.stop().await.database().await.drop().await.unwrap();
 }

@@ -10,7 +10,7 @@ use testbed::{DEADLINE, eventually};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use utoipa::openapi::Schema;
 
-pub(crate) use crate::place::{NatsFiles, Place};
+pub(crate) use crate::place::Place;
 
 /// The service's name, which messages give as their source.
 pub(crate) const NAME: &str = "toy";

@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode};
 use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
 use db::{Abort, Db, MongoOptions};
 use futures_util::future::BoxFuture;
-use messaging::{Event, EventOptions, EventType, NatsOptions};
+use messaging::{Event, EventOptions, EventType, NatsAccess, NatsOptions};
 use mongodb::IndexModel;
 use reqwest::Response;
 use service::{Context, Http, NoOptions, Service, Timing};
@@ -182,10 +182,7 @@ fn nats(place: &Place) -> NatsOptions {
         nats_replicas: 1,
         nats_duplicate_window: Duration::from_secs(120),
         nats_subject_prefix: place.name.clone(),
-        nats_creds_file: None,
-        nats_tls_ca_file: None,
-        nats_tls_cert_file: None,
-        nats_tls_key_file: None,
+        access: NatsAccess::default(),
     }
 }
 

@@ -15,10 +15,6 @@ pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
     })
 }
 
-pub(super) fn boolean(value: &str) -> Result<bool, String> {
-    parsed(value, "true or false", |_| true)
-}
-
 pub(super) fn cookie_name(value: &str) -> Result<String, String> {
     let separator = |c: char| " \t()<>@,;\\\"/[]?={}".contains(c);
     text(

@@ -1,0 +1,88 @@
+//! What NATS does not let us do. It says so in a message of its own, beside the answer that never comes: what is denied times out.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// More are forgotten: each key has a subject of its own.
+const MOST: usize = 1_000;
+
+/// What was denied on this connection.
+#[derive(Clone, Default)]
+pub(super) struct Denied(Arc<Mutex<Noted>>);
+
+#[derive(Default)]
+struct Noted {
+    /// When, by subject.
+    publishing: HashMap<String, Instant>,
+    /// Where answers would come to.
+    inbox: Option<String>,
+}
+
+impl Denied {
+    /// Takes note of what the server says, where it is that.
+    pub(super) fn note(&self, said: &str) -> bool {
+        let Some((_, denied)) = said.split_once("Permissions Violation for ") else {
+            return false;
+        };
+        let Some(subject) = denied.split('"').nth(1) else {
+            return false;
+        };
+        let mut noted = self.noted();
+        if denied.starts_with("Publish") {
+            if noted.publishing.len() >= MOST {
+                noted.publishing.clear();
+            }
+            noted.publishing.insert(subject.to_owned(), Instant::now());
+        } else {
+            noted.inbox = Some(subject.to_owned());
+        }
+        true
+    }
+
+    /// A new connection may allow more.
+    pub(super) fn forget(&self) {
+        *self.noted() = Noted::default();
+    }
+
+    /// Why something went unanswered that was sent after `began` on a subject that `is_ours`.
+    pub(super) fn why(&self, began: Instant, is_ours: impl Fn(&str) -> bool) -> Option<String> {
+        let noted = self.noted();
+        if let Some(inbox) = &noted.inbox {
+            return Some(format!(
+                "NATS does not let us subscribe to {inbox}, where its answers come to"
+            ));
+        }
+        let mut denied = noted.publishing.iter();
+        let denied = denied.find(|(subject, at)| **at >= began && is_ours(subject));
+        denied.map(|(subject, _)| format!("NATS does not let us publish to {subject}"))
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_denied_is_told_of_the_subject_that_it_was_denied_for_and_until_the_next_connection()
+    {
+        let (denied, began) = (Denied::default(), Instant::now());
+        assert!(denied.note("Permissions Violation for Publish to \"a.b\""));
+        assert!(!denied.note("User Authentication Expired"));
+        let told = denied.why(began, |subject| subject == "a.b").unwrap();
+        assert!(told.ends_with("publish to a.b"), "{told}");
+        assert_eq!(denied.why(began, |subject| subject == "a.c"), None);
+        assert_eq!(denied.why(Instant::now(), |_| true), None);
+        assert!(denied.note("Permissions Violation for Subscription to \"_INBOX.x.*\""));
+        let told = denied.why(Instant::now(), |_| false).unwrap();
+        assert!(told.contains("subscribe to _INBOX.x.*"), "{told}");
+        denied.forget();
+        assert_eq!(denied.why(began, |_| true), None);
+    }
+}

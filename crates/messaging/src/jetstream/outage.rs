@@ -1,0 +1,147 @@
+//! Why there is no connection to NATS: each server's address and cause, told once for an outage, and again where the cause is
+//! another one later. The client's own event says no more than "IO error".
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_nats::Server;
+use tokio::net::lookup_host;
+
+use super::identity::Identity;
+
+/// A cause that changes is not told more often.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(2);
+
+/// The outage, while there is one.
+pub(super) struct Outage {
+    identity: Identity,
+    /// Whether we begin with TLS.
+    tls_first: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Rounds of attempts, each of them to every server.
+    rounds: u32,
+    causes: Vec<String>,
+    told: Option<(Instant, Vec<String>)>,
+}
+
+impl Outage {
+    pub(super) fn new(identity: Identity, tls_first: bool) -> Self {
+        Self {
+            identity,
+            tls_first,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn ended(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Why there is no connection, where that is known.
+    pub(super) fn why(&self) -> Option<String> {
+        let causes = self.state().causes.join("; ");
+        (!causes.is_empty()).then_some(causes)
+    }
+
+    /// A round of attempts begins: the `servers` tell how the one before ended.
+    pub(super) async fn round_begins(&self, servers: Vec<Server>) {
+        let rounds = {
+            let mut state = self.state();
+            state.rounds += 1;
+            state.rounds
+        };
+        if rounds == 1 {
+            return;
+        }
+        let mut causes = Vec::new();
+        for server in servers {
+            let cause = match &server.last_error {
+                Some(error) => Some(self.cause(error)),
+                // The client notes no error of a name.
+                None => not_found(&server).await,
+            };
+            if let Some(cause) = cause {
+                causes.push(format!("{server}: {cause}"));
+            }
+        }
+        if !causes.is_empty() {
+            self.tell(causes, Instant::now());
+        }
+    }
+
+    fn tell(&self, causes: Vec<String>, now: Instant) {
+        let mut state = self.state();
+        state.causes.clone_from(&causes);
+        let is_new = state
+            .told
+            .as_ref()
+            .is_none_or(|(at, told)| *told != causes && now.duration_since(*at) >= TELL_AGAIN);
+        if is_new {
+            let servers = causes.join("; ");
+            tracing::warn!(servers, "cannot connect to NATS; events wait");
+            state.told = Some((now, causes));
+        }
+    }
+
+    /// What the client's error means, and what mends it.
+    fn cause(&self, error: &str) -> String {
+        const UNTRUSTED: &str =
+            "no authority that is trusted here has signed its certificate, see NATS_TLS_CA_FILE";
+        let error = error.trim_start_matches("IO error: ");
+        let [silent, no_tls] = if self.tls_first {
+            [
+                "it does not answer",
+                "it does not begin with TLS, see NATS_TLS_FIRST",
+            ]
+        } else {
+            [
+                "it does not greet; one that begins with TLS wants NATS_TLS_FIRST=true",
+                "it does not speak TLS",
+            ]
+        };
+        let meanings = [
+            ("UnknownIssuer", UNTRUSTED),
+            // By an authority of the same name.
+            ("BadSignature", UNTRUSTED),
+            ("not valid for name", "its certificate is for another name"),
+            ("certificate expired", "its certificate has expired"),
+            (
+                "CertificateRequired",
+                "it wants a certificate of ours, see NATS_TLS_CERT_FILE",
+            ),
+            ("InvalidContentType", no_tls),
+            ("timed out", silent),
+            ("got nothing", silent),
+            ("authorization violation", self.identity.weakness()),
+            ("AuthError", "who we are cannot be told"),
+        ];
+        let meaning = meanings.iter().find(|(part, _)| error.contains(part));
+        match meaning {
+            // Times in it would make each a new cause.
+            Some((part @ "certificate expired", meaning)) => format!("{meaning} ({part})"),
+            Some((_, meaning)) => format!("{meaning} ({error})"),
+            None => error.to_owned(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn not_found(server: &Server) -> Option<String> {
+    let name = (server.addr.host(), server.addr.port());
+    let looked = tokio::time::timeout(LOOK_UP_LIMIT, lookup_host(name)).await;
+    match looked {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(format!("its name is not found ({error})")),
+        Err(_) => Some("its name is not found: the name server does not answer".to_owned()),
+    }
+}
