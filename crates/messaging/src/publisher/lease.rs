@@ -136,6 +136,11 @@ impl Lease {
         self.waiter_named.borrow().is_some_and(|named| named > then)
     }
 
+    /// Tells of each renewal.
+    pub(super) fn renewals(&self) -> watch::Receiver<Option<Instant>> {
+        self.waiter_named.subscribe()
+    }
+
     /// Returns when another instance has it.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
