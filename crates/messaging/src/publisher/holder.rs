@@ -195,7 +195,7 @@ impl<'a> Holder<'a> {
     }
 
     fn do_what_is_due(&mut self, now: Instant) {
-        if !self.lease.is_valid() && !self.is_ending() {
+        if !self.lease.is_valid(now) && !self.is_ending() {
             tracing::warn!("the publisher's lease has run out");
             self.end();
         }

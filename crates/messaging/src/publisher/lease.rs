@@ -126,9 +126,9 @@ impl Lease {
         }))
     }
 
-    /// Whether this instance may publish at this moment.
-    pub(super) fn is_valid(&self) -> bool {
-        Instant::now() < *self.valid_until.borrow() && !self.lost.is_cancelled()
+    /// Whether this instance may publish.
+    pub(super) fn is_valid(&self, now: Instant) -> bool {
+        now < *self.valid_until.borrow() && !self.lost.is_cancelled()
     }
 
     /// Whether another instance, which could publish, has said since then that it waits for the lease.
@@ -277,3 +277,6 @@ pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i6
         Some((instance, lease.get_i64("fence").ok()?))
     }))
 }
+
+#[cfg(test)]
+mod tests;
