@@ -69,8 +69,6 @@ pub(super) struct Holder<'a> {
     pauses: Pauses,
     /// When a key's failure was logged last.
     told: Option<Instant>,
-    /// When it is looked again whether another instance should publish.
-    look_again: Instant,
     /// Cancelled when the connection is lost.
     cut: CancellationToken,
     /// An operator gave something another try: what the client knows of the server may be old.
@@ -80,8 +78,6 @@ pub(super) struct Holder<'a> {
     room: Arc<Semaphore>,
     /// Turns whose publications are in flight.
     in_flight: usize,
-    /// They are not waited for any longer.
-    abandons: bool,
     writes: FuturesUnordered<BoxFuture<'static, Written>>,
 }
 
@@ -122,13 +118,11 @@ impl<'a> Holder<'a> {
             not_before: now,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
             told: None,
-            look_again: now,
             cut: CancellationToken::new(),
             reconnects: None,
             prepares: None,
             room: backlog::room(),
             in_flight: 0,
-            abandons: false,
             writes: FuturesUnordered::new(),
         }
     }
@@ -145,6 +139,7 @@ impl<'a> Holder<'a> {
     /// Publishes until `served`, or the lease is lost, or another instance should have it.
     pub(super) async fn publish(&mut self, served: &CancellationToken) {
         let mut connection = self.publisher.jetstream.connection();
+        let mut renewals = self.lease.renewals();
         let mut turns = FuturesUnordered::new();
         let mut timer = pin!(sleep_until(Instant::now()));
         loop {
@@ -153,7 +148,7 @@ impl<'a> Holder<'a> {
                 self.stop();
             }
             self.do_what_is_due(now);
-            if std::mem::take(&mut self.abandons) {
+            if matches!(self.stage, Stage::Ending(until) if now >= until) {
                 turns.clear();
                 self.in_flight = 0;
             }
@@ -185,6 +180,10 @@ impl<'a> Holder<'a> {
                 () = ended(&mut self.prepares) => self.prepares = None,
                 () = self.bell.rung() => self.is_wanted = true,
                 () = &mut timer => {}
+                // Who waits for the lease is known anew.
+                Ok(()) = renewals.changed(), if self.stage == Stage::Holding => {
+                    self.leave_it_to_another(Instant::now());
+                }
                 () = served.cancelled(), if self.stage == Stage::Holding => {}
                 () = self.lease.lost(), if !self.is_ending() => {}
             }
@@ -196,7 +195,7 @@ impl<'a> Holder<'a> {
     }
 
     fn do_what_is_due(&mut self, now: Instant) {
-        if !self.lease.is_valid() && !self.is_ending() {
+        if !self.lease.is_valid(now) && !self.is_ending() {
             tracing::warn!("the publisher's lease has run out");
             self.end();
         }
@@ -204,10 +203,13 @@ impl<'a> Holder<'a> {
             Stage::Holding => {
                 self.broker.ask_again(now);
                 self.is_wanted |= self.keys.try_again(now);
-                self.leave_it_to_another(now);
             }
-            Stage::Last(until) if now >= until || self.has_nothing_to_do() => self.end(),
-            Stage::Ending(until) if now >= until => self.abandons = true,
+            // Without the broker there is nothing to do either.
+            Stage::Last(until)
+                if now >= until || self.broker.is_away() || self.has_nothing_to_do() =>
+            {
+                self.end();
+            }
             Stage::Last(_) | Stage::Ending(_) => {}
         }
         self.marks.more_comes = matches!(self.sweep, Some(Sweep::Backlog { .. }));
@@ -222,17 +224,12 @@ impl<'a> Holder<'a> {
         let stalls = self
             .may_read()
             .then(|| self.read + timing.sweep_stalled_after);
-        let is_troubled = self.broker.is_away() || self.keys.any_fails();
         let of_stage = match self.stage {
-            Stage::Holding => [
-                self.keys.next_try(),
-                self.broker.next_question(),
-                is_troubled.then_some(self.look_again),
-            ],
-            Stage::Last(until) => [Some(until), None, None],
+            Stage::Holding => [self.keys.next_try(), self.broker.next_question()],
+            Stage::Last(until) => [Some(until), None],
             // The turns until then; after that, the marks.
-            Stage::Ending(until) if until > now => [Some(until), None, None],
-            Stage::Ending(until) => [Some(until + timing.mark_limit), None, None],
+            Stage::Ending(until) if until > now => [Some(until), None],
+            Stage::Ending(until) => [Some(until + timing.mark_limit), None],
         };
         let dues = [self.next_sweep(), self.marks.due(), stalls];
         let next = dues.into_iter().chain(of_stage).flatten().min();
@@ -256,11 +253,8 @@ impl<'a> Holder<'a> {
         self.in_flight == 0 && (is_written || now >= until + self.publisher.timing.mark_limit)
     }
 
-    /// What the last requests saved is still published, where that can be.
+    /// What the last requests saved is still published.
     fn stop(&mut self) {
-        if self.broker.is_away() || !self.publisher.jetstream.is_connected() {
-            return self.end();
-        }
         self.is_wanted = true;
         self.stage = Stage::Last(Instant::now() + self.publisher.timing.last_sweep);
     }
@@ -268,17 +262,10 @@ impl<'a> Holder<'a> {
     fn end(&mut self) {
         self.sweep = None;
         self.stage = Stage::Ending(Instant::now() + self.publisher.timing.last_sweep);
-        if !self.publisher.jetstream.is_connected() {
-            self.abandons = true;
-        }
     }
 
     /// A name that was left before the trouble began says nothing: its instance may have the same.
     fn leave_it_to_another(&mut self, now: Instant) {
-        if now < self.look_again {
-            return;
-        }
-        self.look_again = now + self.publisher.timing.lease_renewal;
         let trouble = self.broker.is_for_another(now);
         let Some((since, why)) = trouble.or_else(|| self.keys.are_for_another(now)) else {
             return;

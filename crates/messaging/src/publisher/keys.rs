@@ -235,10 +235,6 @@ impl Keys {
         self.run.is_the_streams(|_| true)
     }
 
-    pub(super) fn any_fails(&self) -> bool {
-        !self.failing.is_empty()
-    }
-
     /// Since when, and why, another instance should try, where one waits: it may succeed where this one fails.
     pub(super) fn are_for_another(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let is_new = |key: &Stored| !self.gave_up.contains(key);

@@ -126,14 +126,19 @@ impl Lease {
         }))
     }
 
-    /// Whether this instance may publish at this moment.
-    pub(super) fn is_valid(&self) -> bool {
-        Instant::now() < *self.valid_until.borrow() && !self.lost.is_cancelled()
+    /// Whether this instance may publish.
+    pub(super) fn is_valid(&self, now: Instant) -> bool {
+        now < *self.valid_until.borrow() && !self.lost.is_cancelled()
     }
 
     /// Whether another instance, which could publish, has said since then that it waits for the lease.
     pub(super) fn somebody_waits_since(&self, then: Instant) -> bool {
         self.waiter_named.borrow().is_some_and(|named| named > then)
+    }
+
+    /// Tells of each renewal.
+    pub(super) fn renewals(&self) -> watch::Receiver<Option<Instant>> {
+        self.waiter_named.subscribe()
     }
 
     /// Returns when another instance has it.
@@ -272,3 +277,6 @@ pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i6
         Some((instance, lease.get_i64("fence").ok()?))
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,11 +67,11 @@ pub(super) async fn publish(
         then: Then::Nothing,
     };
     for event in &turn.events {
-        if !lease.is_valid() {
+        let began = Instant::now();
+        if !lease.is_valid(began) {
             ended.then = Then::CutShort;
             return ended;
         }
-        let began = Instant::now();
         let span = publisher.span(event);
         let published = publisher.jetstream.publish(&publisher.outbox, event);
         let published = published.instrument(span.clone());

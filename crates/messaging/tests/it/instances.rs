@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use bson::{Bson, DateTime, Document, doc};
-use testbed::{Nats, eventually};
+use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+use testbed::{Mongo, Nats, at_the_next, eventually, has_entered, nats_url};
 
-use crate::toy::{Place, Toy};
+use crate::{
+    log::Log,
+    toy::{Place, Toy},
+};
 
 /// How often the lease was taken.
 async fn fence(place: &Place) -> Option<i64> {
@@ -169,4 +172,44 @@ async fn a_publisher_that_is_cut_off_from_nats_alone_leaves_publishing_to_anothe
     assert_eq!(second.place.messages().await.len(), 2);
     first.stop().await;
     second.finish().await;
+}
+
+#[tokio::test]
+async fn who_has_lost_the_lease_stops_and_asks_for_it_again() {
+    let (log, _guard) = Log::capture();
+    let mut place = Place::new();
+    // It has not left the lease to another.
+    place.timing.precedence = Duration::from_secs(3600);
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let leases = toy.place.database().await.collection::<Document>("leases");
+    let taken = doc! { "$set": { "holder": ObjectId::new(), "expiresAt": in_seconds(2) } };
+    leases
+        .update_one(doc! { "_id": "publisher" }, taken)
+        .await
+        .unwrap();
+    log.told("another instance has taken the publisher's lease")
+        .await;
+    toy.create().await;
+    toy.place.drained().await;
+    assert_eq!(fence(&toy.place).await, Some(2));
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_under_way_does_not_take_back_a_lease_that_is_handed_over() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let toy = Toy::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let slow = doc! { "blockConnection": true, "blockTimeMS": 1_000 };
+    at_the_next(&toy.place, "findAndModify", slow).await;
+    has_entered(&toy.place, 1).await;
+    let place = toy.stop().await;
+    let leases = place.database().await.collection::<Document>("leases");
+    let handed_over = doc! { "_id": "publisher", "$expr": { "$lte": ["$expiresAt", "$$NOW"] } };
+    assert_eq!(leases.count_documents(handed_over).await.unwrap(), 1);
+    place.remove().await;
 }

@@ -129,3 +129,20 @@ impl State {
         self.tried_in = sweep;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_the_database_refused_once_stays_refused_however_else_it_fails() {
+        let (key, now) = (Stored::from("a"), Instant::now());
+        for refused in [[false, true], [true, false]] {
+            let mut failing = Failing::new(Timing::default());
+            for is_refused in refused {
+                failing.wait(key.clone(), is_refused, now);
+            }
+            assert!(failing.is_refused(&key));
+        }
+    }
+}

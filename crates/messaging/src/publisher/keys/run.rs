@@ -86,4 +86,17 @@ mod tests {
         }
         assert_eq!(run.keys.len(), 1_000);
     }
+
+    #[test]
+    fn a_key_that_is_parked_is_no_failure_of_the_streams_any_more() {
+        let mut run = Run::new(Timing::default());
+        for name in ["a", "b"] {
+            run.add(&Stored::from(name), Instant::now());
+        }
+        run.forget(&Stored::from("a"));
+        run.add(&Stored::from("c"), Instant::now());
+        assert!(!run.is_the_streams(|_| true));
+        run.add(&Stored::from("d"), Instant::now());
+        assert!(run.is_the_streams(|_| true));
+    }
 }
