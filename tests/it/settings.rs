@@ -1,5 +1,7 @@
 //! Settings that would weaken the promise: told at the start, in one line that names them.
 
+use testbed::{Process, mongo_uri, nats_url};
+
 use crate::{harness::Place, process::command};
 
 /// The one line that a service ends with, which begins with the variable; its exit code is 2.
@@ -54,4 +56,17 @@ fn a_setting_of_nats_that_cannot_be_used_is_told_by_its_variable() {
     ] {
         refused(variable, value);
     }
+}
+
+#[test]
+fn a_service_that_waits_for_a_server_says_which_and_why() {
+    let wrong = mongo_uri().replace("replicaSet=rs0", "replicaSet=other");
+    let mut place = Place::at(&wrong, &nats_url());
+    place.nats_url = "nats://127.0.0.1:1".to_owned();
+    let mut service = Process::logged(&mut command(&place));
+    let line = service.told("waiting for the database");
+    let is_told = line.contains("is of the replica set rs0, and MONGO_URI says replicaSet=other");
+    assert!(is_told, "{line}");
+    let line = service.told("cannot connect to NATS");
+    assert!(line.contains("nats://127.0.0.1:1: "), "{line}");
 }

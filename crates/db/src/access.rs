@@ -13,7 +13,7 @@ use mongodb::{
 };
 use tokio::time::sleep;
 
-use crate::cause;
+use crate::servers::Servers;
 
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -21,13 +21,15 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Access {
     database: Database,
+    servers: Servers,
     refused: Mutex<Option<MongoError>>,
 }
 
 impl Access {
-    pub(crate) fn new(database: Database) -> Arc<Self> {
+    pub(crate) fn new(database: Database, servers: Servers) -> Arc<Self> {
         Arc::new(Self {
             database,
+            servers,
             refused: Mutex::default(),
         })
     }
@@ -43,7 +45,8 @@ impl Access {
         if !is_refused(error) || self.refused().replace(error.clone()).is_some() {
             return;
         }
-        tracing::error!(error = cause(error), "MongoDB does not let us in");
+        let error = self.servers.explain(error);
+        tracing::error!(error, "MongoDB does not let us in");
         tokio::spawn(Arc::clone(self).until_it_does());
     }
 

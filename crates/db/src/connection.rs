@@ -24,6 +24,7 @@ use crate::{
     error_code,
     health::Needs,
     metrics,
+    servers::Servers,
     setting::{Unusable, unusable},
     uri::{check_files, without_overridden},
     writes::Writes,
@@ -43,6 +44,7 @@ const MAX_CONNECTING: u32 = 8;
 #[derive(Debug, Clone)]
 pub struct Db {
     pub(crate) client: Client,
+    servers: Servers,
     database: Database,
     options: Arc<ClientOptions>,
     pub(crate) access: Arc<Access>,
@@ -78,13 +80,16 @@ impl Db {
         let mut options = options.map_err(unusable(VARIABLE))?;
         check_files(options.tls.as_ref()).map_err(unusable(VARIABLE))?;
         complete(&mut options, service, timing);
+        let servers = Servers::of(&options);
+        options.sdam_event_handler = Some(servers.listener());
         let named = options.default_database.clone();
         let client = Client::with_options(options.clone()).map_err(unusable(VARIABLE))?;
         let database = client.database(named.as_deref().unwrap_or(service));
         let writes = options.max_pool_size.unwrap_or(MAX_POOL_SIZE) * WRITES / OF;
         Ok(Self {
             client,
-            access: Access::new(database.clone()),
+            access: Access::new(database.clone(), servers.clone()),
+            servers,
             database,
             options: Arc::new(options),
             writes: Arc::new(Writes::new(writes as usize)),
@@ -109,7 +114,7 @@ impl Db {
         let database = client.database(self.database.name());
         Ok(Self {
             client,
-            access: Access::new(database.clone()),
+            access: Access::new(database.clone(), self.servers.clone()),
             database,
             ..self.clone()
         })
@@ -126,6 +131,11 @@ impl Db {
         Err(MongoError::custom(
             "MongoDB has to run as a replica set: there are no transactions without one".to_owned(),
         ))
+    }
+
+    /// What a failure is about, in a sentence for those who run the service: the servers and the cause, as far as they are known.
+    pub fn explain(&self, error: &MongoError) -> String {
+        self.servers.explain(error)
     }
 
     /// A collection of the service's database; reads and writes are acknowledged by a majority.

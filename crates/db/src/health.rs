@@ -8,7 +8,7 @@ use std::{
 
 use bson::{Bson, Document, doc};
 
-use crate::{Db, cause};
+use crate::Db;
 
 /// A majority that is so far behind does not answer.
 const BEHIND: Duration = Duration::from_secs(3);
@@ -92,12 +92,12 @@ impl Db {
     /// Why not.
     pub async fn check(&self, limit: Duration) -> Result<(), String> {
         if let Some(refusal) = self.access.refusal() {
-            return Err(cause(&refusal));
+            return Err(self.explain(&refusal));
         }
         let status = self
             .ask_status(limit)
             .await
-            .map_err(|error| cause(&error))?;
+            .map_err(|error| self.explain(&error))?;
         if let Some(time) = self.writes.stalled_for() {
             return Err(self.why_writes_stall(time, limit).await);
         }

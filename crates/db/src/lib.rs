@@ -11,6 +11,7 @@ mod metrics;
 mod options;
 mod owner;
 mod page;
+mod servers;
 pub mod setting;
 #[cfg(test)]
 mod tests;

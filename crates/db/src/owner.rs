@@ -20,6 +20,16 @@ pub enum OwnerError {
     Driver(#[from] MongoError),
 }
 
+impl OwnerError {
+    /// In one line, with address and cause.
+    pub fn explained(&self, db: &Db) -> String {
+        match self {
+            Self::Foreign(foreign) => foreign.to_string(),
+            Self::Driver(error) => db.explain(error),
+        }
+    }
+}
+
 impl Db {
     /// Makes the database this service's, where it is nobody's yet. Nothing is written where it has an owner.
     ///

@@ -103,7 +103,8 @@ impl Show {
         let db = Db::connect(&self.mongo, service, db::Timing::default()).await?;
         match db.check_owner().await {
             Err(OwnerError::Foreign(foreign)) => Err(foreign.into()),
-            checked => Ok(checked.map(|()| Outbox::new(&db))?),
+            Err(error) => bail!("{}", error.explained(&db)),
+            Ok(()) => Ok(Outbox::new(&db)),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use db::{Db, OwnerError, cause, setting::Unusable};
+use db::{Db, OwnerError, setting::Unusable};
 use messaging::Outbox;
 use tokio::time::sleep;
 
@@ -36,10 +36,7 @@ impl Preparation {
             .retry(pauses)
             .when(|error| !matches!(error, OwnerError::Foreign(_)))
             .notify(|error, again_in| {
-                let why = match error {
-                    OwnerError::Driver(error) => cause(error),
-                    OwnerError::Foreign(foreign) => foreign.to_string(),
-                };
+                let why = error.explained(&self.db);
                 tracing::warn!(error = why, ?again_in, "waiting for the database");
                 self.db.is_not_prepared_since(format!(": {why}"));
             });
@@ -61,7 +58,10 @@ impl Preparation {
             let restored = self.once(async move { outbox.restore(retention).await });
             match restored.await {
                 Err(OwnerError::Foreign(foreign)) => return foreign,
-                Err(error) => tracing::debug!(%error, "cannot look after the collections"),
+                Err(error) => tracing::debug!(
+                    error = error.explained(&self.db),
+                    "cannot look after the collections"
+                ),
                 Ok(is_ours) => {
                     if retention_is_ours && !is_ours {
                         tracing::warn!(

@@ -11,6 +11,8 @@
 mod certificates;
 mod fail_point;
 mod folder;
+#[cfg(feature = "log")]
+pub mod log;
 mod mongo;
 mod nats;
 mod place;

@@ -6,3 +6,6 @@
 
 mod database;
 mod pages;
+mod reasons;
+
+use testbed::log;

@@ -11,7 +11,6 @@ mod database;
 mod failures;
 mod figures;
 mod instances;
-mod log;
 mod losses;
 mod nats;
 mod operator;
@@ -36,3 +35,5 @@ mod toy;
 mod turns;
 mod waits;
 mod watch;
+
+use testbed::log;

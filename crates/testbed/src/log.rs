@@ -5,15 +5,16 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use testbed::eventually;
 use tracing::subscriber::DefaultGuard;
 
+use crate::wait::eventually;
+
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// From now until the guard is dropped.
-    pub(crate) fn capture() -> (Self, DefaultGuard) {
+    pub fn capture() -> (Self, DefaultGuard) {
         let log = Self::default();
         let written = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -23,7 +24,7 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    pub(crate) fn lines_with(&self, text: &str) -> Vec<String> {
+    pub fn lines_with(&self, text: &str) -> Vec<String> {
         let log = self.0.lock().unwrap();
         let log = String::from_utf8_lossy(&log);
         let lines = log.lines().filter(|line| line.contains(text));
@@ -31,7 +32,7 @@ impl Log {
     }
 
     /// Waits until a line holds `text`; the first such line.
-    pub(crate) async fn told(&self, text: &str) -> String {
+    pub async fn told(&self, text: &str) -> String {
         eventually(text, async || !self.lines_with(text).is_empty()).await;
         self.lines_with(text).remove(0)
     }
