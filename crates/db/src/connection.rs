@@ -12,34 +12,27 @@ use std::{
 
 use bson::{Timestamp, doc};
 use mongodb::{
-    Client, Collection, Database, IndexModel,
-    error::{Error as MongoError, ErrorKind},
-    options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, WriteConcern},
+    Client, Collection, Database, IndexModel, error::Error as MongoError, options::ClientOptions,
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
     Error, MongoOptions, Timing,
     access::Access,
+    client_options::{MAX_POOL_SIZE, client_options},
     error_code,
     health::Needs,
     metrics,
     servers::Servers,
     setting::{Unusable, unusable},
-    uri::{check_files, without_overridden},
     writes::Writes,
 };
 
-const VARIABLE: &str = "MONGO_URI";
-/// The driver's 10 connections make a queue of a busy service's transactions.
-const MAX_POOL_SIZE: u32 = 80;
 /// Of five connections transactions may have four.
 const WRITES: u32 = 4;
 const OF: u32 = 5;
 /// What goes on beside requests has connections of its own: so many.
 const POOL_SIZE_BESIDE: u32 = 16;
-/// The driver's 2 make a queue of a busy service's start.
-const MAX_CONNECTING: u32 = 8;
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
@@ -71,19 +64,11 @@ impl Db {
         service: &str,
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let (uri, overridden) = without_overridden(options.uri());
-        if !overridden.is_empty() {
-            let options = overridden.join(", ");
-            tracing::warn!(options, "options of MONGO_URI that have no effect here");
-        }
-        let options = resolve(&uri, timing.look_up_again).await;
-        let mut options = options.map_err(unusable(VARIABLE))?;
-        check_files(options.tls.as_ref()).map_err(unusable(VARIABLE))?;
-        complete(&mut options, service, timing);
+        let mut options = client_options(options, service, timing).await?;
         let servers = Servers::of(&options);
         options.sdam_event_handler = Some(servers.listener());
         let named = options.default_database.clone();
-        let client = Client::with_options(options.clone()).map_err(unusable(VARIABLE))?;
+        let client = Client::with_options(options.clone()).map_err(unusable("MONGO_URI"))?;
         let database = client.database(named.as_deref().unwrap_or(service));
         let writes = options.max_pool_size.unwrap_or(MAX_POOL_SIZE) * WRITES / OF;
         Ok(Self {
@@ -238,87 +223,5 @@ impl Db {
     pub async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-/// Adds what the connection string does not say, and what it has no say in.
-fn complete(options: &mut ClientOptions, service: &str, timing: Timing) {
-    options.app_name.get_or_insert_with(|| service.to_owned());
-    options
-        .server_selection_timeout
-        .get_or_insert(timing.server_selection);
-    options.connect_timeout.get_or_insert(timing.connect);
-    options.max_pool_size.get_or_insert(MAX_POOL_SIZE);
-    options.max_connecting.get_or_insert(MAX_CONNECTING);
-    options.cmap_event_handler = Some(metrics::pool("requests"));
-    // Transactions take these from the client, not from the collection. A majority alone may have it in memory only
-    // (`writeConcernMajorityJournalDefault: false`).
-    let durable = WriteConcern::builder()
-        .w(Acknowledgment::Majority)
-        .journal(true);
-    options.write_concern = Some(durable.build());
-    options.read_concern = Some(ReadConcern::majority());
-    options.selection_criteria = Some(ReadPreference::Primary.into());
-    options.retry_reads = Some(true);
-    options.retry_writes = Some(true);
-    options.direct_connection = Some(false);
-    // A TXT record of a `mongodb+srv://` name may say so.
-    options.load_balanced = None;
-}
-
-/// Reads the connection string. The servers of a `mongodb+srv://` are looked up until they are found.
-async fn resolve(uri: &str, look_up_again: Duration) -> mongodb::error::Result<ClientOptions> {
-    loop {
-        match ClientOptions::parse(uri).await {
-            Err(error) if matches!(*error.kind, ErrorKind::DnsResolve { .. }) => {
-                tracing::warn!(%error, again_in = ?look_up_again, "waiting for the database's name");
-                tokio::time::sleep(look_up_again).await;
-            }
-            parsed => return parsed,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_a_name_that_is_not_found_is_looked_up_again() {
-        let never = Duration::from_secs(3600);
-        let read = resolve("mongodb://127.0.0.1:1/?w=-1", never);
-        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
-        assert!(read.expect("it is told at once").is_err());
-    }
-
-    #[tokio::test]
-    async fn the_connection_string_goes_before_our_times_and_not_before_the_majority() {
-        let read = async |uri: &str| {
-            let mut options = ClientOptions::parse(uri).await.unwrap();
-            complete(&mut options, "test", Timing::default());
-            options
-        };
-        let ours = read("mongodb://127.0.0.1:1/test").await;
-        let timing = Timing::default();
-        assert_eq!(ours.connect_timeout, Some(timing.connect));
-        assert_eq!(ours.server_selection_timeout, Some(timing.server_selection));
-        assert_eq!(ours.max_pool_size, Some(MAX_POOL_SIZE));
-        assert_eq!(ours.max_connecting, Some(MAX_CONNECTING));
-        let theirs =
-            read("mongodb://127.0.0.1:1/test?connectTimeoutMS=7&serverSelectionTimeoutMS=8&maxPoolSize=9&w=1&journal=false&readConcernLevel=local&readPreference=secondary&retryReads=false&retryWrites=false&directConnection=true").await;
-        assert_eq!(theirs.connect_timeout, Some(Duration::from_millis(7)));
-        let selection = theirs.server_selection_timeout;
-        assert_eq!(selection, Some(Duration::from_millis(8)));
-        assert_eq!(theirs.max_pool_size, Some(9));
-        let durable = WriteConcern::builder().w(Acknowledgment::Majority);
-        assert_eq!(theirs.write_concern, Some(durable.journal(true).build()));
-        assert_eq!(theirs.read_concern, Some(ReadConcern::majority()));
-        let primary = Some(ReadPreference::Primary.into());
-        assert_eq!(theirs.selection_criteria, primary);
-        assert_eq!(
-            (theirs.retry_reads, theirs.retry_writes),
-            (Some(true), Some(true))
-        );
-        assert_eq!(theirs.direct_connection, Some(false));
     }
 }

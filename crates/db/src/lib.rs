@@ -4,6 +4,7 @@
 //! Read [`Db`] first, then [`Db::transaction`]; [`Error`] says what a failure means.
 
 mod access;
+mod client_options;
 mod connection;
 mod error;
 mod health;
