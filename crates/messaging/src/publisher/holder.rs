@@ -52,8 +52,8 @@ pub(super) struct Holder<'a> {
     for_another: bool,
     keys: Keys,
     broker: Broker,
-    /// Keys whose failure is the broker's or their own: the stream is asked.
-    undecided: Vec<(Stored, anyhow::Error)>,
+    /// Keys whose failure is the broker's or their own: the stream is asked. When their publication was begun.
+    undecided: Vec<(Stored, anyhow::Error, Instant)>,
     marks: Marks,
     parked: Parked,
     parked_read: Instant,

@@ -27,6 +27,7 @@ pub(super) struct Keys {
     run: Run,
     /// Whether it was the stream that failed: then one success ends all delays.
     stream_failed: bool,
+    delays_ended: Option<Instant>,
     /// What other holders failed at.
     gave_up: GaveUp,
     /// Numbers the sweeps.
@@ -63,6 +64,7 @@ impl Keys {
             failing: Failing::new(timing),
             run: Run::new(timing),
             stream_failed: false,
+            delays_ended: None,
             gave_up,
             sweep: 0,
             just_marked: HashSet::new(),
@@ -164,7 +166,7 @@ impl Keys {
     }
 
     /// A publication of the key succeeded; whether all delays end.
-    pub(super) fn succeeded(&mut self, key: &Stored) -> bool {
+    pub(super) fn succeeded(&mut self, key: &Stored, now: Instant) -> bool {
         self.gave_up.forget(key);
         self.run.end();
         if self.failing.is_empty() || self.is_refused(key) || !self.failing.remove(key) {
@@ -172,22 +174,28 @@ impl Keys {
         }
         let ends = self.stream_failed;
         if ends {
-            self.end_delays();
+            self.end_delays(now);
         }
         ends
     }
 
-    pub(super) fn end_delays(&mut self) {
+    pub(super) fn end_delays(&mut self, now: Instant) {
+        self.delays_ended = Some(now);
         self.run.end();
         self.stream_failed = false;
         self.failing.end_delays(self.sweep);
     }
 
-    /// The key failed, and waits.
-    pub(super) fn failed(&mut self, key: Stored, now: Instant) {
+    /// A publication of the key that was begun at `began` failed, and the key waits. Where all delays have ended since, it says nothing of
+    /// how things are now: the key is to be tried again at once, which is returned.
+    pub(super) fn failed(&mut self, key: Stored, began: Instant, now: Instant) -> bool {
         self.run.add(&key, now);
         self.stream_failed |= self.stream_fails();
-        self.failing.wait(key, false, now);
+        let says_nothing = self.delays_ended.is_some_and(|ended| ended > began);
+        if !says_nothing {
+            self.failing.wait(key, false, now);
+        }
+        says_nothing
     }
 
     /// The database refused the key's mark, or its parking: it waits, through no failure of the stream.

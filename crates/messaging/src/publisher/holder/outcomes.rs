@@ -26,7 +26,7 @@ impl Holder<'_> {
         self.in_flight -= 1;
         let Ended { key, acked, then } = ended;
         if !acked.is_empty() {
-            self.is_wanted |= self.keys.succeeded(&key);
+            self.is_wanted |= self.keys.succeeded(&key, now);
             let is_waited_for = self.keys.has_mark(&key);
             let is_alone = self.keys.is_refused(&key);
             self.marks.add((key.clone(), acked), is_alone, now);
@@ -42,14 +42,14 @@ impl Holder<'_> {
                 if self.broker.is_away() {
                     self.broker_failed(&key);
                 } else {
-                    self.undecided.push((key, error));
+                    self.undecided.push((key, error, began));
                 }
             }
-            Then::Failed(Whose::Streams, error, _) => {
+            Then::Failed(Whose::Streams, error, began) => {
                 self.keys.stream_says_so();
-                self.key_failed(key, &error);
+                self.key_failed(key, &error, began);
             }
-            Then::Failed(Whose::Keys, error, _) => self.key_failed(key, &error),
+            Then::Failed(Whose::Keys, error, began) => self.key_failed(key, &error, began),
             Then::Parks(unpublishable) => self.park(key, unpublishable),
         }
     }
@@ -64,7 +64,7 @@ impl Holder<'_> {
         self.finish(key);
     }
 
-    fn key_failed(&mut self, key: Stored, error: &anyhow::Error) {
+    fn key_failed(&mut self, key: Stored, error: &anyhow::Error, began: Instant) {
         let now = Instant::now();
         counter!(PUBLISH_FAILURES, "reason" => "key").increment(1);
         if self
@@ -76,7 +76,7 @@ impl Holder<'_> {
             tracing::warn!(key, error, "an event could not be published; its key waits");
         }
         self.finish(&key);
-        self.keys.failed(key, now);
+        self.is_wanted |= self.keys.failed(key, began, now);
     }
 
     fn park(&mut self, key: Stored, it: Unpublishable) {
@@ -137,12 +137,12 @@ impl Holder<'_> {
 
     /// What the stream answered tells whose the failures before were.
     pub(super) fn answered(&mut self, answer: anyhow::Result<Found>) {
-        let was_away = self.broker.is_away();
-        let answers = self.broker.take(&answer, Instant::now());
+        let (was_away, now) = (self.broker.is_away(), Instant::now());
+        let answers = self.broker.take(&answer, now);
         let is_new = matches!(answer, Ok(Found::Made));
-        for (key, error) in std::mem::take(&mut self.undecided) {
+        for (key, error, began) in std::mem::take(&mut self.undecided) {
             if answers && !was_away && !is_new {
-                self.key_failed(key, &error);
+                self.key_failed(key, &error, began);
             } else {
                 self.broker_failed(&key);
             }
@@ -150,7 +150,7 @@ impl Holder<'_> {
         if !answers {
             self.drop_sweep();
         } else if was_away || is_new {
-            self.keys.end_delays();
+            self.keys.end_delays(now);
             self.is_wanted = true;
         }
     }

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod another;
+
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than any delay.
 const LATER: Duration = Duration::from_secs(3600);
@@ -17,7 +19,7 @@ fn keys() -> (Keys, Instant) {
 
 fn fail(keys: &mut Keys, names: &[&str], now: Instant) {
     for name in names {
-        keys.failed(key(name), now);
+        keys.failed(key(name), now, now);
     }
 }
 
@@ -94,7 +96,7 @@ fn a_failing_key_waits_with_growing_delays_and_a_success_ends_them() {
     assert!(delays[0] >= Duration::from_millis(50) && delays[0] <= Duration::from_millis(100));
     assert!(delays[3] >= Duration::from_millis(400), "{delays:?}");
     assert_eq!(delays[11], Duration::from_secs(30));
-    keys.succeeded(&key("a"));
+    keys.succeeded(&key("a"), now);
     assert!(keys.failing.is_empty());
     fail(&mut keys, &["a"], now);
     assert!(keys.next_try().unwrap() - now <= Duration::from_millis(100));
@@ -117,10 +119,13 @@ fn where_three_keys_fail_and_none_succeeds_fewer_are_in_flight_and_one_is_tried_
     assert!(keys.next_try().unwrap() <= later + SECOND);
     assert!(keys.try_again(later + SECOND));
     assert_eq!(tried(&keys), 2);
-    assert!(!keys.succeeded(&key("d")), "it had not failed");
+    assert!(!keys.succeeded(&key("d"), now), "it had not failed");
     assert!(!keys.stream_fails());
     assert_eq!(tried(&keys), 2, "the third waits on");
-    assert!(keys.succeeded(&key("a")), "it was the stream that failed");
+    assert!(
+        keys.succeeded(&key("a"), now),
+        "it was the stream that failed"
+    );
     assert_eq!(tried(&keys), 2, "no key waits any more");
     assert_eq!(keys.next_try(), None);
 }
@@ -129,7 +134,7 @@ fn where_three_keys_fail_and_none_succeeds_fewer_are_in_flight_and_one_is_tried_
 fn a_key_that_failed_by_itself_ends_no_others_delay() {
     let (mut keys, now) = keys();
     fail(&mut keys, &["a", "b"], now);
-    assert!(!keys.succeeded(&key("a")));
+    assert!(!keys.succeeded(&key("a"), now));
     assert!(keys.next_try().is_some(), "the other waits on");
     assert!(!keys.failing.is_empty());
 }
@@ -139,7 +144,7 @@ fn a_key_that_is_tried_again_and_has_nothing_unsent_any_more_fails_no_more() {
     let (mut keys, now) = keys();
     keys.begin_sweep();
     fail(&mut keys, &["a", "b", "c"], now);
-    keys.end_delays();
+    keys.end_delays(now);
     keys.end_sweep();
     assert!(
         !keys.failing.is_empty(),
@@ -147,7 +152,7 @@ fn a_key_that_is_tried_again_and_has_nothing_unsent_any_more_fails_no_more() {
     );
     keys.begin_sweep();
     keys.begin(key("a"), vec![ObjectId::new()], false);
-    keys.failed(key("b"), now);
+    keys.failed(key("b"), now, now);
     keys.end_sweep();
     let mut left: Vec<_> = keys.failing.keys().filter_map(Stored::text).collect();
     left.sort_unstable();
@@ -161,7 +166,7 @@ fn a_stream_that_says_that_it_is_full_fails_at_once() {
     fail(&mut keys, &["a"], now);
     assert!(keys.stream_fails());
     assert!(keys.try_again(now + SECOND));
-    keys.succeeded(&key("a"));
+    keys.succeeded(&key("a"), now);
     assert!(!keys.stream_fails());
 }
 
@@ -186,87 +191,16 @@ fn the_pauses_of_the_one_key_that_is_tried_stay_below_a_second() {
 fn of_more_than_ten_thousand_failing_keys_the_others_are_tried_again_and_again_a_few_at_a_time() {
     let (mut keys, now) = keys();
     for number in 0..10_000 {
-        keys.failed(key(&number.to_string()), now);
-        keys.succeeded(&key("good"));
+        keys.failed(key(&number.to_string()), now, now);
+        keys.succeeded(&key("good"), now);
     }
     assert!(keys.has_room_beside(15) && !keys.has_room_beside(16));
-    keys.failed(key("another"), now);
+    keys.failed(key("another"), now, now);
     assert_eq!(keys.failing.keys().count(), 10_000);
     assert_eq!(keys.look_at(&key("another"), &[], false), Look::Begin);
-    keys.end_delays();
-    keys.succeeded(&key("7"));
+    keys.end_delays(now);
+    keys.succeeded(&key("7"), now);
     assert!(keys.has_room_beside(511));
-}
-
-#[test]
-fn another_instance_should_try_where_three_fail_for_ten_seconds_or_one_for_a_minute() {
-    let (mut keys, now) = keys();
-    fail(&mut keys, &["a", "b"], now);
-    assert_eq!(keys.are_for_another(now + 59 * SECOND), None);
-    assert_eq!(
-        keys.are_for_another(now + 60 * SECOND),
-        Some((now, "a key fails"))
-    );
-    fail(&mut keys, &["c"], now + 3 * SECOND);
-    assert_eq!(keys.are_for_another(now + 9 * SECOND), None);
-    let several = Some((now, "several keys fail and none succeeds"));
-    assert_eq!(keys.are_for_another(now + 10 * SECOND), several);
-    keys.succeeded(&key("d"));
-    assert_eq!(keys.are_for_another(now + 11 * SECOND), None);
-}
-
-#[test]
-fn who_fails_at_the_same_keys_as_the_holder_before_keeps_the_lease() {
-    let (mut first, now) = keys();
-    fail(&mut first, &["a", "b", "c"], now);
-    assert_eq!(first.gave_up(false), GaveUp::default());
-    let gave_up = first.gave_up(true);
-    let later = now + LATER;
-    let mut second = Keys::new(Timing::default(), gave_up);
-    fail(&mut second, &["a", "b", "c"], now);
-    assert_eq!(second.are_for_another(later), None);
-    fail(&mut second, &["d"], now);
-    assert_eq!(second.are_for_another(later), Some((now, "a key fails")));
-    second.succeeded(&key("d"));
-    second.forget(&key("a"));
-    second.succeeded(&key("a"));
-    fail(&mut second, &["a"], now);
-    let reason = second.are_for_another(later);
-    assert_eq!(
-        reason,
-        Some((now, "a key fails")),
-        "this one can publish it"
-    );
-}
-
-/// The next holder that fails at it has not met it before.
-#[test]
-fn what_the_holder_before_failed_at_is_forgotten_as_soon_as_it_is_published() {
-    let (mut first, now) = keys();
-    fail(&mut first, &["a"], now);
-    let mut second = Keys::new(Timing::default(), first.gave_up(true));
-    second.succeeded(&key("a"));
-    assert_eq!(second.gave_up(true), GaveUp::default());
-}
-
-#[test]
-fn where_too_many_failed_to_be_named_all_count_until_nothing_fails() {
-    let (mut first, now) = keys();
-    for number in 0..101 {
-        first.failed(key(&number.to_string()), now);
-    }
-    let mut second = Keys::new(Timing::default(), first.gave_up(true));
-    second.begin_sweep();
-    fail(&mut second, &["x", "y", "z"], now);
-    second.succeeded(&key("good"));
-    second.end_sweep();
-    assert_eq!(second.are_for_another(now + LATER), None);
-    for name in ["x", "y", "z"] {
-        second.succeeded(&key(name));
-    }
-    second.end_sweep();
-    fail(&mut second, &["x"], now);
-    assert!(second.are_for_another(now + LATER).is_some());
 }
 
 #[test]
@@ -275,7 +209,7 @@ fn a_key_whose_mark_is_refused_fails_until_it_is_marked_however_often_it_is_publ
     let ids = vec![ObjectId::new()];
     for doubled in 0..4 {
         keys.begin(key("a"), ids.clone(), false);
-        assert!(!keys.succeeded(&key("a")));
+        assert!(!keys.succeeded(&key("a"), now));
         keys.has_mark(&key("a"));
         keys.finish(&key("a"));
         keys.finish(&key("a"));
@@ -295,4 +229,17 @@ fn a_key_whose_mark_is_refused_fails_until_it_is_marked_however_often_it_is_publ
     assert!(!keys.stream_fails());
     keys.finish_mark(&key("a"), &ids);
     assert!(keys.failing.is_empty());
+}
+
+/// The stream had room again before it was told whose the failure was.
+#[test]
+fn a_failure_that_began_before_all_delays_ended_delays_nothing() {
+    let (mut keys, now) = keys();
+    fail(&mut keys, &["a", "b", "c"], now);
+    keys.end_delays(now + SECOND);
+    assert!(keys.failed(key("a"), now, now + 2 * SECOND));
+    assert_eq!(keys.look_at(&key("a"), &[], false), Look::Begin);
+    assert_eq!(keys.next_try(), None);
+    assert!(!keys.failed(key("a"), now + 2 * SECOND, now + 3 * SECOND));
+    assert!(keys.next_try().is_some());
 }
