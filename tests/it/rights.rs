@@ -9,7 +9,10 @@ use mongodb::{Client, Database};
 use serde_json::json;
 use testbed::{Certificates, Mongo, assert_problem, eventually, nats_url};
 
-use crate::harness::{Place, TestApp};
+use crate::{
+    harness::{Place, TestApp},
+    process::{command, start},
+};
 
 const ROLE: &str = "tickets";
 
@@ -235,4 +238,27 @@ async fn a_password_that_was_changed_is_told_at_once_until_it_fits_again() {
     app.create().await;
     app.place.drained().await;
     app.stop().await;
+}
+
+#[tokio::test]
+async fn what_fails_again_and_again_for_one_reason_is_logged_once() {
+    let guarded = Guarded::start().await;
+    let (mut process, _) = start(command(&guarded.place).env("RUST_LOG", "debug")).await;
+    guarded.allow(Vec::new()).await;
+    process.told("cannot ask for the publisher's lease");
+    let lines = |of: &str| {
+        process
+            .log()
+            .lines()
+            .filter(|line| line.contains(of))
+            .count()
+    };
+    let before = lines("WARN");
+    let so_often = lines("cannot ask for the publisher's lease, again") + 3;
+    eventually("the lease is asked for in vain", async || {
+        lines("cannot ask for the publisher's lease, again") >= so_often
+    })
+    .await;
+    assert!(lines("WARN") <= before + 1, "{}", process.log());
+    drop(process);
 }

@@ -21,6 +21,7 @@ use super::{
     lease::{GaveUp, Lease},
     marks::{Acked, Marks},
     pauses::Pauses,
+    told::Told,
     watcher::Bell,
 };
 use crate::{parked::Parked, stored::Stored};
@@ -67,8 +68,9 @@ pub(super) struct Holder<'a> {
     /// No sweep before.
     not_before: Instant,
     pauses: Pauses,
+    told: Told,
     /// When a key's failure was logged last.
-    told: Option<Instant>,
+    key_told: Option<Instant>,
     /// Cancelled when the connection is lost.
     cut: CancellationToken,
     /// An operator gave something another try: what the client knows of the server may be old.
@@ -117,7 +119,8 @@ impl<'a> Holder<'a> {
             read: now,
             not_before: now,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
-            told: None,
+            told: Told::default(),
+            key_told: None,
             cut: CancellationToken::new(),
             reconnects: None,
             prepares: None,

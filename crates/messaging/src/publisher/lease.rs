@@ -4,12 +4,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
-use db::Db;
+use db::{Db, cause};
 use metrics::counter;
 use mongodb::options::ReturnDocument;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::told::Told;
 use crate::{Timing, metrics::LEASE_CHANGES, stored::Stored};
 
 const LEASES: &str = "leases";
@@ -147,6 +148,7 @@ impl Lease {
     }
 
     async fn renew(self) {
+        let mut told = Told::default();
         loop {
             tokio::select! {
                 () = self.released.cancelled() => return,
@@ -155,6 +157,7 @@ impl Lease {
             let asked = Instant::now();
             match take(&self.db, self.holder, self.timing).await {
                 Ok(Some(lease)) => {
+                    told.is_over();
                     self.valid_until
                         .send_replace(valid_until(asked, self.timing));
                     let age = age_of_name(&lease, self.timing);
@@ -165,7 +168,9 @@ impl Lease {
                     tracing::warn!("another instance has taken the publisher's lease");
                     return self.lost.cancel();
                 }
-                Err(error) => tracing::warn!(%error, "cannot renew the publisher's lease"),
+                Err(error) => {
+                    told.tell("cannot renew the publisher's lease", cause(&error));
+                }
             }
         }
     }
@@ -187,7 +192,11 @@ impl Lease {
                 .await
         };
         if let Err(error) = self.db.bounded(self.timing.lease_term, expire).await {
-            tracing::warn!(%error, "cannot release the publisher's lease; it expires by itself");
+            let error = cause(&error);
+            tracing::warn!(
+                error,
+                "cannot release the publisher's lease; it expires by itself"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ mod keys;
 pub(crate) mod lease;
 mod marks;
 mod pauses;
+mod told;
 mod turn;
 mod watcher;
 
@@ -14,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use bson::oid::ObjectId;
+use db::cause;
 use metrics::{counter, gauge};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -23,6 +25,7 @@ pub(crate) use turn::Unpublishable;
 
 use holder::Holder;
 use lease::{Lease, Taken};
+use told::Told;
 use watcher::Bell;
 
 use crate::{
@@ -99,7 +102,7 @@ impl Publisher {
         let holder = ObjectId::new();
         // Its own check of the stream holds until then.
         let mut fit_until = Instant::now();
-        let mut told = String::new();
+        let mut told = Told::default();
         served.run_until_cancelled(sleep_until(since)).await?;
         loop {
             served
@@ -112,29 +115,22 @@ impl Publisher {
             };
             let pause = match is_fit {
                 Ok(()) => {
-                    told.clear();
                     let now = Instant::now();
                     if now >= fit_until {
                         fit_until = now + self.timing.stream_check_again;
                     }
                     match Lease::take(&self.outbox.db, self.timing, holder).await {
                         Ok(Some(taken)) => return Some(taken),
-                        Ok(None) => tracing::debug!("another instance publishes"),
+                        Ok(None) => told.is_over(),
                         Err(error) => {
-                            tracing::warn!(%error, "cannot ask for the publisher's lease")
+                            told.tell("cannot ask for the publisher's lease", cause(&error));
                         }
                     }
                     self.timing.standby_interval
                 }
                 Err(error) => {
-                    let error = format!("{error:#}");
-                    if error != told {
-                        tracing::warn!(
-                            error,
-                            "the stream cannot be used; this instance does not publish"
-                        );
-                        told = error;
-                    }
+                    let failure = "the stream cannot be used; this instance does not publish";
+                    told.tell(failure, format!("{error:#}"));
                     self.timing.stream_check
                 }
             };
@@ -173,7 +169,7 @@ impl Publisher {
                 "the stream was gone and has been made anew: what it held is lost; `outbox replay` publishes again what is still kept"
             ),
             Err(error) => tracing::error!(
-                %error,
+                error = cause(&error),
                 "the stream was made; it cannot be told whether it had been there"
             ),
         }
@@ -182,10 +178,11 @@ impl Publisher {
     /// A collection that was dropped comes back with its indexes.
     async fn prepare_again(&self) {
         let (outbox, retention) = (self.outbox.clone(), self.event_retention);
-        let preparing = async move { outbox.prepare(retention).await };
+        let preparing = async move { outbox.restore(retention).await };
         let (db, limit) = (&self.outbox.db, self.timing.sweep_stalled_after);
         if let Err(error) = db.bounded(limit, preparing).await {
-            tracing::warn!(%error, "cannot prepare the events");
+            // That what is read fails was told.
+            tracing::debug!(error = cause(&error), "cannot prepare the events");
         }
     }
 }

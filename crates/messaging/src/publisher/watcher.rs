@@ -6,8 +6,10 @@ use std::sync::{
 };
 
 use bson::RawDocumentBuf;
+use db::cause;
 use tokio::sync::Notify;
 
+use super::told::Told;
 use crate::{Outbox, Timing, parked::PARKED};
 
 /// Rings of the same moment are one.
@@ -53,12 +55,16 @@ impl Bell {
 ///
 /// This task owns the change stream. A cancelled `next_if_any()` leaves the stream unusable, so after a time-out a new one is opened.
 pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
+    let mut told = Told::default();
     loop {
         let watched = outbox.clone();
         let opening = async move { watched.watch().await };
         match outbox.db.bounded(timing.watch_silence_limit, opening).await {
-            Err(error) => tracing::warn!(%error, "cannot watch the events"),
+            Err(error) => {
+                told.tell("cannot watch the events", cause(&error));
+            }
             Ok(mut stream) => {
+                told.is_over();
                 bell.ring_for_parked();
                 loop {
                     let next =
@@ -67,7 +73,10 @@ pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
                         Ok(Ok(None)) if stream.is_alive() => {}
                         Ok(Ok(Some(change))) => bell.ring_for(&change),
                         Ok(Err(error)) => {
-                            break tracing::warn!(%error, "the change stream failed");
+                            break tracing::warn!(
+                                error = cause(&error),
+                                "the change stream failed"
+                            );
                         }
                         Ok(Ok(None)) => break tracing::warn!("the change stream ended"),
                         Err(_) => break tracing::warn!("the change stream is silent"),

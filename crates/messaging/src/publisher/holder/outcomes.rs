@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use db::cause;
 use futures_util::FutureExt;
 use metrics::counter;
 use tokio::time::Instant;
@@ -68,10 +69,10 @@ impl Holder<'_> {
         let now = Instant::now();
         counter!(PUBLISH_FAILURES, "reason" => "key").increment(1);
         if self
-            .told
+            .key_told
             .is_none_or(|told| now.duration_since(told) >= TOLD_AGAIN)
         {
-            self.told = Some(now);
+            self.key_told = Some(now);
             let (key, error) = (key.text(), format!("{error:#}"));
             tracing::warn!(key, error, "an event could not be published; its key waits");
         }
@@ -113,7 +114,7 @@ impl Holder<'_> {
                 }
             }
             Written::Marks(batch, Err(error)) => {
-                tracing::warn!(%error, "cannot mark the events");
+                tracing::warn!(error = cause(&error), "cannot mark the events");
                 if let db::Error::Unavailable(_) = error.into() {
                     self.marks.failed(batch, now);
                 } else if let Some(key) = self.marks.refused(batch) {
@@ -128,7 +129,7 @@ impl Holder<'_> {
                 self.parked.add(key, id);
             }
             Written::Parked((key, _), Err(error)) => {
-                tracing::warn!(%error, "cannot park an event");
+                tracing::warn!(error = cause(&error), "cannot park an event");
                 self.finish(&key);
                 self.keys.refused(key, now);
             }

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 
+use db::cause;
 use metrics::histogram;
 use tokio::{
     sync::mpsc,
@@ -65,7 +66,7 @@ impl Sweep {
 }
 
 fn read<T>(task: Result<mongodb::error::Result<T>, JoinError>) -> anyhow::Result<T> {
-    Ok(task??)
+    task?.map_err(|error| anyhow::Error::msg(cause(&error)))
 }
 
 impl Holder<'_> {
@@ -152,6 +153,7 @@ impl Holder<'_> {
                 self.keys.end_sweep();
                 self.end_sweep();
                 self.pauses.start_again();
+                self.told.is_over();
             }
             Step::Failed(error) => self.sweep_failed(&error),
         }
@@ -185,7 +187,8 @@ impl Holder<'_> {
     }
 
     fn sweep_failed(&mut self, error: &anyhow::Error) {
-        tracing::warn!(error = format!("{error:#}"), "cannot read the events");
+        self.told
+            .tell("cannot read the events", format!("{error:#}"));
         self.bell.doubt_parked();
         self.sweep = None;
         self.is_wanted = true;

@@ -1,0 +1,19 @@
+//! A failure that comes again and again is a warning once, until it is another one or is over.
+
+#[derive(Debug, Default)]
+pub(super) struct Told(String);
+
+impl Told {
+    pub(super) fn tell(&mut self, failure: &'static str, error: String) {
+        if self.0 == error {
+            tracing::debug!(error, "{failure}, again");
+        } else {
+            tracing::warn!(error, "{failure}");
+            self.0 = error;
+        }
+    }
+
+    pub(super) fn is_over(&mut self) {
+        self.0.clear();
+    }
+}
