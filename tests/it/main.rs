@@ -29,6 +29,7 @@ mod retries;
 mod rights;
 mod secured;
 mod settings;
+mod stops;
 mod tickets;
 mod timing;
 mod traces;

@@ -15,9 +15,8 @@ use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
 };
-use tokio_util::sync::CancellationToken;
 
-use web::{Timing, openapi::About};
+use web::{Closing, Timing, openapi::About};
 
 use crate::metrics::install;
 
@@ -44,7 +43,6 @@ pub(crate) async fn serve(
     let url = format!("http://{}/metrics", listener.local_addr()?);
     tracing::info!(metrics = url, "for those who run the service");
     let routes = Router::new().route("/metrics", get(move || render(metrics.clone())));
-    let for_ever = CancellationToken::new();
     let read = || async {
         let is_read = messaging::read_figures(&outbox).await;
         // Else what is observed is kept until somebody scrapes.
@@ -53,7 +51,7 @@ pub(crate) async fn serve(
     };
     tokio::select! {
         () = read_for_ever(read) => {}
-        () = web::serve(listener, routes, timing, for_ever) => {}
+        () = web::serve(listener, routes, timing, Closing::default()) => {}
     }
     Ok(())
 }

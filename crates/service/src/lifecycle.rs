@@ -59,6 +59,10 @@ impl Lifecycle {
         let timing = self.timing;
         let (stop, closing) = (self.stop.clone(), self.closing.clone());
         let served = self.served.clone().drop_guard();
+        let telling = web::Closing {
+            soon: stop.clone(),
+            now: closing.clone(),
+        };
         self.spawn("http", async move {
             let _served = served;
             let deadline = async {
@@ -68,7 +72,7 @@ impl Lifecycle {
                 sleep(timing.http_drain).await;
             };
             tokio::select! {
-                () = web::serve(listener, routes, timing.http, closing.clone()) => {}
+                () = web::serve(listener, routes, timing.http, telling) => {}
                 () = deadline => tracing::warn!("some requests were not finished before the deadline"),
             }
             Ok(())

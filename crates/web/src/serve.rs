@@ -1,71 +1,83 @@
-//! The listener: takes connections, bounds how long a client may take to send a head and to read an answer, and drains.
+//! The listener: takes connections, bounds how long a client may take to send a head and to read an answer, and drains without
+//! losing a request: who is connected is told first that the connection closes.
 
-use std::{io, pin::Pin, time::Duration};
+mod connection;
+mod link;
+mod refused;
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{ConnectInfo, Request},
+use std::{io, net::SocketAddr, time::Duration};
+
+use axum::Router;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
 };
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_io_timeout::TimeoutStream;
-use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::Timing;
+use connection::Connection;
 
+/// The largest head of a request, in bytes: above it is 431.
+pub const HEAD_LIMIT_BYTES: usize = 32 * 1024;
 /// Out of file descriptors, most likely: some are given back soon.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves `routes` until `closing`, then takes no more connections and finishes the requests that are under way.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    timing: Timing,
-    closing: CancellationToken,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(timing.head);
-    let connections = GracefulShutdown::new();
-    while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                refused(&error).await;
-                continue;
-            }
-        };
-        let with_peer = move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request
-        };
-        let routes = TowerToHyperService::new(routes.clone().map_request(with_peer));
-        let connection = http.serve_connection(io(stream, timing.write), routes);
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            // What a client breaks off is no failure of ours.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
-            }
-        });
-    }
-    drop(listener);
-    connections.shutdown().await;
+/// How serving ends, in two steps.
+#[derive(Debug, Clone, Default)]
+pub struct Closing {
+    /// From now on every answer says that its connection closes; whoever comes again is still served.
+    pub soon: CancellationToken,
+    /// No more connections are taken.
+    pub now: CancellationToken,
 }
 
-fn io(stream: TcpStream, write_timeout: Duration) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
-    drop(stream.set_nodelay(true));
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(write_timeout));
-    TokioIo::new(Box::pin(stream))
+/// Serves `routes` until it is closing, then takes no more connections and finishes the requests that are under way.
+pub async fn serve(listener: TcpListener, routes: Router, timing: Timing, closing: Closing) {
+    let connections = TaskTracker::new();
+    let idle_ones_close = CancellationToken::new();
+    let take = |(stream, peer): (TcpStream, SocketAddr)| {
+        let connection = Connection {
+            peer,
+            routes: routes.clone(),
+            timing,
+            closes_soon: closing.soon.clone(),
+            closes_if_idle: idle_ones_close.clone(),
+        };
+        connections.spawn(connection.serve(stream));
+    };
+    while let Some(accepted) = closing.now.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok(accepted) => take(accepted),
+            Err(error) => refused(&error).await,
+        }
+    }
+    closing.soon.cancel();
+    take_who_waits(listener, take);
+    connections.close();
+    // A request may be under way on a connection that seems to be idle: those are closed last.
+    if timeout(timing.linger, connections.wait()).await.is_err() {
+        idle_ones_close.cancel();
+        connections.wait().await;
+    }
+}
+
+/// The system has taken connections in our name: who is closed out now would find their requests lost.
+fn take_who_waits(listener: TcpListener, take: impl Fn((TcpStream, SocketAddr))) {
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    let mut waiting = Vec::new();
+    while let Ok(accepted) = listener.accept() {
+        waiting.push(accepted);
+    }
+    drop(listener);
+    for (stream, peer) in waiting {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            take((stream, peer));
+        }
+    }
 }
 
 async fn refused(error: &io::Error) {

@@ -17,7 +17,6 @@ use tower_http::{
     limit::RequestBodyLimitLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     sensitive_headers::SetSensitiveRequestHeadersLayer,
-    set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
 
@@ -42,10 +41,21 @@ const KEPT: [HeaderName; 4] = [
 ];
 /// Browsers ask first once in this time, not before each request. (Chromium takes two hours at most.)
 const PREFLIGHTS_COUNT_FOR: Duration = Duration::from_secs(60 * 60);
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
-/// An answer that a browser takes for a page loads nothing, runs nothing and is in no frame.
-const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// Where a handler does not say otherwise. An answer that a browser takes for a page loads nothing, runs nothing and is in no frame.
+pub(crate) const ON_EVERY_ANSWER: [(HeaderName, HeaderValue); 3] = [
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+];
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the middleware is made of.
@@ -100,22 +110,7 @@ fn with_middleware(routes: Router, cors: Option<CorsLayer>, is_traced: bool) -> 
         )
         .layer(PropagateRequestIdLayer::new(X_REQUEST_ID))
         .layer(middleware::from_fn(observe::measure))
-        .layer(SetResponseHeaderLayer::overriding(
-            header::X_CONTENT_TYPE_OPTIONS,
-            NO_SNIFF,
-        ))
-        .layer(SetResponseHeaderLayer::overriding(
-            header::REFERRER_POLICY,
-            NO_REFERRER,
-        ))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::CONTENT_SECURITY_POLICY,
-            NOTHING,
-        ))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::CACHE_CONTROL,
-            caching::NOWHERE,
-        ))
+        .layer(middleware::map_response(with_headers_of_every_answer))
         .layer(middleware::from_fn(ask_for_one_host))
         .option_layer(cors)
         // Below it, whoever fails may answer in any form: here it becomes problem+json, and is logged once.
@@ -123,6 +118,16 @@ fn with_middleware(routes: Router, cors: Option<CorsLayer>, is_traced: bool) -> 
         .layer(CatchPanicLayer::custom(panicked))
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT_BYTES));
     routes.layer(stack)
+}
+
+async fn with_headers_of_every_answer(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    for (name, value) in ON_EVERY_ANSWER {
+        headers.entry(name).or_insert(value);
+    }
+    let caching = headers.entry(header::CACHE_CONTROL);
+    caching.or_insert(caching::NOWHERE);
+    answer
 }
 
 /// What pages of other origins may do: all that our own may.

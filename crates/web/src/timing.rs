@@ -10,6 +10,8 @@ pub struct Timing {
     pub head: Duration,
     /// For a client to read more of an answer, before its connection is closed.
     pub write: Duration,
+    /// For requests that are under way on connections that seem to be idle, when no more are taken.
+    pub linger: Duration,
     /// For a body, before it is answered 408.
     pub body: Duration,
     /// For what is to be done, before it is answered 503.
@@ -21,6 +23,7 @@ impl Default for Timing {
         Self {
             head: Duration::from_secs(65),
             write: Duration::from_secs(30),
+            linger: Duration::from_millis(500),
             body: Duration::from_secs(10),
             work: Duration::from_secs(10),
         }

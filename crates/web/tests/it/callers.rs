@@ -1,31 +1,25 @@
 //! Whom a request is counted for, where the rate of each caller is limited.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request, routing::get};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tower::ServiceExt;
-use web::{Authenticator, Stack, Timing};
+use web::Timing;
 
 use crate::{
     tokens::signed,
-    toy::{Toy, now_seconds, options, token},
+    toy::{Toy, now_seconds, options, stack_of, token},
 };
 
 /// Routes that take so many requests a second of each caller, and twice as many at once.
 fn limited(rate_limit: u32) -> Router {
     let mut options = options();
     options.rate_limit = rate_limit;
-    let stack = Stack {
-        auth: Authenticator::new(&options).unwrap(),
-        options: &options,
-        timing: Timing::default(),
-        methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
-        is_traced: false,
-    };
     let routes = Router::new().route("/", get(async || "fine"));
-    web::stack(routes, Router::new(), stack)
+    web::stack(routes, Router::new(), stack_of(&options, Timing::default()))
 }
 
 /// The statuses of three requests from this address.
@@ -87,5 +81,23 @@ async fn a_token_that_is_not_valid_counts_for_its_address_whatever_user_it_names
         assert!(user < 100, "every forged user has a limit of its own");
     }
     assert_eq!(list(&token("alice")).await, StatusCode::OK);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_cross_site_write_counts_for_its_caller() {
+    let app = Toy::start_with(|http| http.rate_limit = 1).await;
+    let session = json!({ "jwt": token("alice") }).to_string();
+    let session = STANDARD.encode(session);
+    let mut statuses = BTreeSet::new();
+    for _ in 0..8 {
+        let post = app.request(Method::POST, "/api/notes");
+        let post = post.header("cookie", format!("express:sess={session}"));
+        let post = post.header("sec-fetch-site", "cross-site").send();
+        let answer = post.await.unwrap();
+        assert!(answer.headers().contains_key("ratelimit"));
+        statuses.insert(answer.status().as_u16());
+    }
+    assert_eq!(statuses, BTreeSet::from([403, 429]));
     app.finish().await;
 }

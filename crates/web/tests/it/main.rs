@@ -9,6 +9,7 @@ mod caching;
 mod callers;
 mod claims;
 mod conditions;
+mod connections;
 mod cookies;
 mod hosts;
 mod http;

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
 use validator::Validate;
 use web::{
-    Answer, Authenticator, HttpOptions, Id, IdempotencyKey, JwtOptions, PageQuery, Preconditions,
-    Refusal, Stack, Timing, User, ValidJson, etag,
+    Answer, Authenticator, Closing, HttpOptions, Id, IdempotencyKey, JwtOptions, PageQuery,
+    Preconditions, Refusal, Stack, Timing, User, ValidJson, etag,
     openapi::{self, About},
     paged, sign,
 };
@@ -185,21 +185,15 @@ impl Toy {
             .route("/api/mine", get(list_own_notes))
             .with_state(db);
         let timing = Timing::default();
-        let routes = web::stack(
-            routes,
-            open(),
-            Stack {
-                auth: Authenticator::new(&options).unwrap(),
-                options: &options,
-                timing,
-                methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
-                is_traced: false,
-            },
-        );
+        let routes = web::stack(routes, open(), stack_of(&options, timing));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let running = tokio::spawn(web::serve(listener, routes, timing, stop.clone()));
+        let closing = Closing {
+            soon: stop.clone(),
+            now: stop.clone(),
+        };
+        let running = tokio::spawn(web::serve(listener, routes, timing, closing));
         Self {
             place,
             address,
@@ -267,14 +261,17 @@ pub(crate) fn options() -> HttpOptions {
 pub(crate) fn stacked(routes: Router, concurrency_limit: usize, timing: Timing) -> Router {
     let mut options = options();
     options.concurrency_limit = concurrency_limit;
-    let stack = Stack {
-        auth: Authenticator::new(&options).unwrap(),
-        options: &options,
+    web::stack(routes, Router::new(), stack_of(&options, timing))
+}
+
+pub(crate) fn stack_of(options: &HttpOptions, timing: Timing) -> Stack<'_> {
+    Stack {
+        auth: Authenticator::new(options).unwrap(),
+        options,
         timing,
         methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
         is_traced: false,
-    };
-    web::stack(routes, Router::new(), stack)
+    }
 }
 
 pub(crate) fn jwt(key: &str) -> JwtOptions {

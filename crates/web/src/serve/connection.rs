@@ -1,0 +1,236 @@
+//! One connection: HTTP/1 or, where the client begins with its preface, HTTP/2; and when it is closed.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::ConnectInfo,
+    http::{HeaderValue, Request, Response, Version, header},
+};
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::{
+    HEAD_LIMIT_BYTES,
+    link::{Link, Protocol},
+};
+use crate::Timing;
+
+/// So many requests are worked on at once for one connection of HTTP/2.
+const STREAMS: u32 = 100;
+
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    pub(super) routes: Router,
+    pub(super) timing: Timing,
+    pub(super) closes_soon: CancellationToken,
+    pub(super) closes_if_idle: CancellationToken,
+}
+
+impl Connection {
+    pub(super) async fn serve(self, stream: TcpStream) {
+        let activity = Activity::default();
+        let opened = Link::open(stream, self.timing.write, activity.clone());
+        let opened = self
+            .closes_if_idle
+            .run_until_cancelled(timeout(self.timing.head, opened));
+        let ended = match opened.await {
+            Some(Ok(Ok((link, Protocol::Http1)))) => self.serve_http1(link, activity).await,
+            Some(Ok(Ok((link, Protocol::Http2)))) => self.serve_http2(link, activity).await,
+            // It sent nothing.
+            _ => return,
+        };
+        // What a client breaks off is no failure of ours.
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+
+    async fn serve_http1(&self, link: Link, activity: Activity) -> hyper::Result<()> {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.timing.head)
+            .max_header_size(HEAD_LIMIT_BYTES);
+        let service = service_fn(|request| self.answer(request, &activity));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(link), service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = self.closes_if_idle.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+
+    /// It has no time-out for heads of its own: a connection that asks for nothing is told to go, as one of HTTP/1 is closed.
+    async fn serve_http2(&self, link: Link, activity: Activity) -> hyper::Result<()> {
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        let head_limit = u32::try_from(HEAD_LIMIT_BYTES).unwrap_or(u32::MAX);
+        http.timer(TokioTimer::new())
+            .max_header_list_size(head_limit)
+            .max_concurrent_streams(STREAMS);
+        let service = {
+            let (this, activity) = (self.shared(), activity.clone());
+            service_fn(move |request| {
+                let (this, activity) = (Arc::clone(&this), activity.clone());
+                async move { this.answer(request, &activity).await }
+            })
+        };
+        let mut connection = pin!(http.serve_connection(TokioIo::new(link), service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            // Requests that the client has sent before it hears of it are still taken (RFC 9113 §6.8).
+            () = self.closes_soon.cancelled() => {}
+            () = activity.idle_for(self.timing.head) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            ended = connection => ended,
+            // Whoever neither goes nor reads is hung up on.
+            () = activity.idle_for(self.timing.write) => Ok(()),
+        }
+    }
+
+    fn shared(&self) -> Arc<Self> {
+        Arc::new(Self {
+            peer: self.peer,
+            routes: self.routes.clone(),
+            timing: self.timing,
+            closes_soon: self.closes_soon.clone(),
+            closes_if_idle: self.closes_if_idle.clone(),
+        })
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        activity: &Activity,
+    ) -> Result<Response<Body>, Infallible> {
+        let in_hand = activity.begin();
+        let is_http1 = request.version() < Version::HTTP_2;
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let mut response = self.routes.clone().oneshot(request).await?;
+        if is_http1 && self.closes_soon.is_cancelled() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        Ok(response.map(|body| {
+            Body::new(Counted {
+                body,
+                _in_hand: in_hand,
+            })
+        }))
+    }
+}
+
+/// What is asked on a connection, and when something was last.
+#[derive(Debug, Clone)]
+pub(super) struct Activity(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    asked: u64,
+    in_hand: usize,
+    changed: Instant,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        let state = State {
+            asked: 0,
+            in_hand: 0,
+            changed: Instant::now(),
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+}
+
+impl Activity {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        if let Ok(mut state) = self.0.lock() {
+            change(&mut state);
+            state.changed = Instant::now();
+        }
+    }
+
+    fn begin(&self) -> InHand {
+        self.change(|state| {
+            state.asked += 1;
+            state.in_hand += 1;
+        });
+        InHand(self.clone())
+    }
+
+    /// How many requests there have been, where none is being answered.
+    pub(super) fn all_answered(&self) -> Option<u64> {
+        let state = self.0.lock().ok()?;
+        (state.in_hand == 0).then_some(state.asked)
+    }
+
+    /// Returns when nothing was asked for so long.
+    async fn idle_for(&self, limit: Duration) {
+        loop {
+            let since = self
+                .0
+                .lock()
+                .map_or_else(|_| Instant::now(), |state| state.changed);
+            let ends = since + limit;
+            if self.all_answered().is_some() && ends <= Instant::now() {
+                return;
+            }
+            sleep_until(ends.max(Instant::now() + limit / 100)).await;
+        }
+    }
+}
+
+/// Until it is dropped, a request is being answered.
+struct InHand(Activity);
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.0.change(|state| state.in_hand -= 1);
+    }
+}
+
+/// The body of an answer, which is done when it is dropped.
+struct Counted {
+    body: Body,
+    _in_hand: InHand,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

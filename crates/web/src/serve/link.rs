@@ -1,0 +1,169 @@
+//! The bytes of a connection: which protocol they begin, for how long a client may leave ours unread, and what we say in hyper's place.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_io_timeout::TimeoutStream;
+
+use super::{connection::Activity, refused};
+
+/// What a client of HTTP/2 sends first (RFC 9113 §3.4); no request of HTTP/1 begins so.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+pub(super) struct Link {
+    stream: Pin<Box<TimeoutStream<TcpStream>>>,
+    /// What was read to find out the protocol, and is read once more.
+    begin: Vec<u8>,
+    activity: Activity,
+    /// Of HTTP/1: how many requests had been asked when all was answered and sent.
+    all_sent_at: Option<u64>,
+    refusal: Option<Refusal>,
+}
+
+/// What is sent in place of something else.
+struct Refusal {
+    bytes: Vec<u8>,
+    sent: usize,
+    instead_of: usize,
+}
+
+impl Link {
+    /// Reads until it is known which protocol the client speaks.
+    pub(super) async fn open(
+        stream: TcpStream,
+        write_limit: Duration,
+        activity: Activity,
+    ) -> io::Result<(Self, Protocol)> {
+        drop(stream.set_nodelay(true));
+        let mut stream = stream;
+        let mut begin = Vec::with_capacity(PREFACE.len());
+        while PREFACE.starts_with(&begin) && begin.len() < PREFACE.len() {
+            let rest = PREFACE.len() - begin.len();
+            if (&mut stream).take(rest as u64).read_buf(&mut begin).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let protocol = if begin == PREFACE {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        };
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(write_limit));
+        let link = Self {
+            stream: Box::pin(stream),
+            begin,
+            activity,
+            all_sent_at: matches!(protocol, Protocol::Http1).then_some(0),
+            refusal: None,
+        };
+        Ok((link, protocol))
+    }
+
+    /// hyper answers a head that it can't read by itself, without a body: the only thing it writes while we answer no request. Then
+    /// our own answer is sent in place of `text`. `None` where there is none.
+    fn poll_refusal(
+        &mut self,
+        context: &mut Context<'_>,
+        text: &[u8],
+        length: usize,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let is_hypers =
+            self.all_sent_at.is_some() && self.all_sent_at == self.activity.all_answered();
+        if self.refusal.is_none() && is_hypers {
+            self.refusal = refused::in_place_of(text).map(|bytes| Refusal {
+                bytes,
+                sent: 0,
+                instead_of: length,
+            });
+        }
+        let refusal = self.refusal.as_mut()?;
+        while refusal.sent < refusal.bytes.len() {
+            let rest = &refusal.bytes[refusal.sent..];
+            match self.stream.as_mut().poll_write(context, rest) {
+                Poll::Ready(Ok(0)) => {
+                    return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into())));
+                }
+                Poll::Ready(Ok(sent)) => refusal.sent += sent,
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        let instead_of = refusal.instead_of;
+        self.refusal = None;
+        Some(Poll::Ready(Ok(instead_of)))
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.begin.is_empty() {
+            return self.stream.as_mut().poll_read(context, into);
+        }
+        let length = self.begin.len().min(into.remaining());
+        into.put_slice(&self.begin[..length]);
+        self.begin.drain(..length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(refusal) = self.poll_refusal(context, bytes, bytes.len()) {
+            return refusal;
+        }
+        self.stream.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = slices.first().map_or(&[][..], |slice| &**slice);
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if let Some(refusal) = self.poll_refusal(context, first, length) {
+            return refusal;
+        }
+        self.stream.as_mut().poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.stream.as_mut().poll_flush(context))?;
+        if self.all_sent_at.is_some()
+            && let Some(asked) = self.activity.all_answered()
+        {
+            self.all_sent_at = Some(asked);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(context)
+    }
+}
