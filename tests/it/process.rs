@@ -1,6 +1,7 @@
 //! The program itself, as a process: signals, kill -9, the halves apart.
 
 use std::{
+    net::TcpStream,
     process::Command,
     time::{Duration, Instant},
 };
@@ -188,5 +189,38 @@ async fn http_and_publisher_run_as_separate_processes() {
     let publishing = Process::logged(command(&place).arg("publish"));
     place.drained().await;
     drop(publishing);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn where_files_are_few_idle_connections_make_room_for_those_that_ask() {
+    const FILES: u32 = 64;
+    const IDLE: usize = 70;
+    let place = Place::new();
+    let program = command(&place);
+    // The limit is inherited.
+    let mut limited = Command::new("sh");
+    let script = format!("ulimit -n {FILES} && exec \"$0\"");
+    limited.arg("-c").arg(script).arg(program.get_program());
+    limited.current_dir(std::env::temp_dir());
+    limited.envs(
+        program
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let (process, address) = start(&mut limited).await;
+    let host = address.strip_prefix("http://").unwrap();
+    let idle: Vec<TcpStream> = (0..IDLE)
+        .map(|_| TcpStream::connect(host).unwrap())
+        .collect();
+    assert_eq!(create(&address).await.unwrap().status(), 201);
+    let told = |log: String| log.matches("no room for more connections").count();
+    eventually("it is told", async || told(process.log()) > 0).await;
+    for _ in 0..10 {
+        assert_eq!(create(&address).await.unwrap().status(), 201);
+    }
+    assert_eq!(told(process.log()), 1);
+    place.drained().await;
+    drop((idle, process));
     place.remove().await;
 }

@@ -14,7 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use db::{MongoOptions, setting::Unusable};
 use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
 use tokio::{net::TcpListener, runtime::Runtime};
-use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, sign};
+use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, raise_file_limit, sign};
 
 use crate::{
     Http, Service, Timing,
@@ -195,6 +195,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         let telemetry = telemetry::init(self.about, &servers.log)?;
         metrics::install()?;
         let stop = stop_on_signal()?;
+        raise_file_limit();
         // A bad key is told before anything is connected.
         let auth = http.as_ref().map(|(http, _)| Authenticator::new(http));
         let auth = auth.transpose()?;

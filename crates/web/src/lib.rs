@@ -32,6 +32,6 @@ pub use pages::{PageQuery, paged};
 pub use preconditions::Preconditions;
 pub use problem::{Invalid, NotBegun, PROBLEM_JSON, Problem};
 pub use refusal::Refusal;
-pub use serve::{Closing, HEAD_LIMIT_BYTES, serve};
+pub use serve::{Closing, HEAD_LIMIT_BYTES, raise_file_limit, serve};
 pub use stack::{BODY_LIMIT_BYTES, Stack, stack};
 pub use timing::Timing;

@@ -4,8 +4,9 @@
 mod connection;
 mod link;
 mod refused;
+mod room;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
 use axum::Router;
 use tokio::{
@@ -16,11 +17,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::Timing;
 use connection::Connection;
+use room::Room;
+
+pub use room::raise_file_limit;
 
 /// The largest head of a request, in bytes: above it is 431.
 pub const HEAD_LIMIT_BYTES: usize = 32 * 1024;
-/// Out of file descriptors, most likely: some are given back soon.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// How serving ends, in two steps.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,7 @@ pub struct Closing {
 pub async fn serve(listener: TcpListener, routes: Router, timing: Timing, closing: Closing) {
     let connections = TaskTracker::new();
     let idle_ones_close = CancellationToken::new();
+    let room = Room::new(timing.head);
     let take = |(stream, peer): (TcpStream, SocketAddr)| {
         let connection = Connection {
             peer,
@@ -42,13 +45,22 @@ pub async fn serve(listener: TcpListener, routes: Router, timing: Timing, closin
             timing,
             closes_soon: closing.soon.clone(),
             closes_if_idle: idle_ones_close.clone(),
+            idle_ones_go: room.idle_ones_go(),
         };
         connections.spawn(connection.serve(stream));
     };
-    while let Some(accepted) = closing.now.run_until_cancelled(listener.accept()).await {
+    let next = async || {
+        room.for_one_more(&connections).await;
+        listener.accept().await
+    };
+    while let Some(accepted) = closing.now.run_until_cancelled(next()).await {
         match accepted {
             Ok(accepted) => take(accepted),
-            Err(error) => refused(&error).await,
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                tracing::debug!(%error, "cannot take a connection");
+                room.is_short().await;
+            }
         }
     }
     closing.soon.cancel();
@@ -80,13 +92,10 @@ fn take_who_waits(listener: TcpListener, take: impl Fn((TcpStream, SocketAddr)))
     }
 }
 
-async fn refused(error: &io::Error) {
-    let of_the_client = [
+fn is_of_the_client(error: &io::Error) -> bool {
+    let kinds = [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,
     ];
-    if !of_the_client.contains(&error.kind()) {
-        tracing::warn!(%error, "cannot take a connection");
-        tokio::time::sleep(ACCEPT_AGAIN).await;
-    }
+    kinds.contains(&error.kind())
 }

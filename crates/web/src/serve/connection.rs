@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{Arc, Mutex},
@@ -23,6 +24,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -43,19 +45,22 @@ pub(super) struct Connection {
     pub(super) timing: Timing,
     pub(super) closes_soon: CancellationToken,
     pub(super) closes_if_idle: CancellationToken,
+    /// For how long it may be idle.
+    pub(super) idle_ones_go: watch::Receiver<Duration>,
 }
 
 impl Connection {
     pub(super) async fn serve(self, stream: TcpStream) {
         let activity = Activity::default();
         let opened = Link::open(stream, self.timing.write, activity.clone());
-        let opened = self
-            .closes_if_idle
-            .run_until_cancelled(timeout(self.timing.head, opened));
-        let ended = match opened.await {
-            Some(Ok(Ok((link, Protocol::Http1)))) => self.serve_http1(link, activity).await,
-            Some(Ok(Ok((link, Protocol::Http2)))) => self.serve_http2(link, activity).await,
+        let opened = tokio::select! {
+            opened = timeout(self.timing.head, opened) => opened,
             // It sent nothing.
+            () = self.goes_if_idle(&activity) => return,
+        };
+        let ended = match opened {
+            Ok(Ok((link, Protocol::Http1))) => self.serve_http1(link, activity).await,
+            Ok(Ok((link, Protocol::Http2))) => self.serve_http2(link, activity).await,
             _ => return,
         };
         // What a client breaks off is no failure of ours.
@@ -73,7 +78,7 @@ impl Connection {
         let mut connection = pin!(http.serve_connection(TokioIo::new(link), service));
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = self.closes_if_idle.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = self.goes_if_idle(&activity) => connection.as_mut().graceful_shutdown(),
         }
         connection.await
     }
@@ -98,12 +103,34 @@ impl Connection {
             // Requests that the client has sent before it hears of it are still taken (RFC 9113 §6.8).
             () = self.closes_soon.cancelled() => {}
             () = activity.idle_for(self.timing.head) => {}
+            () = self.goes_if_idle(&activity) => {}
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             ended = connection => ended,
             // Whoever neither goes nor reads is hung up on.
             () = activity.idle_for(self.timing.write) => Ok(()),
+        }
+    }
+
+    /// Returns when it may no longer be idle, and only where it is.
+    async fn goes_if_idle(&self, activity: &Activity) {
+        let mut idle_ones_go = self.idle_ones_go.clone();
+        let crowded = async {
+            while idle_ones_go.changed().await.is_ok() {
+                let limit = *idle_ones_go.borrow();
+                if activity
+                    .idle_since()
+                    .is_some_and(|since| since.elapsed() >= limit)
+                {
+                    return;
+                }
+            }
+            pending().await
+        };
+        tokio::select! {
+            () = self.closes_if_idle.cancelled() => {}
+            () = crowded => {}
         }
     }
 
@@ -114,6 +141,7 @@ impl Connection {
             timing: self.timing,
             closes_soon: self.closes_soon.clone(),
             closes_if_idle: self.closes_if_idle.clone(),
+            idle_ones_go: self.idle_ones_go.clone(),
         })
     }
 
@@ -182,6 +210,12 @@ impl Activity {
     pub(super) fn all_answered(&self) -> Option<u64> {
         let state = self.0.lock().ok()?;
         (state.in_hand == 0).then_some(state.asked)
+    }
+
+    /// Since when nothing is asked.
+    fn idle_since(&self) -> Option<Instant> {
+        let state = self.0.lock().ok()?;
+        (state.in_hand == 0).then_some(state.changed)
     }
 
     /// Returns when nothing was asked for so long.
