@@ -24,6 +24,8 @@ pub(crate) struct Place {
     place: testbed::Place,
     /// Of the stream, when it is created.
     pub(crate) duplicate_window: Duration,
+    /// How NATS is reached.
+    pub(crate) access: NatsAccess,
     /// What the service in the test's process keeps to.
     pub(crate) timing: Timing,
 }
@@ -56,6 +58,7 @@ impl Place {
         Self {
             place,
             duplicate_window: Duration::from_secs(120),
+            access: NatsAccess::default(),
             timing: Timing::default(),
         }
     }
@@ -72,7 +75,7 @@ impl Place {
             nats_replicas: 1,
             nats_duplicate_window: self.duplicate_window,
             nats_subject_prefix: self.name.clone(),
-            access: NatsAccess::default(),
+            access: self.access.clone(),
         }
     }
 }

@@ -23,6 +23,7 @@ mod metrics;
 mod openapi;
 mod operations;
 mod operators;
+mod permissions;
 mod process;
 mod replays;
 mod retries;

@@ -69,4 +69,8 @@ fn a_service_that_waits_for_a_server_says_which_and_why() {
     assert!(is_told, "{line}");
     let line = service.told("cannot connect to NATS");
     assert!(line.contains("nats://127.0.0.1:1: "), "{line}");
+    assert!(
+        !service.log().contains("async_nats"),
+        "it says so itself, each time"
+    );
 }

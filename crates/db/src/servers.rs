@@ -53,6 +53,9 @@ impl Servers {
                 let heard = servers.hello(&event.reply);
                 servers.note(event.server_address.to_string(), heard);
             }
+            // It ends with us.
+            SdamEvent::ServerHeartbeatFailed(event)
+                if matches!(*event.failure.kind, ErrorKind::Internal { .. }) => {}
             SdamEvent::ServerHeartbeatFailed(event) => {
                 let fault = Heard::Fault(servers.cause(&event.failure));
                 servers.note(event.server_address.to_string(), fault);

@@ -37,11 +37,20 @@ where
         LogFormat::Text => log.with_ansi(stderr().is_terminal()).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
-    (
-        log.with_filter(EnvFilter::new(&options.rust_log)),
-        rest,
-        dropped,
-    )
+    (log.with_filter(filter(&options.rust_log)), rest, dropped)
+}
+
+/// The NATS client says with each attempt, and with each message that is denied, what `messaging` says once: left out, where not
+/// more is asked for.
+fn filter(directives: &str) -> EnvFilter {
+    let filter = EnvFilter::new(directives);
+    let directives = directives.to_lowercase();
+    let asks = |word: &&str| directives.contains(word);
+    let asks_for_more = ["async_nats", "debug", "trace"].iter().any(asks);
+    match "async_nats=off".parse() {
+        Ok(off) if !asks_for_more => filter.add_directive(off),
+        _ => filter,
+    }
 }
 
 pub(crate) fn describe() {

@@ -52,8 +52,6 @@ pub struct JetStream {
     /// Those that it should take, too: they tell of events that operators skip.
     skipped: Vec<String>,
     prefix: String,
-    /// What the subjects of questions begin with.
-    api: String,
     connected: watch::Receiver<bool>,
     outage: Arc<Outage>,
     denied: Denied,
@@ -112,10 +110,6 @@ impl JetStream {
                 .map(|noun| format!("{prefix}{noun}.{SKIPPED}.*"))
                 .collect(),
             prefix,
-            api: match &options.access.nats_jetstream_domain {
-                Some(domain) => format!("$JS.{domain}.API."),
-                None => "$JS.API.".to_owned(),
-            },
             connected: connection.connected,
             outage: connection.outage,
             denied: connection.denied,
@@ -152,9 +146,9 @@ impl JetStream {
         }
     }
 
-    /// The same of a question.
+    /// The same of a question, for which a server of the stream's domain has another name.
     fn explained_answer(&self, error: anyhow::Error, began: Instant) -> anyhow::Error {
-        self.explained(error, began, |subject| subject.starts_with(&self.api))
+        self.explained(error, began, |subject| subject.starts_with("$JS."))
     }
 
     /// Tells of each change.
