@@ -154,7 +154,7 @@ impl Turn {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
 
     use super::*;
@@ -172,6 +172,13 @@ mod tests {
 
     fn turn() -> Turn {
         Turn::of(Stored::of(&rawdoc! { "key": "a" }, "key"))
+    }
+
+    /// Of the key `a`.
+    pub(in crate::publisher) fn turn_of(versions: i64) -> Turn {
+        let mut turn = turn();
+        (0..versions).for_each(|version| add(&mut turn, &event(version)));
+        turn
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Broker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use db::{Db, MongoOptions};
@@ -142,18 +142,18 @@ mod tests {
     use crate::{JetStream, Outbox, Timing, jetstream::nowhere};
 
     /// Of servers that are not there.
-    async fn broker() -> Broker {
+    pub(in crate::publisher) async fn publisher() -> Arc<Publisher> {
         let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/none");
         let db = Db::connect(&MongoOptions { mongo_uri }, "shop", db::Timing::default()).await;
         let jetstream = JetStream::connect(&nowhere(""), "shop", &[], Timing::default()).await;
         let outbox = Outbox::new(&db.unwrap());
-        let publisher = Publisher::new(&outbox, jetstream.unwrap(), Duration::from_secs(1));
-        Broker::new(&Arc::new(publisher))
+        let retention = Duration::from_secs(1);
+        Arc::new(Publisher::new(&outbox, jetstream.unwrap(), retention))
     }
 
     #[tokio::test]
     async fn all_failures_of_a_moment_are_one_question() {
-        let mut broker = broker().await;
+        let mut broker = Broker::new(&publisher().await);
         broker.failed(Instant::now());
         let asked = broker.asked.as_ref().map(JoinHandle::id);
         broker.failed(Instant::now());
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_that_was_sent_over_a_lost_connection_is_not_waited_for() {
-        let mut broker = broker().await;
+        let mut broker = Broker::new(&publisher().await);
         broker.failed(Instant::now());
         broker.is_cut_off(Instant::now());
         assert!(broker.asked.is_none());
