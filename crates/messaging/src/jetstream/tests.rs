@@ -25,7 +25,7 @@ pub(crate) fn nowhere(prefix: &str) -> NatsOptions {
     }
 }
 
-async fn jetstream(prefix: &str) -> JetStream {
+pub(super) async fn jetstream(prefix: &str) -> JetStream {
     JetStream::connect(&nowhere(prefix), "shop", &EVENTS, Timing::default())
         .await
         .unwrap()

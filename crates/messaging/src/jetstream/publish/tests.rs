@@ -1,6 +1,7 @@
 use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
 
 use super::*;
+use crate::jetstream::tests::jetstream;
 
 fn event(key: &str, version: i64) -> Event {
     let (id, now, key) = (ObjectId::new(), DateTime::now(), key.to_owned());
@@ -63,4 +64,23 @@ fn so_many_keys_are_remembered_and_no_more() {
     published.remember(&event("one more", 1), String::new(), Before::default(), 1);
     assert!(published.before(&event("0", 2), "").is_none());
     assert!(published.before(&event("one more", 2), "").is_some());
+}
+
+#[tokio::test]
+async fn a_subject_is_below_the_streams_root_and_no_longer_than_a_line_of_the_protocol() {
+    let jetstream = jetstream("test").await;
+    let of = |subject: String| Event {
+        subject,
+        ..event("a", 0)
+    };
+    let root = "order.created.";
+    let [longest, too_long] = [4_000, 4_001].map(|length: usize| {
+        let key = length - "test.".len() - root.len();
+        of(format!("{root}{}", "x".repeat(key)))
+    });
+    assert!(jetstream.is_possible(&longest));
+    assert_eq!(jetstream.subject(&longest).unwrap().len(), 4_000);
+    assert!(!jetstream.is_possible(&too_long));
+    let other = jetstream.subject(&of("invoice.created.a".to_owned()));
+    assert!(matches!(other, Err(Failure::Never(reason)) if reason.contains("not one of")));
 }
