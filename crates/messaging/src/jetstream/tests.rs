@@ -25,6 +25,14 @@ pub(crate) fn nowhere(prefix: &str) -> NatsOptions {
     }
 }
 
+/// As if there were a connection.
+pub(crate) fn connected(jetstream: &JetStream) -> JetStream {
+    JetStream {
+        connected: watch::channel(true).1,
+        ..jetstream.clone()
+    }
+}
+
 pub(super) async fn jetstream(prefix: &str) -> JetStream {
     JetStream::connect(&nowhere(prefix), "shop", &EVENTS, Timing::default())
         .await
