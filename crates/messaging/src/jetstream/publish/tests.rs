@@ -1,4 +1,4 @@
-use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
+use bson::{DateTime, RawDocumentBuf, oid::ObjectId, rawdoc};
 
 use super::*;
 use crate::jetstream::tests::jetstream;
@@ -83,4 +83,48 @@ async fn a_subject_is_below_the_streams_root_and_no_longer_than_a_line_of_the_pr
     assert!(!jetstream.is_possible(&too_long));
     let other = jetstream.subject(&of("invoice.created.a".to_owned()));
     assert!(matches!(other, Err(Failure::Never(reason)) if reason.contains("not one of")));
+}
+
+#[test]
+fn a_payload_is_the_data_as_json_which_does_not_have_every_number() {
+    let of = |data: RawDocumentBuf| Event {
+        data,
+        ..event("a", 0)
+    };
+    let fine = of(rawdoc! { "n": 1.5, "inner": { "list": [1, "x"] } });
+    let expected = r#"{"n":1.5,"inner":{"list":[1,"x"]}}"#;
+    assert_eq!(payload(&fine).unwrap(), expected);
+    for (data, member) in [
+        (rawdoc! { "n": f64::NAN }, "n"),
+        (rawdoc! { "inner": { "deep": f64::INFINITY } }, "deep"),
+        (rawdoc! { "list": [1, { "deep": f64::NAN }] }, "deep"),
+    ] {
+        let refused = payload(&of(data));
+        let told = format!("{member} of its data is a number that JSON does not have");
+        assert!(matches!(refused, Err(Failure::Never(reason)) if reason == told));
+    }
+}
+
+#[test]
+fn the_headers_are_those_of_a_cloud_event_and_have_no_type_of_content_where_there_is_none() {
+    let event = Event {
+        traceparent: Some("00-1-2-01".to_owned()),
+        ..event("a \"é%", 7)
+    };
+    let headers = headers(&event, "shop");
+    let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+    for (name, value) in [
+        ("ce-specversion", "1.0"),
+        ("ce-id", &*event.id.to_hex()),
+        ("ce-source", "/shop"),
+        ("ce-type", "order.updated"),
+        ("ce-subject", "a%20%22%C3%A9%25"),
+        ("ce-keyversion", "7"),
+        ("content-type", "application/json"),
+        ("traceparent", "00-1-2-01"),
+    ] {
+        assert_eq!(header(name).as_deref(), Some(value), "{name}");
+    }
+    let skipped = Event::skipped(event.id, "order.skipped", "a".to_owned(), 7);
+    assert_eq!(super::headers(&skipped, "shop").get("content-type"), None);
 }

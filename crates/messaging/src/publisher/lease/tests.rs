@@ -95,3 +95,11 @@ fn a_name_counts_for_so_long_by_the_servers_clock() {
     assert_eq!(age(renewed + 6_000), None);
     assert_eq!(age_of_name(&doc! {}, timing), None);
 }
+
+#[test]
+fn a_process_is_named_by_its_host_and_its_number() {
+    let name = instance();
+    let (host, number) = name.rsplit_once('/').unwrap();
+    assert!(!host.is_empty());
+    assert_eq!(number, std::process::id().to_string());
+}
