@@ -137,10 +137,9 @@ impl JetStream {
 
     /// Tells of a version that is missing below the one that is published.
     fn look_for_gap(&self, event: &Event, reached: Option<i64>) {
-        let next = reached.map_or(0, |reached| reached + 1);
-        if event.version <= next || reached.is_none() && self.forgets() {
+        let Some(next) = missing_below(event.version, reached, self.forgets()) else {
             return;
-        }
+        };
         counter!(GAPS).increment(1);
         tracing::error!(
             event.key,
@@ -163,6 +162,13 @@ impl Message {
             subject: message.subject.to_string(),
         }
     }
+}
+
+/// The first version that the stream lacks below this one; of a key that it holds nothing of, it may have forgotten all.
+fn missing_below(version: i64, reached: Option<i64>, forgets: bool) -> Option<i64> {
+    let next = reached.map_or(0, |reached| reached + 1);
+    let is_forgotten = reached.is_none() && forgets;
+    (version > next && !is_forgotten).then_some(next)
 }
 
 fn conflict(version: i64) -> Failure {
@@ -225,28 +231,4 @@ async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_message_of_a_key_is_told_from_no_answer() {
-        let kind = LastRawMessageErrorKind::NoMessageFound;
-        assert!(matches!(
-            told(Err(LastRawMessageError::new(kind))),
-            Ok(None)
-        ));
-        let unknown = LastRawMessageError::new(LastRawMessageErrorKind::Other);
-        assert!(matches!(
-            told(Err(unknown)),
-            Err(Failure::Passing(Whose::Unclear, _))
-        ));
-        let unreadable = LastRawMessageError::with_source(
-            LastRawMessageErrorKind::Other,
-            std::io::Error::other("header"),
-        );
-        assert!(matches!(
-            told(Err(unreadable)),
-            Err(Failure::Passing(Whose::Keys, _))
-        ));
-    }
-}
+mod tests;

@@ -34,7 +34,7 @@ use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 pub(crate) use failure::{Failure, Whose};
 pub(crate) use stream::Found;
 #[cfg(test)]
-pub(crate) use tests::nowhere;
+pub(crate) use tests::{connected, nowhere};
 
 /// A connection that is to be replaced is gone after this.
 const RECONNECTS_WITHIN: Duration = Duration::from_secs(1);

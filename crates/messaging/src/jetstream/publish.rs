@@ -38,17 +38,7 @@ impl JetStream {
     /// subject's last message does: the stream refuses a message that is not the next, whenever it arrives.
     pub(crate) async fn publish(&self, outbox: &Outbox, event: &Event) -> Result<(), Failure> {
         const ATTEMPTS: usize = 2;
-        let subject = format!("{}{}", self.prefix, event.subject);
-        if subject.len() > LONGEST_SUBJECT {
-            let reason = format!("its subject is longer than {LONGEST_SUBJECT} bytes");
-            return Err(Failure::Never(reason));
-        }
-        if !self.is_of_stream(&subject) {
-            return Err(Failure::Never(format!(
-                "its subject {subject:?} is not one of {:?}",
-                self.stream.subjects
-            )));
-        }
+        let subject = self.subject(event)?;
         let payload = if event.is_skipped {
             Bytes::new()
         } else {
@@ -119,8 +109,22 @@ impl JetStream {
 
     /// Whether NATS can take the event's subject.
     pub(crate) fn is_possible(&self, event: &Event) -> bool {
+        self.subject(event).is_ok()
+    }
+
+    fn subject(&self, event: &Event) -> Result<String, Failure> {
         let subject = format!("{}{}", self.prefix, event.subject);
-        subject.len() <= LONGEST_SUBJECT && self.is_of_stream(&subject)
+        if subject.len() > LONGEST_SUBJECT {
+            let reason = format!("its subject is longer than {LONGEST_SUBJECT} bytes");
+            return Err(Failure::Never(reason));
+        }
+        if !self.is_of_stream(&subject) {
+            return Err(Failure::Never(format!(
+                "its subject {subject:?} is not one of {:?}",
+                self.stream.subjects
+            )));
+        }
+        Ok(subject)
     }
 
     /// A subject that is not would fail like a stream that is away.

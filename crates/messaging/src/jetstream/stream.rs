@@ -167,6 +167,9 @@ fn covers(pattern: &str, subject: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// What is told, and a change of a configuration.
+    type Case = (&'static str, fn(&mut Config));
+
     #[test]
     fn a_pattern_covers_what_it_takes_all_of() {
         for (pattern, subject, is_covered) in [
@@ -198,5 +201,48 @@ mod tests {
         };
         let weaker = ["retention", "max_age", "max_msgs_per_subject"];
         assert_eq!(config.weaker(), weaker);
+    }
+
+    #[test]
+    fn each_limit_makes_a_stream_forget() {
+        let limits: [Case; 5] = [
+            ("retention", |it| it.retention = "workqueue".to_owned()),
+            ("max_age", |it| it.max_age = 1),
+            ("max_bytes", |it| it.max_bytes = 1),
+            ("max_msgs", |it| it.max_msgs = 1),
+            ("max_msgs_per_subject", |it| it.max_msgs_per_subject = 1),
+        ];
+        for (name, set) in limits {
+            let mut config = Config::default();
+            set(&mut config);
+            assert_eq!(config.weaker(), [name]);
+        }
+    }
+
+    #[test]
+    fn a_stream_is_unfit_that_does_not_take_acknowledge_and_keep_what_is_ours() {
+        let needed = ["order.created.*".to_owned(), "order.updated.*".to_owned()];
+        let fit = || Config {
+            subjects: vec!["order.>".to_owned()],
+            ..Config::default()
+        };
+        assert_eq!(fit().check("SHOP", &needed), Ok(()));
+        let unfit: [Case; 5] = [
+            ("not [\"order.updated.*\"]", |it| {
+                it.subjects = vec!["order.created.*".to_owned()];
+            }),
+            ("no_ack", |it| it.no_ack = true),
+            ("is sealed", |it| it.sealed = true),
+            ("is a mirror", |it| it.mirror = Some(Value::Null)),
+            ("subject_transform", |it| {
+                it.subject_transform = Some(Value::Null)
+            }),
+        ];
+        for (why, set) in unfit {
+            let mut config = fit();
+            set(&mut config);
+            let told = config.check("SHOP", &needed).unwrap_err();
+            assert!(told.contains("SHOP") && told.contains(why), "{told}");
+        }
     }
 }

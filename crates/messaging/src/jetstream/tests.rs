@@ -25,7 +25,15 @@ pub(crate) fn nowhere(prefix: &str) -> NatsOptions {
     }
 }
 
-async fn jetstream(prefix: &str) -> JetStream {
+/// As if there were a connection.
+pub(crate) fn connected(jetstream: &JetStream) -> JetStream {
+    JetStream {
+        connected: watch::channel(true).1,
+        ..jetstream.clone()
+    }
+}
+
+pub(super) async fn jetstream(prefix: &str) -> JetStream {
     JetStream::connect(&nowhere(prefix), "shop", &EVENTS, Timing::default())
         .await
         .unwrap()

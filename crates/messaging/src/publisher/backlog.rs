@@ -154,7 +154,9 @@ impl Turn {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::collections::HashMap;
+
     use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
 
     use super::*;
@@ -172,6 +174,13 @@ mod tests {
 
     fn turn() -> Turn {
         Turn::of(Stored::of(&rawdoc! { "key": "a" }, "key"))
+    }
+
+    /// Of the key `a`.
+    pub(in crate::publisher) fn turn_of(versions: i64) -> Turn {
+        let mut turn = turn();
+        (0..versions).for_each(|version| add(&mut turn, &event(version)));
+        turn
     }
 
     #[test]
@@ -220,5 +229,37 @@ mod tests {
         add(&mut turn, &keyless);
         assert!(turn.events.is_empty());
         assert_eq!(turn.unreadable.unwrap().reason, "its key is empty");
+    }
+
+    #[test]
+    fn what_an_operator_gave_up_is_replaced() {
+        let (mut turn, given_up) = (turn(), event(0));
+        let id = given_up.get_object_id("_id").unwrap();
+        let told = Event::skipped(id, "order.skipped", "a".to_owned(), 0);
+        let skips = Skips::from(HashMap::from([(Stored::from(id), told)]));
+        for document in [&given_up, &event(1)] {
+            turn.add(&RawDocumentBuf::try_from(document).unwrap(), &skips);
+        }
+        let types = turn.events.iter().map(|event| &*event.r#type);
+        assert_eq!(
+            types.collect::<Vec<_>>(),
+            ["order.skipped", "order.updated"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_turn_takes_room_by_its_size_until_it_is_done() {
+        let (sender, mut turns) = mpsc::channel(1);
+        let room = room();
+        assert_eq!(room.available_permits(), 64 * 1024);
+        let mut turn = turn_of(1);
+        turn.bytes = 600 * 1024;
+        assert!(turn.send(&sender, &room).await.is_some());
+        let sent = turns.recv().await;
+        assert_eq!(room.available_permits(), 64 * 1024 - 600);
+        drop(sent);
+        assert_eq!(room.available_permits(), 64 * 1024);
+        drop(turns);
+        assert!(turn_of(1).send(&sender, &room).await.is_none());
     }
 }

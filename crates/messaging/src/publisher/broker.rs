@@ -132,28 +132,32 @@ impl Broker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use db::{Db, MongoOptions};
+    use futures_util::FutureExt;
     use secrecy::SecretString;
 
     use super::*;
-    use crate::{JetStream, Outbox, Timing, jetstream::nowhere};
+    use crate::{
+        JetStream, Outbox, Timing,
+        jetstream::{connected, nowhere},
+    };
 
     /// Of servers that are not there.
-    async fn broker() -> Broker {
+    pub(in crate::publisher) async fn publisher() -> Arc<Publisher> {
         let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/none");
         let db = Db::connect(&MongoOptions { mongo_uri }, "shop", db::Timing::default()).await;
         let jetstream = JetStream::connect(&nowhere(""), "shop", &[], Timing::default()).await;
         let outbox = Outbox::new(&db.unwrap());
-        let publisher = Publisher::new(&outbox, jetstream.unwrap(), Duration::from_secs(1));
-        Broker::new(&Arc::new(publisher))
+        let retention = Duration::from_secs(1);
+        Arc::new(Publisher::new(&outbox, jetstream.unwrap(), retention))
     }
 
     #[tokio::test]
     async fn all_failures_of_a_moment_are_one_question() {
-        let mut broker = broker().await;
+        let mut broker = Broker::new(&publisher().await);
         broker.failed(Instant::now());
         let asked = broker.asked.as_ref().map(JoinHandle::id);
         broker.failed(Instant::now());
@@ -163,11 +167,106 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_that_was_sent_over_a_lost_connection_is_not_waited_for() {
-        let mut broker = broker().await;
+        let mut broker = Broker::new(&publisher().await);
         broker.failed(Instant::now());
         broker.is_cut_off(Instant::now());
         assert!(broker.asked.is_none());
         assert!(broker.is_away());
         assert_eq!(broker.next_question(), None, "first it has to be connected");
+    }
+
+    /// One that has a connection.
+    async fn connected_broker() -> Broker {
+        let publisher = publisher().await;
+        let publisher = Publisher {
+            jetstream: connected(&publisher.jetstream),
+            ..(*publisher).clone()
+        };
+        Broker::new(&Arc::new(publisher))
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_is_away_is_asked_again_with_growing_pauses_as_soon_as_it_is_connected() {
+        let mut broker = connected_broker().await;
+        let now = Instant::now();
+        let first = broker.publisher.timing.first_retry;
+        broker.ask_again(now);
+        assert!(broker.asked.is_none(), "it is not away");
+        broker.is_cut_off(now);
+        assert_eq!(broker.next_question(), Some(now), "at once");
+        let no_answer = Err(anyhow::anyhow!("time-out"));
+        let mut pauses = Vec::new();
+        for _ in 0..3 {
+            assert!(!broker.take(&no_answer, now));
+            assert!(broker.is_away());
+            pauses.push(broker.next_question().unwrap() - now);
+        }
+        assert!(pauses[0] >= first && pauses[2] >= 4 * first, "{pauses:?}");
+        broker.ask_again(now);
+        assert!(broker.asked.is_none(), "the pause is not over");
+        broker.ask_again(now + pauses[2]);
+        assert!(broker.asked.is_some());
+        assert_eq!(broker.next_question(), None, "it is asked");
+        broker.asked = None;
+        assert!(broker.take(&Ok(Found::There), now));
+        assert!(!broker.is_away());
+        assert!(!broker.take(&no_answer, now));
+        assert!(broker.next_question().unwrap() - now <= 2 * first);
+    }
+
+    #[tokio::test]
+    async fn with_the_broker_away_a_failure_is_no_question() {
+        let mut broker = connected_broker().await;
+        broker.is_cut_off(Instant::now());
+        broker.failed(Instant::now());
+        assert!(broker.asked.is_none());
+    }
+
+    #[tokio::test]
+    async fn no_answer_comes_where_nothing_was_asked_and_the_one_that_came_is_taken_once() {
+        let mut broker = connected_broker().await;
+        assert!(broker.answer().now_or_never().is_none());
+        broker.asked = Some(tokio::spawn(async { Ok(Found::There) }));
+        assert_eq!(broker.answer().await.unwrap(), Found::There);
+        assert!(broker.asked.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_not_what_it_was_is_told_until_it_is_fit_again() {
+        let mut broker = connected_broker().await;
+        let now = Instant::now();
+        assert!(broker.take(&Ok(Found::Unfit("sealed".to_owned())), now));
+        assert_eq!(broker.unfit, "sealed");
+        assert!(broker.take(&Ok(Found::There), now));
+        assert_eq!(broker.unfit, "");
+    }
+
+    #[tokio::test]
+    async fn another_instance_should_try_where_the_broker_was_away_for_so_long() {
+        let now = Instant::now();
+        let limits = Timing::default();
+        for (mut broker, limit, why) in [
+            (
+                Broker::new(&publisher().await),
+                limits.unconnected_limit,
+                "there is no connection to NATS",
+            ),
+            (
+                connected_broker().await,
+                limits.failing_limit,
+                "the stream does not answer",
+            ),
+        ] {
+            broker.failed(now);
+            assert_eq!(broker.is_for_another(now + 2 * limit), None, "it is asked");
+            broker.is_cut_off(now + limit / 2);
+            let before = Duration::from_millis(1);
+            assert_eq!(broker.is_for_another(now + limit - before), None);
+            assert_eq!(broker.is_for_another(now + limit), Some((now, why)));
+            broker.take(&Ok(Found::There), now);
+            assert_eq!(broker.is_for_another(now + 2 * limit), None);
+            broker.is_cut_off(now + limit);
+            assert_eq!(broker.is_for_another(now + limit), None, "it is away anew");
+        }
     }
 }

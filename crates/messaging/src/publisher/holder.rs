@@ -245,7 +245,7 @@ impl<'a> Holder<'a> {
 
     fn has_nothing_to_do(&self) -> bool {
         let is_at_rest = self.sweep.is_none() && !self.is_wanted && self.in_flight == 0;
-        is_at_rest && self.marks.are_none() && self.writes.is_empty()
+        is_at_rest && self.marks.are_none()
     }
 
     fn is_done(&self, now: Instant) -> bool {
@@ -283,3 +283,6 @@ impl<'a> Holder<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

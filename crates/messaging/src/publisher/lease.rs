@@ -288,4 +288,4 @@ pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i6
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -152,3 +152,69 @@ fn age(event: &Event) -> f64 {
     let ms = now.saturating_sub(event.created_at.timestamp_millis());
     ms.max(0) as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bson::RawDocumentBuf;
+    use tracing_subscriber::Registry;
+
+    use super::*;
+    use crate::publisher::{
+        backlog::tests::turn_of, broker::tests::publisher, lease::tests::lease,
+    };
+
+    const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    const INVALID: &str = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+
+    fn event(created_at: DateTime, traceparent: Option<&str>) -> Event {
+        let (key, data) = ("a".to_owned(), RawDocumentBuf::new());
+        let trace = traceparent.map(str::to_owned);
+        let id = (ObjectId::new(), created_at);
+        Event::new(id, "order.created", key, 0, data, trace)
+    }
+
+    #[test]
+    fn an_event_is_as_old_as_its_creation_and_never_younger_than_now() {
+        let now = DateTime::now().timestamp_millis();
+        let of = |created_ms| age(&event(DateTime::from_millis(created_ms), None));
+        assert!((2.5..12.5).contains(&of(now - 2_500)));
+        assert_eq!(of(now + 60_000), 0.0);
+    }
+
+    #[tokio::test]
+    async fn a_publication_has_a_span_where_its_request_is_sampled_and_there_is_a_collector() {
+        let _guard = tracing::subscriber::set_default(Registry::default());
+        for (is_traced, traceparent, has_span) in [
+            (true, Some(SAMPLED), true),
+            (true, Some(NOT_SAMPLED), false),
+            (true, Some(INVALID), false),
+            (true, None, false),
+            (false, Some(SAMPLED), false),
+        ] {
+            let publisher = Publisher {
+                is_traced,
+                ..(*publisher().await).clone()
+            };
+            let span = publisher.span(&event(DateTime::now(), traceparent));
+            assert_eq!(!span.is_none(), has_span, "{traceparent:?}");
+        }
+        let linked = sampled(SAMPLED).unwrap().trace_id().to_string();
+        assert_eq!(linked, SAMPLED[3..35]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_published_when_the_lease_has_ended_or_the_connection_is_cut() {
+        let now = Instant::now();
+        let (valid, cut) = (now + Duration::from_secs(3600), CancellationToken::new());
+        let ended = lease(now, None).await;
+        let ended = publish(publisher().await, ended, cut.clone(), turn_of(1)).await;
+        assert!(matches!(ended.then, Then::CutShort) && ended.acked.is_empty());
+        cut.cancel();
+        let lease = lease(valid, None).await;
+        let ended = publish(publisher().await, lease, cut, turn_of(1)).await;
+        assert!(matches!(ended.then, Then::CutOff) && ended.acked.is_empty());
+    }
+}

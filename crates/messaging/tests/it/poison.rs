@@ -185,3 +185,21 @@ async fn what_is_tried_again_is_parked_again_with_one_attempt_more_or_published_
     .await;
     toy.finish().await;
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_behind_an_event_that_waits_for_its_mark_is_parked_after_it() {
+    let mut place = Place::new();
+    place.timing.safety_interval = Duration::from_secs(3600);
+    place.timing.mark_delay = Duration::from_secs(2);
+    let toy = Toy::start_at(place).await;
+    plant(&toy.place, [event("a", 0, doc! {})]).await;
+    eventually("it is published", async || {
+        published(&toy.place, "a").await == [0]
+    })
+    .await;
+    let mut unreadable = unreadable("a");
+    unreadable.insert("version", 1_i64);
+    plant(&toy.place, [unreadable]).await;
+    eventually("it is parked", async || toy.place.parked().await.len() == 1).await;
+    toy.stop().await.remove().await;
+}

@@ -8,9 +8,10 @@ use async_nats::{
 };
 use bson::doc;
 use futures_util::{FutureExt, StreamExt};
-use testbed::{DEADLINE, Mongo, at_the_next, nats_url, plant};
+use testbed::{DEADLINE, Mongo, at_the_next, eventually, nats_url, plant};
 
 use crate::{
+    counters::Counters,
     refusals::allow,
     toy::{Place, Toy, event},
 };
@@ -135,5 +136,22 @@ async fn after_each_success_the_pauses_after_failures_begin_anew() {
         toy.create().await;
         toy.place.drained().await;
     }
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn the_size_of_a_sweep_is_counted_where_it_found_anything() {
+    let counters = Counters::start();
+    let toy = Toy::start().await;
+    for _ in 0..3 {
+        toy.create().await;
+        toy.place.drained().await;
+    }
+    let [sweeps, events] = ["_count", "_sum"].map(|it| format!("outbox_sweep_size_events{it}"));
+    eventually("the last sweep has ended", async || {
+        counters.count(&events) == 3
+    })
+    .await;
+    assert_eq!(counters.count(&sweeps), 3);
     toy.finish().await;
 }

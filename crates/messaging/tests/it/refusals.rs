@@ -1,6 +1,6 @@
 //! What the stream refuses for now: for one subject, for some, or for all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{
     self,
@@ -94,6 +94,7 @@ async fn a_stream_that_was_narrowed_takes_what_it_takes_and_the_rest_waits_and_i
 
 #[tokio::test]
 async fn when_a_full_stream_has_room_again_no_key_waits_any_longer() {
+    let (log, _guard) = Log::capture();
     let counters = Counters::start();
     let mut place = Place::new();
     place.timing.first_retry = Duration::from_millis(10);
@@ -104,6 +105,7 @@ async fn when_a_full_stream_has_room_again_no_key_waits_any_longer() {
     toy.create().await;
     toy.place.drained().await;
     allow(&toy.place, 1).await;
+    let began = Instant::now();
     for _ in 0..5 {
         toy.create().await;
     }
@@ -111,6 +113,10 @@ async fn when_a_full_stream_has_room_again_no_key_waits_any_longer() {
         counters.count(OF_A_KEY) >= 60
     })
     .await;
+    // One line a second.
+    let told = log.lines_with("its key waits").len() as u64;
+    let seconds = began.elapsed().as_secs();
+    assert!(told >= 2 && told <= seconds + 1, "{told} in {seconds} s");
     allow(&toy.place, -1).await;
     toy.place.drained().await;
     toy.finish().await;

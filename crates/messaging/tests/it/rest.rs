@@ -6,7 +6,8 @@ use std::{
 };
 
 use bson::{Document, doc};
-use testbed::{Nats, eventually, mongo_uri};
+use messaging::Outbox;
+use testbed::{Mongo, Nats, at_the_next, eventually, fail, mongo_uri, nats_url};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -70,5 +71,40 @@ async fn a_publisher_that_waits_for_events_for_nats_or_for_a_key_does_nothing_el
     rests(&toy).await;
     assert_eq!(log.lines_with("cannot read the events"), [""; 0]);
     nats.start().await;
+    toy.stop().await.remove().await;
+}
+
+#[tokio::test]
+async fn a_sweep_that_is_slow_is_not_waited_for_busily_and_one_that_failed_is_not_repeated_at_once()
+{
+    let (log, _guard) = Log::capture();
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let mut place = Place::at(&mongo.uri(), &nats_url());
+    place.timing.first_retry = NEVER;
+    place.timing.longest_retry = NEVER;
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let of_events = |mut what: Document| {
+        what.insert("namespace", format!("{}.events", toy.place.name));
+        what
+    };
+    let slow = of_events(doc! { "blockConnection": true, "blockTimeMS": 1_500 });
+    at_the_next(&toy.place, "find", slow).await;
+    toy.create().await;
+    let outbox = Outbox::new(&toy.place.db().await);
+    let share = busy(eventually("it is published", async || {
+        outbox.status().await.unwrap().unsent == 0
+    }))
+    .await;
+    assert!(share < 0.5, "it is busy: {share}");
+    let fails = of_events(doc! { "errorCode": 2 });
+    fail(&toy.place, "alwaysOn", "find", fails).await;
+    toy.create().await;
+    log.told("cannot read the events").await;
+    rests(&toy).await;
+    assert_eq!(log.lines_with("cannot read the events").len(), 1);
+    fail(&toy.place, "off", "find", doc! {}).await;
     toy.stop().await.remove().await;
 }

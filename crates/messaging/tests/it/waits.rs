@@ -19,22 +19,23 @@ use crate::{
 /// Longer than any test lasts.
 const NEVER_MS: i32 = 3_600_000;
 
-/// Passes connections on to NATS, each chunk a tenth of a second later.
-async fn far_away() -> String {
+/// Passes connections on to NATS.
+pub(crate) async fn linked_to_nats() -> (String, Link) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
     let address = nats_url().replace("nats://", "");
     let server = address.to_socket_addrs().unwrap().next().unwrap();
     let link = Link::default();
-    link.begin(&LinkFault::new(Mode::Slow(Duration::from_millis(100))));
-    tokio::spawn(serve(listener, server, Callers::One(link)));
-    url
+    tokio::spawn(serve(listener, server, Callers::One(link.clone())));
+    (url, link)
 }
 
 #[tokio::test]
 async fn different_keys_do_not_wait_for_each_others_acknowledgements() {
     const MORE_THAN_ONE_AFTER_THE_OTHER_ALLOW: i64 = 150;
-    let mut place = Place::at(&mongo_uri(), &far_away().await);
+    let (url, link) = linked_to_nats().await;
+    link.begin(&LinkFault::new(Mode::Slow(Duration::from_millis(100))));
+    let mut place = Place::at(&mongo_uri(), &url);
     let toy = Toy::start_at(place.clone()).await;
     let events = (0..MORE_THAN_ONE_AFTER_THE_OTHER_ALLOW)
         .map(|number| event(&format!("key-{number}"), 0, doc! {}));

@@ -165,3 +165,6 @@ impl Holder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

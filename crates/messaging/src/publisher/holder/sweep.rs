@@ -241,3 +241,6 @@ impl Holder<'_> {
         self.is_wanted = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

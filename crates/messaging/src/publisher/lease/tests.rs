@@ -12,7 +12,7 @@ fn named(count: usize) -> GaveUp {
 }
 
 /// Of a database that is not there.
-async fn lease(valid_until: Instant, named: Option<Instant>) -> Lease {
+pub(in crate::publisher) async fn lease(valid_until: Instant, named: Option<Instant>) -> Lease {
     let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/none");
     let db = Db::connect(&MongoOptions { mongo_uri }, "shop", db::Timing::default()).await;
     Lease {
@@ -94,4 +94,12 @@ fn a_name_counts_for_so_long_by_the_servers_clock() {
     assert_eq!(age(renewed + 1_000), Some(SECOND));
     assert_eq!(age(renewed + 6_000), None);
     assert_eq!(age_of_name(&doc! {}, timing), None);
+}
+
+#[test]
+fn a_process_is_named_by_its_host_and_its_number() {
+    let name = instance();
+    let (host, number) = name.rsplit_once('/').unwrap();
+    assert!(!host.is_empty());
+    assert_eq!(number, std::process::id().to_string());
 }
