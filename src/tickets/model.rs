@@ -6,6 +6,7 @@ use messaging::Event;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
+use web::Trace;
 
 use super::{
     price::{self, Price},
@@ -149,19 +150,16 @@ impl Ticket {
     }
 
     /// The event of what the ticket has become; its first version is its creation. `id` is made outside the transaction.
-    pub(super) fn saved(
-        &self,
-        id: ObjectId,
-        traceparent: Option<&str>,
-    ) -> bson::error::Result<Event> {
-        Ok(Event::new(
+    pub(super) fn saved(&self, id: ObjectId, trace: &Trace) -> bson::error::Result<Event> {
+        let event = Event::new(
             (id, self.updated_at),
             if self.version == 0 { CREATED } else { UPDATED },
             self.id.to_hex(),
             self.version,
             serialize_to_raw_document_buf(&self.view())?,
-            traceparent.map(str::to_owned),
-        ))
+            trace.parent.clone(),
+        );
+        Ok(event.with_tracestate(trace.state.clone()))
     }
 
     pub(super) fn view(&self) -> TicketView<'_> {

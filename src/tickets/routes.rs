@@ -11,8 +11,8 @@ use db::Abort;
 use service::Context;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{
-    Answer, Id, IdempotencyKey, PageQuery, Preconditions, Refusal, TraceParent, User, ValidJson,
-    etag, paged,
+    Answer, Id, IdempotencyKey, PageQuery, Preconditions, Refusal, Trace, User, ValidJson, etag,
+    paged,
 };
 
 use super::{
@@ -31,13 +31,13 @@ pub fn routes() -> OpenApiRouter<Context> {
 /// The ticket and the event `ticket.created` are saved together.
 #[utoipa::path(
     post, path = "/api/tickets", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
-    params(IdempotencyKey, TraceParent), request_body = NewTicket,
+    params(IdempotencyKey, Trace), request_body = NewTicket,
     responses((status = 201, description = "The ticket.", body = TicketView<'_>)),
 )]
 async fn create_ticket(
     State(context): State<Context>,
     user: User,
-    TraceParent(trace): TraceParent,
+    trace: Trace,
     key: IdempotencyKey,
     ValidJson(new): ValidJson<NewTicket>,
 ) -> Result<Answer, Refusal> {
@@ -50,7 +50,7 @@ async fn create_ticket(
         |session, (context, ticket, event_id, trace)| {
             Box::pin(async move {
                 store::insert(&context.db, session, ticket).await?;
-                let event = ticket.saved(*event_id, trace.as_deref())?;
+                let event = ticket.saved(*event_id, trace)?;
                 context.outbox.record(session, &event).await?;
                 Ok::<_, Abort<TicketRefusal>>(created(ticket))
             })
@@ -104,7 +104,7 @@ async fn get_ticket(
 /// Only its owner may, and only while no order holds it. The event `ticket.updated` is saved with the change.
 #[utoipa::path(
     put, path = "/api/tickets/{id}", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
-    params(Id, Preconditions, IdempotencyKey, TraceParent), request_body = NewTicket,
+    params(Id, Preconditions, IdempotencyKey, Trace), request_body = NewTicket,
     responses(
         (status = 200, description = "The ticket as it is now.", body = TicketView<'_>),
         (status = 403, description = "The user is not the owner, or a page of another site sent the session cookie."),
@@ -115,7 +115,7 @@ async fn update_ticket(
     State(context): State<Context>,
     user: User,
     Id(id): Id,
-    TraceParent(trace): TraceParent,
+    trace: Trace,
     preconditions: Preconditions,
     key: IdempotencyKey,
     ValidJson(new): ValidJson<NewTicket>,
@@ -146,7 +146,7 @@ async fn update_ticket(
                 return Ok(updated(&ticket).without_a_change());
             };
             store::update(db, session, &ticket).await?;
-            let event = ticket.saved(update.event_id, update.trace.as_deref())?;
+            let event = ticket.saved(update.event_id, &update.trace)?;
             outbox.record(session, &event).await?;
             Ok::<_, Abort<TicketRefusal>>(updated(&ticket))
         })
@@ -165,7 +165,7 @@ struct Update {
     new: NewTicket,
     user_id: String,
     preconditions: Preconditions,
-    trace: Option<String>,
+    trace: Trace,
     event_id: ObjectId,
     now: DateTime,
 }

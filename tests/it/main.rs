@@ -30,6 +30,7 @@ mod retries;
 mod rights;
 mod secured;
 mod settings;
+mod spans;
 mod stops;
 mod tickets;
 mod timing;

@@ -64,6 +64,8 @@ pub struct Event {
     /// Of the request that the event comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// Whether an operator gave it back because the broker had lost it: see [`crate::replay`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replay: bool,
@@ -102,9 +104,17 @@ impl Event {
             sent: Sent::No,
             created_at,
             traceparent,
+            tracestate: None,
             replay: false,
             is_skipped: false,
         }
+    }
+
+    /// The same with what goes on beside its `traceparent`.
+    #[must_use]
+    pub fn with_tracestate(mut self, tracestate: Option<String>) -> Self {
+        self.tracestate = tracestate;
+        self
     }
 
     /// What stands for an event that an operator gave up.

@@ -10,16 +10,16 @@ use opentelemetry_sdk::{
     Resource,
     trace::{SdkTracerProvider, Tracer},
 };
-use tracing::Subscriber;
+use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
-    Layer, filter::LevelFilter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+    Layer, filter::filter_fn, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
 use db::setting::{Unusable, unusable};
 use sampler::AsLinked;
 
-use web::openapi::About;
+use web::{UNTRACED, openapi::About};
 
 use crate::{log, options::LogOptions};
 
@@ -72,7 +72,9 @@ where
         .with_tracer(tracer)
         .with_location(false)
         .with_threads(false)
-        .with_filter(LevelFilter::INFO)
+        .with_filter(filter_fn(|of| {
+            *of.level() <= Level::INFO && of.target() != UNTRACED
+        }))
 }
 
 fn provider(about: About, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
@@ -82,10 +84,15 @@ fn provider(about: About, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .build()?;
     let version = KeyValue::new("service.version", about.version);
-    let resource = Resource::builder()
-        .with_service_name(about.name)
-        .with_attribute(version)
-        .build();
+    // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` know better.
+    let named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty())
+        || std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|it| it.contains("service.name="));
+    let resource = Resource::builder().with_attribute(version);
+    let resource = if named {
+        resource.build()
+    } else {
+        resource.with_service_name(about.name).build()
+    };
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(AsLinked::from_environment())

@@ -1,33 +1,30 @@
-//! What is seen of a request: its id, its span (with the W3C trace context, which goes on through the outbox to the consumers)
-//! and the metrics.
+//! What is seen of a request: its id, its span and the metrics.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Request},
-    http::{HeaderMap, Method, StatusCode, request::Parts},
+    extract::{MatchedPath, Request},
+    http::{
+        Method, StatusCode, Version,
+        header::{HOST, USER_AGENT},
+    },
     middleware::Next,
     response::Response,
 };
 use metrics::{counter, describe_counter, describe_histogram, histogram};
-use opentelemetry::{
-    Context,
-    propagation::TextMapPropagator,
-    trace::{SpanContext, Status, TraceContextExt},
-};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry::trace::Status;
 use tower_http::request_id::RequestId;
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::stack::X_REQUEST_ID;
+use crate::{
+    stack::X_REQUEST_ID,
+    trace::{incoming, ours, valid},
+};
 
 const LONGEST_REQUEST_ID: usize = 128;
-const TRACEPARENT: &str = "traceparent";
+/// Clients may make methods up.
+const OTHER: &str = "other";
 const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 pub(crate) const HTTP_REFUSED: &str = "http_server_requests_refused_total";
 
@@ -49,52 +46,25 @@ pub(crate) async fn drop_insane(mut request: Request) -> Request {
     request
 }
 
-/// The `traceparent` (<https://www.w3.org/TR/trace-context/>) of the request's span where it is traced, else the one that the request came with, where it is valid.
-#[derive(Debug, Clone)]
-pub struct TraceParent(pub Option<String>);
-
-impl<S: Sync> FromRequestParts<S> for TraceParent {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let trace = ours(&Span::current()).or_else(|| valid(&incoming(&parts.headers)));
-        Ok(Self(trace.map(|span| {
-            let (trace, parent, flags) = (span.trace_id(), span.span_id(), span.trace_flags());
-            format!("00-{trace}-{parent}-{:02x}", flags.to_u8())
-        })))
-    }
-}
+/// The target of spans that are for the log alone: of probes, which come every few seconds and tell nothing.
+pub const UNTRACED: &str = "web::probe";
 
 /// Makes the span of each request: of the highest level, so that whatever is logged has its ids with it. Where there is no
 /// collector, nothing is described for one.
 pub(crate) fn span<B>(is_traced: bool) -> impl Fn(&Request<B>) -> Span + Clone {
     move |request| {
-        let id = request.extensions().get::<RequestId>();
-        let id = id.and_then(|id| id.header_value().to_str().ok());
-        let method = known(request.method());
-        let span = tracing::error_span!(
-            "request",
-            request.id = id.unwrap_or_default(),
-            trace.id = Empty,
-            http.method = method,
-            http.path = request.uri().path(),
-            otel.name = Empty,
-            otel.kind = Empty,
-        );
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map(MatchedPath::as_str);
+        let is_traced = is_traced && !route.is_some_and(is_probe);
+        let span = described(request, route.is_some_and(is_probe));
         let incoming = incoming(request.headers());
         let remote = valid(&incoming);
         if is_traced {
-            let route = request.extensions().get::<MatchedPath>();
-            let route = route.map_or("unmatched", MatchedPath::as_str).to_owned();
-            span.record("otel.name", format!("{method} {route}"));
-            span.record("otel.kind", "server");
             if remote.is_some() {
                 // It has not begun, so this is not refused.
                 drop(span.set_parent(incoming));
             }
-            span.set_attribute("http.request.method", method);
-            span.set_attribute("http.route", route);
-            span.set_attribute("url.path", request.uri().path().to_owned());
+            describe_for_collector(&span, request, route);
         }
         if let Some(trace) = ours(&span).or(remote) {
             span.record("trace.id", trace.trace_id().to_string());
@@ -103,34 +73,86 @@ pub(crate) fn span<B>(is_traced: bool) -> impl Fn(&Request<B>) -> Span + Clone {
     }
 }
 
+fn is_probe(route: &str) -> bool {
+    route.starts_with("/health/")
+}
+
+fn described<B>(request: &Request<B>, is_probe: bool) -> Span {
+    let id = request.extensions().get::<RequestId>();
+    let id = id.and_then(|id| id.header_value().to_str().ok());
+    let (id, method) = (id.unwrap_or_default(), known(request.method()));
+    let path = request.uri().path();
+    if is_probe {
+        return tracing::error_span!(
+            target: UNTRACED,
+            "request",
+            request.id = id,
+            trace.id = Empty,
+            http.method = method,
+            http.path = path,
+        );
+    }
+    tracing::error_span!(
+        "request",
+        request.id = id,
+        trace.id = Empty,
+        http.method = method,
+        http.path = path,
+        otel.name = Empty,
+        otel.kind = Empty,
+    )
+}
+
+/// OpenTelemetry's conventions for HTTP servers. (Not `url.query`: clients put tokens there.)
+fn describe_for_collector<B>(span: &Span, request: &Request<B>, route: Option<&str>) {
+    let (method, is_known) = match known(request.method()) {
+        OTHER => ("HTTP", false),
+        method => (method, true),
+    };
+    let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+    span.record("otel.name", name);
+    span.record("otel.kind", "server");
+    if is_known {
+        span.set_attribute("http.request.method", method);
+    } else {
+        let original = request.method().as_str().to_owned();
+        span.set_attribute("http.request.method", "_OTHER");
+        span.set_attribute("http.request.method_original", original);
+    }
+    if let Some(route) = route {
+        span.set_attribute("http.route", route.to_owned());
+    }
+    // TLS ends before us.
+    span.set_attribute("url.scheme", "http");
+    span.set_attribute("url.path", request.uri().path().to_owned());
+    let version = match request.version() {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    };
+    span.set_attribute("network.protocol.version", version);
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let authority = request.uri().authority().cloned();
+    let authority = authority.or_else(|| header(HOST)?.parse().ok());
+    if let Some(authority) = authority {
+        span.set_attribute("server.address", authority.host().to_owned());
+        if let Some(port) = authority.port_u16() {
+            span.set_attribute("server.port", i64::from(port));
+        }
+    }
+    if let Some(agent) = header(USER_AGENT) {
+        span.set_attribute("user_agent.original", agent.to_owned());
+    }
+}
+
 pub(crate) fn answered<B>(answer: &Response<B>, took: Duration, span: &Span) {
     let status = answer.status();
     span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
+        span.set_attribute("error.type", status.as_str().to_owned());
         span.set_status(Status::error(""));
     }
     tracing::debug!(http.status = status.as_u16(), ?took, "answered");
-}
-
-/// Where spans are traced.
-fn ours(span: &Span) -> Option<SpanContext> {
-    valid(&span.context())
-}
-
-fn valid(context: &Context) -> Option<SpanContext> {
-    let span = context.span().span_context().clone();
-    span.is_valid().then_some(span)
-}
-
-/// What the request came with.
-fn incoming(headers: &HeaderMap) -> Context {
-    let value = headers.get(TRACEPARENT);
-    let value = value.and_then(|value| value.to_str().ok());
-    let Some(value) = value else {
-        return Context::new();
-    };
-    let carrier = HashMap::from([(TRACEPARENT.to_owned(), value.to_owned())]);
-    TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
 }
 
 /// Says what each metric means, and begins those whose labels are known.
@@ -182,7 +204,6 @@ impl Drop for Measured {
     }
 }
 
-/// Clients may make methods up.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -192,6 +213,6 @@ fn known(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
-        _ => "other",
+        _ => OTHER,
     }
 }

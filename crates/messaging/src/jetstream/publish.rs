@@ -257,8 +257,16 @@ fn headers(event: &Event, service: &str) -> HeaderMap {
     if !event.is_skipped {
         insert("content-type", "application/json");
     }
-    if let Some(traceparent) = &event.traceparent {
-        insert("traceparent", traceparent);
+    // As they came: these two are no attributes of CloudEvents.
+    let trace = [
+        ("traceparent", &event.traceparent),
+        ("tracestate", &event.tracestate),
+    ];
+    for (name, value) in trace {
+        let is_text = |value: &&String| value.bytes().all(|it| matches!(it, b' '..=b'~'));
+        if let Some(value) = value.as_ref().filter(is_text) {
+            headers.insert(HeaderName::from_static(name), value.as_str());
+        }
     }
     headers
 }

@@ -11,9 +11,10 @@ use utoipa::{
 };
 
 use crate::{
-    Id, IdempotencyKey, PageQuery, Preconditions, TraceParent,
+    Id, IdempotencyKey, PageQuery, Preconditions, Trace,
     idempotency::LONGEST_KEY,
     pages::{DEFAULT_LIMIT, MAX_LIMIT},
+    trace::LONGEST_TRACESTATE,
 };
 
 type Given = Option<ParameterIn>;
@@ -80,11 +81,15 @@ impl IntoParams for Preconditions {
     }
 }
 
-impl IntoParams for TraceParent {
+impl IntoParams for Trace {
     fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
         let told = "W3C trace context; it goes on to the consumers of the event.";
         let trace = text("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-        vec![header("traceparent", told, trace)]
+        let state = text("vendor=value").max_length(Some(LONGEST_TRACESTATE));
+        vec![
+            header("traceparent", told, trace),
+            header("tracestate", "It goes on with `traceparent`.", state),
+        ]
     }
 }
 
