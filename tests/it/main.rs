@@ -18,6 +18,7 @@ mod inputs;
 mod instances;
 mod lifecycle;
 mod lists;
+mod log_lines;
 mod logs;
 mod metrics;
 mod openapi;
