@@ -120,6 +120,7 @@ impl Outage {
             ("timed out", silent),
             ("got nothing", silent),
             ("authorization violation", self.identity.weakness()),
+            ("User Authentication", self.identity.weakness()),
             ("AuthError", "who we are cannot be told"),
         ];
         let meaning = meanings.iter().find(|(part, _)| error.contains(part));

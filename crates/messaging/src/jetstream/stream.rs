@@ -109,13 +109,7 @@ impl JetStream {
 
 impl Config {
     fn check(&self, name: &str, needed: &[String]) -> Result<(), String> {
-        let missing: Vec<_> = needed.iter().filter(|it| !self.takes(it)).collect();
-        if !missing.is_empty() {
-            return Err(format!(
-                "stream {name} takes the subjects {:?}, not {missing:?}",
-                self.subjects,
-            ));
-        }
+        // A mirror has no subjects: what it is says more than what it lacks.
         for (is_so, what) in [
             (self.no_ack, "acknowledges nothing (no_ack)"),
             (self.sealed, "is sealed"),
@@ -128,6 +122,13 @@ impl Config {
             if is_so {
                 return Err(format!("stream {name} {what}"));
             }
+        }
+        let missing: Vec<_> = needed.iter().filter(|it| !self.takes(it)).collect();
+        if !missing.is_empty() {
+            return Err(format!(
+                "stream {name} takes the subjects {:?}, not {missing:?}",
+                self.subjects,
+            ));
         }
         Ok(())
     }

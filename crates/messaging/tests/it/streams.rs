@@ -38,9 +38,13 @@ fn with(place: &Place, members: Value) -> Value {
 #[tokio::test]
 async fn a_stream_that_the_promise_cannot_be_kept_with_is_refused_until_it_is_mended() {
     type Members = fn(&Place) -> Value;
-    let refused: [(Members, &str); 4] = [
+    let refused: [(Members, &str); 5] = [
         (|_| json!({ "no_ack": true }), "acknowledges nothing"),
         (|_| json!({ "sealed": true }), "is sealed"),
+        (
+            |place| json!({ "subjects": null, "mirror": { "name": format!("{}-origin", place.name) } }),
+            "is a mirror",
+        ),
         (
             |place| json!({ "subjects": [format!("{}.counter.created.*", place.name)] }),
             "counter.updated.*",
@@ -94,15 +98,23 @@ async fn a_stream_that_takes_our_subjects_by_another_pattern_is_used() {
 
 #[tokio::test]
 async fn a_stream_that_forgets_is_used_and_the_log_says_by_which_limits() {
-    let place = Place::new();
-    let limits = json!({ "max_age": 3_600_000_000_000_i64, "max_msgs": 1_000_000 });
-    create(with(&place, limits)).await;
-    let (log, _guard) = Log::capture();
-    let toy = Toy::start_at(place).await;
-    toy.create().await;
-    let line = log.told("forgets messages").await;
-    assert!(line.contains("max_age, max_msgs"), "{line}");
-    toy.finish().await;
+    for (limits, told) in [
+        (
+            json!({ "max_age": 3_600_000_000_000_i64, "max_msgs": 1_000_000 }),
+            "max_age, max_msgs",
+        ),
+        (json!({ "retention": "workqueue" }), "retention"),
+        (json!({ "retention": "interest" }), "retention"),
+    ] {
+        let place = Place::new();
+        create(with(&place, limits)).await;
+        let (log, _guard) = Log::capture();
+        let toy = Toy::start_at(place).await;
+        toy.create().await;
+        let line = log.told("forgets messages").await;
+        assert!(line.contains(told), "{line}");
+        toy.finish().await;
+    }
 }
 
 #[tokio::test]
