@@ -109,16 +109,14 @@ impl Publisher {
                 .run_until_cancelled(self.jetstream.connected())
                 .await?;
             let is_fit = if Instant::now() < fit_until {
-                Ok(())
+                Ok(fit_until)
             } else {
-                served.run_until_cancelled(self.could_publish()).await?
+                let checked = served.run_until_cancelled(self.could_publish()).await?;
+                checked.map(|()| Instant::now() + self.timing.stream_check_again)
             };
             let pause = match is_fit {
-                Ok(()) => {
-                    let now = Instant::now();
-                    if now >= fit_until {
-                        fit_until = now + self.timing.stream_check_again;
-                    }
+                Ok(until) => {
+                    fit_until = until;
                     match Lease::take(&self.outbox.db, self.timing, holder).await {
                         Ok(Some(taken)) => return Some(taken),
                         Ok(None) => told.is_over(),

@@ -88,3 +88,39 @@ pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
         tokio::time::sleep(timing.watch_again).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn rings_of_the_same_moment_are_one() {
+        let bell = Bell::default();
+        assert!(bell.rung().now_or_never().is_none());
+        let change = rawdoc! { "ns": { "db": "shop", "coll": "events" } };
+        bell.ring_for(&change);
+        bell.ring_for(&change);
+        assert!(bell.rung().now_or_never().is_some());
+        assert!(bell.rung().now_or_never().is_none());
+    }
+
+    #[test]
+    fn what_is_parked_may_have_changed_at_first_and_when_that_is_told() {
+        let bell = Bell::default();
+        let events = rawdoc! { "ns": { "coll": "events" } };
+        let parked = rawdoc! { "ns": { "coll": PARKED } };
+        assert!(bell.parked_may_have_changed(), "nothing is known");
+        assert!(!bell.parked_may_have_changed());
+        bell.ring_for(&events);
+        assert!(!bell.parked_may_have_changed());
+        bell.doubt_parked();
+        assert!(bell.parked_may_have_changed());
+        bell.rung().now_or_never();
+        bell.ring_for(&parked);
+        assert!(bell.parked_may_have_changed());
+        assert!(bell.rung().now_or_never().is_some());
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bson::{Bson, Document, doc};
+use futures_util::{FutureExt, StreamExt};
 use tempfile::TempDir;
 use testbed::{Nats, eventually, mongo_uri, plant};
 
@@ -19,6 +20,10 @@ async fn lease(place: &Place) -> Document {
     let leases = place.database().await.collection::<Document>("leases");
     let lease = leases.find_one(doc! { "_id": "publisher" }).await.unwrap();
     lease.unwrap_or_default()
+}
+
+fn expires(lease: &Document) -> i64 {
+    lease.get_datetime("expiresAt").unwrap().timestamp_millis()
 }
 
 async fn fence_becomes(place: &Place, fence: i64) {
@@ -81,6 +86,7 @@ async fn an_instance_to_which_the_stream_does_not_answer_leaves_publishing_to_an
     second.place.drained().await;
     let told = log.told("leaves publishing to another").await;
     assert!(told.contains("does not answer"), "{told}");
+    assert_eq!(log.lines_with("cannot be used; events wait").len(), 1);
     assert_eq!(lease(&place).await.get_i64("fence").unwrap(), 2);
     first.stop().await;
     second.finish().await;
@@ -141,7 +147,6 @@ async fn a_key_that_nobody_may_publish_is_handed_over_once_and_not_round() {
     let keys = handed_over.get_document("gaveUp").unwrap();
     assert_eq!(keys.get_array("keys").unwrap(), &vec![Bson::from("bad")]);
     somebody_waits(&place).await;
-    let expires = |lease: &Document| lease.get_datetime("expiresAt").unwrap().timestamp_millis();
     eventually("it is kept for longer than the key may fail", async || {
         expires(&lease(&place).await) > expires(&handed_over) + 3_000
     })
@@ -194,7 +199,7 @@ async fn with_the_broker_away_for_all_nobody_waits_for_anybody() {
     let counts = |lease: &Document| {
         let left = lease.get_document("waiting").unwrap();
         let left = left.get_datetime("at").unwrap().timestamp_millis();
-        lease.get_datetime("expiresAt").unwrap().timestamp_millis() - 3_000 - left <= 5_000
+        expires(lease) - 3_000 - left <= 5_000
     };
     eventually("the name counts no more", async || {
         lease(&place).await.get_document("waiting").is_err() || !counts(&lease(&place).await)
@@ -203,6 +208,32 @@ async fn with_the_broker_away_for_all_nobody_waits_for_anybody() {
     nats.start().await;
     place.drained().await;
     assert_eq!(lease(&place).await.get_i64("fence").unwrap(), 1);
+    first.stop().await;
+    second.finish().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_stands_by_looks_at_the_stream_now_and_then_and_not_each_time_that_it_asks()
+ {
+    let mut place = Place::new();
+    place.timing.standby_interval = Duration::from_millis(20);
+    place.timing.stream_check_again = Duration::from_secs(3600);
+    let first = Toy::start_at(place.clone()).await;
+    fence_becomes(&place, 1).await;
+    let client = async_nats::connect(&place.nats_url).await.unwrap();
+    let looked = format!("$JS.API.STREAM.INFO.{}", place.stream);
+    let mut looked = client.subscribe(looked).await.unwrap();
+    client.flush().await.unwrap();
+    let second = Toy::start_at(place.clone()).await;
+    somebody_waits(&place).await;
+    let renewed = expires(&lease(&place).await) + 2_000;
+    eventually("it has asked many times", async || {
+        expires(&lease(&place).await) > renewed
+    })
+    .await;
+    client.flush().await.unwrap();
+    assert!(looked.next().now_or_never().is_some());
+    assert!(looked.next().now_or_never().is_none());
     first.stop().await;
     second.finish().await;
 }

@@ -121,9 +121,9 @@ async fn failures_are_told_once_a_second() {
     let mut holder = house.holder();
     let now = Instant::now();
     for (told, is_told) in [(now - 2 * SECOND, true), (now, false)] {
-        holder.told = Some(told);
+        holder.key_told = Some(told);
         holder.key_failed(key(), &error(), now);
-        assert_eq!(holder.told > Some(told), is_told);
+        assert_eq!(holder.key_told > Some(told), is_told);
     }
 }
 
