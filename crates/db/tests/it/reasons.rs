@@ -28,6 +28,14 @@ async fn told_of(uri: &str) -> String {
     told
 }
 
+async fn prepared(uri: &str) -> Db {
+    let mongo_uri = uri.into();
+    let db = Db::connect(&MongoOptions { mongo_uri }, "test", Timing::default()).await;
+    let db = db.unwrap();
+    db.mark_prepared();
+    db
+}
+
 fn with_tls(certificates: &Certificates) -> Mongo {
     let mut mongo = Mongo::absent();
     let files = [
@@ -159,19 +167,21 @@ async fn a_user_that_is_refused_and_a_right_that_is_missing_are_told_with_the_ad
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_is_told_once() {
+async fn a_server_that_comes_back_is_told_once_and_one_that_was_never_away_is_not() {
     let mut mongo = Mongo::absent();
     let (log, _guard) = Log::capture();
-    let mongo_uri = mongo.uri().into();
-    let db = Db::connect(&MongoOptions { mongo_uri }, "test", Timing::default()).await;
-    let db = db.unwrap();
-    db.mark_prepared();
+    let db = prepared(&mongo.uri()).await;
     log.told("cannot be used").await;
     mongo.start().await;
-    eventually("it answers", async || {
-        db.check(Duration::from_secs(5)).await.is_ok()
-    })
-    .await;
-    let line = log.told("can be used again").await;
-    assert!(line.contains(&mongo.hosts[0]), "{line}");
+    let is_well = async |db: &Db| {
+        eventually("it answers", async || {
+            db.check(Duration::from_secs(5)).await.is_ok()
+        })
+        .await;
+    };
+    is_well(&db).await;
+    is_well(&prepared(&mongo.uri()).await).await;
+    let lines = log.lines_with("can be used again");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains(&mongo.hosts[0]), "{lines:#?}");
 }

@@ -7,7 +7,7 @@ use bson::DateTime;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testbed::mongo_uri;
+use testbed::{Certificates, mongo_uri};
 
 use crate::{
     log::Log,
@@ -121,6 +121,29 @@ async fn a_nats_that_knows_us_by_an_nkey_is_published_to() {
     let mut place = Place::at(&mongo_uri(), &nats.nats.url());
     place.access.nats_nkey_file = Some(file);
     let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    toy.stop().await.database().await.drop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_authority_that_is_renewed_counts_without_a_restart() {
+    let [ours, stranger] = [(); 2].map(|()| Certificates::issue());
+    let config = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?} }}",
+        ours.path("cert.pem"),
+        ours.path("key.pem")
+    );
+    let nats = Configured::start(&config).await;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::copy(stranger.path("ca.pem"), &file).unwrap();
+    let mut place = Place::at(&mongo_uri(), &nats.nats.url());
+    place.access.nats_tls_ca_file = Some(file.clone());
+    let (log, _guard) = Log::capture();
+    let toy = Toy::start_at(place).await;
+    log.told("cannot connect to NATS").await;
+    fs::copy(ours.path("ca.pem"), &file).unwrap();
     toy.create().await;
     toy.place.drained().await;
     toy.stop().await.database().await.drop().await.unwrap();
