@@ -128,10 +128,15 @@ impl Outbox {
     }
 
     /// Whether an event is there.
-    pub(crate) async fn holds(self, id: ObjectId) -> mongodb::error::Result<bool> {
+    pub(crate) async fn holds(
+        self,
+        id: ObjectId,
+        key: String,
+        version: i64,
+    ) -> mongodb::error::Result<bool> {
         let events = self.events::<Document>();
         let found = events
-            .find_one(doc! { "_id": id })
+            .find_one(doc! { "_id": id, "key": key, "version": version })
             .projection(doc! { "_id": 1 });
         Ok(found.await?.is_some())
     }

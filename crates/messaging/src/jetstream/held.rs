@@ -5,6 +5,7 @@ use async_nats::jetstream::{
     message::StreamMessage,
     stream::{LastRawMessageError, LastRawMessageErrorKind, Stream},
 };
+use bytes::Bytes;
 use metrics::counter;
 
 use super::{
@@ -43,16 +44,21 @@ struct Message {
     version: Option<i64>,
     /// Where it was published again.
     reached: Option<i64>,
+    payload: Bytes,
+}
+
+/// What is published of an event. Others may publish under its id, which can be guessed: a message is ours where all of this is the same.
+#[derive(Clone, Copy)]
+pub(super) struct Ours<'a> {
+    pub(super) event: &'a Event,
+    pub(super) subject: &'a str,
+    pub(super) payload: &'a Bytes,
 }
 
 impl JetStream {
     /// Asks what the stream holds of the event's key.
-    pub(super) async fn held(
-        &self,
-        outbox: &Outbox,
-        event: &Event,
-        subject: &str,
-    ) -> Result<Held, Failure> {
+    pub(super) async fn held(&self, outbox: &Outbox, ours: Ours<'_>) -> Result<Held, Failure> {
+        let Ours { event, subject, .. } = ours;
         let stream = self.jetstream.get_stream_no_info(&self.stream.name);
         let stream = stream.await.map_err(|error| unanswered(error.into()))?;
         let Some(last) = last_of(&stream, &self.of_key(event, subject)).await? else {
@@ -61,18 +67,18 @@ impl JetStream {
         };
         let reached = last.reached.max(last.version);
         if last.id == event.id.to_hex() {
-            return Ok(Held::Stored);
+            return stored_by_us(&last, ours);
         }
         if event.replay || last.reached >= Some(event.version) {
             let of_key = self.of_key(event, subject);
             match self.find(&stream, &of_key, event).await? {
-                Some(found) if found.id == event.id.to_hex() => return Ok(Held::Stored),
+                Some(found) if found.id == event.id.to_hex() => return stored_by_us(&found, ours),
                 Some(_) => return Err(conflict(event.version)),
                 None => {}
             }
         } else if last.version >= Some(event.version) {
             let is_later = last.version > Some(event.version);
-            return if is_later && holds(outbox, last.id).await? {
+            return if is_later && holds(outbox, &last, &event.key).await? {
                 Ok(Held::Stored)
             } else {
                 Err(conflict(last.version.unwrap_or_default()))
@@ -114,12 +120,15 @@ impl JetStream {
         }
     }
 
-    /// Whether the stream holds the event at this sequence.
-    pub(super) async fn holds_at(&self, sequence: u64, event: &Event) -> Result<bool, Failure> {
+    /// Whether the stream holds the event at this sequence, where it remembers its id.
+    ///
+    /// # Errors
+    /// A conflict, where it holds something else there.
+    pub(super) async fn holds_at(&self, sequence: u64, ours: Ours<'_>) -> Result<bool, Failure> {
         let stream = self.jetstream.get_stream_no_info(&self.stream.name);
         let stream = stream.await.map_err(|error| unanswered(error.into()))?;
         match told(stream.get_raw_message(sequence).await)? {
-            Some(message) => Ok(Message::of(message).id == event.id.to_hex()),
+            Some(message) => stored_by_us(&Message::of(message), ours).map(|_| true),
             None => Ok(false),
         }
     }
@@ -160,7 +169,18 @@ impl Message {
             reached: number(REACHED_HEADER),
             sequence: message.sequence,
             subject: message.subject.to_string(),
+            payload: message.payload,
         }
+    }
+
+    fn is(&self, ours: Ours<'_>) -> bool {
+        // Whoever wrote it may have ordered it otherwise.
+        let value = |bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        let is_same = || value(&self.payload).is_some_and(|it| Some(it) == value(ours.payload));
+        self.id == ours.event.id.to_hex()
+            && self.subject == ours.subject
+            && self.version == Some(ours.event.version)
+            && (self.payload == *ours.payload || is_same())
     }
 }
 
@@ -169,6 +189,16 @@ fn missing_below(version: i64, reached: Option<i64>, forgets: bool) -> Option<i6
     let next = reached.map_or(0, |reached| reached + 1);
     let is_forgotten = reached.is_none() && forgets;
     (version > next && !is_forgotten).then_some(next)
+}
+
+fn stored_by_us(message: &Message, ours: Ours<'_>) -> Result<Held, Failure> {
+    if message.is(ours) {
+        return Ok(Held::Stored);
+    }
+    Err(Failure::Conflict(format!(
+        "conflict: the stream holds another message under this event's id, on {:?}: does somebody else publish there?",
+        message.subject
+    )))
 }
 
 fn conflict(version: i64) -> Failure {
@@ -216,11 +246,13 @@ fn unanswered(error: anyhow::Error) -> Failure {
     )
 }
 
-async fn holds(outbox: &Outbox, id: String) -> Result<bool, Failure> {
-    let Ok(id) = id.parse() else {
+/// Whether the message is of an event that is there.
+async fn holds(outbox: &Outbox, message: &Message, key: &str) -> Result<bool, Failure> {
+    let (Ok(id), Some(version)) = (message.id.parse(), message.version) else {
         return Ok(false);
     };
-    let held = outbox.db.read(outbox.clone().holds(id)).await;
+    let held = outbox.clone().holds(id, key.to_owned(), version);
+    let held = outbox.db.read(held).await;
     held.map_err(|error| {
         let error = anyhow::Error::from(error);
         Failure::Passing(

@@ -19,7 +19,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{
     JetStream,
     failure::{Failure, Whose, is_wrong_sequence},
-    held::{Before, Held, ID_HEADER, REACHED_HEADER, VERSION_HEADER},
+    held::{Before, Held, ID_HEADER, Ours, REACHED_HEADER, VERSION_HEADER},
 };
 use crate::{Event, Outbox};
 
@@ -44,9 +44,14 @@ impl JetStream {
         } else {
             payload(event)?
         };
+        let ours = Ours {
+            event,
+            subject: &subject,
+            payload: &payload,
+        };
         let mut before = match self.published.before(event, &subject) {
             Some(before) => before,
-            None => match self.ask(outbox, event, &subject).await? {
+            None => match self.ask(outbox, ours).await? {
                 Held::Stored => return Ok(()),
                 Held::Before(before) => before,
             },
@@ -55,7 +60,7 @@ impl JetStream {
         for _ in 0..ATTEMPTS {
             match self.send(&subject, event, payload.clone(), before).await {
                 Err(error) if is_wrong_sequence(&error) => {
-                    match self.ask(outbox, event, &subject).await? {
+                    match self.ask(outbox, ours).await? {
                         Held::Stored => return Ok(()),
                         Held::Before(found) => before = found,
                     }
@@ -66,10 +71,11 @@ impl JetStream {
                     return Err(failure
                         .map(|error| self.explained(error, began, |denied| denied == subject)));
                 }
+                // A message that somebody has deleted since counts as published, unless it is to be published again.
                 Ok(ack)
-                    if event.replay
-                        && ack.duplicate
-                        && !Box::pin(self.holds_at(ack.sequence, event)).await? =>
+                    if ack.duplicate
+                        && !Box::pin(self.holds_at(ack.sequence, ours)).await?
+                        && event.replay =>
                 {
                     // An id is known for longer than its message is there.
                     return Err(Failure::Passing(
@@ -80,8 +86,9 @@ impl JetStream {
                     ));
                 }
                 Ok(ack) => {
+                    let sequence = ack.sequence;
                     self.published
-                        .remember(event, subject, before, ack.sequence);
+                        .remember(event, subject.clone(), before, sequence);
                     return Ok(());
                 }
             }
@@ -96,11 +103,10 @@ impl JetStream {
     fn ask<'a>(
         &'a self,
         outbox: &'a Outbox,
-        event: &'a Event,
-        subject: &'a str,
+        ours: Ours<'a>,
     ) -> BoxFuture<'a, Result<Held, Failure>> {
         let began = Instant::now();
-        let held = self.held(outbox, event, subject).map(move |held| {
+        let held = self.held(outbox, ours).map(move |held| {
             let explain = |error| self.explained_answer(error, began);
             held.map_err(|failure| failure.map(explain))
         });

@@ -10,6 +10,7 @@ mod credentials;
 mod database;
 mod failures;
 mod figures;
+mod forgeries;
 mod instances;
 mod losses;
 mod nats;

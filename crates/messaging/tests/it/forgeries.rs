@@ -1,0 +1,88 @@
+//! Messages that somebody else publishes in our name.
+
+use async_nats::{HeaderMap, jetstream};
+use bson::{Document, doc, oid::ObjectId};
+use testbed::{eventually, nats_url, plant};
+
+use crate::toy::{Place, Toy, event};
+
+/// Somebody who may publish on our subjects does: a message of such an id and version.
+async fn forge(
+    place: &Place,
+    verb: &str,
+    key: &str,
+    id: ObjectId,
+    version: i64,
+    message_id: Option<ObjectId>,
+) {
+    let nats = jetstream::new(async_nats::connect(nats_url()).await.unwrap());
+    let mut headers = HeaderMap::new();
+    // The stream would take it for a copy of another with that id.
+    if let Some(message_id) = message_id {
+        headers.insert("Nats-Msg-Id", message_id.to_hex());
+    }
+    headers.insert("ce-id", id.to_hex());
+    headers.insert("ce-keyversion", version.to_string());
+    let subject = format!("{}.counter.{verb}.{key}", place.name);
+    let payload = r#"{"value": 1000}"#.into();
+    let sent = nats.publish_with_headers(subject, headers, payload).await;
+    sent.unwrap().await.unwrap();
+}
+
+/// The event of that version is parked, is not marked, and the log says why.
+async fn is_parked(place: &Place, version: i64, why: &str) {
+    eventually("it is parked", async || place.parked().await.len() == 1).await;
+    let parked = place.parked().await.remove(0);
+    let reason = parked.get_str("reason").unwrap();
+    assert!(
+        reason.starts_with("conflict: ") && reason.contains(why),
+        "{reason}"
+    );
+    assert_eq!(parked.get_i64("version").unwrap(), version);
+    let events = place.database().await.collection::<Document>("events");
+    let unsent = doc! { "version": version, "sent": "NO" };
+    assert_eq!(events.count_documents(unsent).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_message_under_the_next_events_id_does_not_count_as_the_event() {
+    for restarts in [false, true] {
+        let mut toy = Toy::start().await;
+        let mut next = event("a", 0, doc! { "value": 0 });
+        let id = ObjectId::new();
+        next.insert("_id", id);
+        forge(&toy.place, "created", "a", id, 0, Some(id)).await;
+        if restarts {
+            toy = Toy::start_at(toy.stop().await).await;
+        }
+        plant(&toy.place, [next]).await;
+        is_parked(&toy.place, 0, "under this event's id").await;
+        toy.create().await;
+        toy.stop().await.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_a_version_far_ahead_hides_no_event_whoever_it_names() {
+    for names_an_event_of_ours in [false, true] {
+        let toy = Toy::start().await;
+        let [key, other] = [toy.create().await, toy.create().await];
+        toy.place.drained().await;
+        let events = toy.place.database().await.collection::<Document>("events");
+        let of_other = events
+            .find_one(doc! { "key": &other })
+            .await
+            .unwrap()
+            .unwrap();
+        let id = if names_an_event_of_ours {
+            of_other.get_object_id("_id").unwrap()
+        } else {
+            ObjectId::new()
+        };
+        forge(&toy.place, "updated", &key, id, i64::MAX, None).await;
+        let toy = Toy::start_at(toy.stop().await).await;
+        toy.update(&key).await;
+        is_parked(&toy.place, 1, "holds version 9223372036854775807").await;
+        toy.stop().await.remove().await;
+    }
+}
