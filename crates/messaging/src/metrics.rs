@@ -13,6 +13,7 @@ const PARKED: &str = "outbox_parked_events";
 const HAS_PUBLISHER: &str = "outbox_has_publisher";
 const STATUS_READ: &str = "outbox_status_read_timestamp_seconds";
 pub(crate) const IS_PUBLISHER: &str = "outbox_is_publisher";
+pub(crate) const LEASES_FORCED: &str = "outbox_leases_forced_total";
 pub(crate) const LEASE_CHANGES: &str = "outbox_lease_changes_total";
 pub(crate) const PUBLISHED: &str = "outbox_published_total";
 pub(crate) const PUBLISH_FAILURES: &str = "outbox_publish_failures_total";
@@ -50,6 +51,10 @@ pub fn describe() {
     );
     describe_gauge!(IS_PUBLISHER, "1 while this instance publishes.");
     describe_counter!(LEASE_CHANGES, "Times that this instance began to publish.");
+    describe_counter!(
+        LEASES_FORCED,
+        "Leases that were held until an impossible time, and were taken."
+    );
     describe_counter!(PUBLISHED, "Events that the stream acknowledged.");
     describe_counter!(
         PUBLISH_FAILURES,
@@ -75,7 +80,13 @@ pub fn describe() {
     for name in FIGURES {
         gauge!(name).set(f64::NAN);
     }
-    for name in [LEASE_CHANGES, PUBLISHED, STREAM_CHECK_FAILURES, GAPS] {
+    for name in [
+        LEASE_CHANGES,
+        LEASES_FORCED,
+        PUBLISHED,
+        STREAM_CHECK_FAILURES,
+        GAPS,
+    ] {
         counter!(name).absolute(0);
     }
     for reason in ["broker", "key", "parked"] {

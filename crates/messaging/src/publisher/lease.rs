@@ -11,7 +11,11 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::told::Told;
-use crate::{Timing, metrics::LEASE_CHANGES, stored::Stored};
+use crate::{
+    Timing,
+    metrics::{LEASE_CHANGES, LEASES_FORCED},
+    stored::Stored,
+};
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
@@ -108,6 +112,10 @@ impl Lease {
         };
         let fence = document.get_i64("fence").ok();
         tracing::info!(lease.fence = fence, "this instance publishes");
+        if let Ok(until) = document.get_datetime("takenThough") {
+            counter!(LEASES_FORCED).increment(1);
+            tracing::error!(%until, "the lease was held until an impossible time; it was taken");
+        }
         counter!(LEASE_CHANGES).increment(1);
         let lease = Self {
             db: db.clone(),
@@ -237,6 +245,9 @@ async fn take(
         { "$lt": ["$expiresAt", { "$add": ["$$NOW", term_ms.saturating_mul(IMPOSSIBLY_FAR_AHEAD)] }] },
     ] };
     let may = doc! { "$or": [mine.clone(), { "$not": [is_held] }] };
+    let is_forced = doc! { "$and": [
+        may.clone(), { "$not": [mine.clone()] }, { "$eq": [{ "$type": "$expiresAt" }, "date"] }, { "$gt": ["$expiresAt", "$$NOW"] },
+    ] };
     // Whatever stands there.
     let fence =
         doc! { "$convert": { "input": "$fence", "to": "long", "onError": 0_i64, "onNull": 0_i64 } };
@@ -256,7 +267,9 @@ async fn take(
         "instance": { "$cond": [may.clone(), instance(), "$instance"] },
         "fence": { "$cond": [mine, fence, { "$cond": [may.clone(), next_fence, "$fence"] }] },
         "expiresAt": { "$cond": [may.clone(), { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
-        "waiting": { "$cond": [may, others_name, name] },
+        "waiting": { "$cond": [may.clone(), others_name, name] },
+        // Of the one that has it.
+        "takenThough": { "$cond": [is_forced, "$expiresAt", { "$cond": [may, "$$REMOVE", "$takenThough"] }] },
     } };
     let leases = db.collection::<Document>(LEASES);
     let asked = async move {
@@ -279,7 +292,10 @@ fn instance() -> String {
 
 /// Who publishes at this moment, and the fence of its lease.
 pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i64)>> {
-    let valid = doc! { "_id": PUBLISHER, "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
+    let far_ahead = milliseconds(Timing::default().lease_term).saturating_mul(IMPOSSIBLY_FAR_AHEAD);
+    let left = doc! { "$subtract": ["$expiresAt", "$$NOW"] };
+    let is_valid = doc! { "$and": [{ "$gt": [&left, 0_i64] }, { "$lt": [&left, far_ahead] }] };
+    let valid = doc! { "_id": PUBLISHER, "expiresAt": { "$type": "date" }, "$expr": is_valid };
     let lease = db.collection::<Document>(LEASES).find_one(valid).await?;
     Ok(lease.and_then(|lease| {
         let instance = lease.get_str("instance").ok()?.to_owned();

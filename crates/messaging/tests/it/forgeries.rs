@@ -1,10 +1,13 @@
 //! Messages that somebody else publishes in our name.
 
 use async_nats::{HeaderMap, jetstream};
-use bson::{Document, doc, oid::ObjectId};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use testbed::{eventually, nats_url, plant};
 
-use crate::toy::{Place, Toy, event};
+use crate::{
+    log::Log,
+    toy::{Place, Toy, event},
+};
 
 /// Somebody who may publish on our subjects does: a message of such an id and version.
 async fn forge(
@@ -85,4 +88,23 @@ async fn a_message_of_a_version_far_ahead_hides_no_event_whoever_it_names() {
         is_parked(&toy.place, 1, "holds version 9223372036854775807").await;
         toy.stop().await.remove().await;
     }
+}
+
+#[tokio::test]
+async fn a_lease_until_an_impossible_time_is_taken_and_told() {
+    let place = Place::new();
+    let (db, outbox) = place.prepared().await;
+    let forged = doc! {
+        "_id": "publisher", "holder": ObjectId::new(), "instance": "nobody/1", "fence": 7_i64,
+        "expiresAt": DateTime::from_millis(253_402_300_799_000),
+    };
+    let leases = db.collection::<Document>("leases");
+    leases.insert_one(forged).await.unwrap();
+    assert!(outbox.status().await.unwrap().publisher.is_none());
+    let (log, _guard) = Log::capture();
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    log.told("held until an impossible time").await;
+    toy.finish().await;
 }
