@@ -10,8 +10,7 @@ use mongodb::options::ReturnDocument;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::told::Told;
-use crate::{Timing, metrics::LEASE_CHANGES, stored::Stored};
+use crate::{Timing, metrics::LEASE_CHANGES, stored::Stored, told::Told};
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
@@ -22,7 +21,7 @@ const MOST_NAMED: usize = 100;
 
 /// The right to publish.
 #[derive(Clone)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     db: Db,
     timing: Timing,
     holder: ObjectId,
@@ -34,27 +33,27 @@ pub(super) struct Lease {
 }
 
 /// A lease that was taken just now.
-pub(super) struct Taken {
-    pub(super) lease: Lease,
-    pub(super) renewal: AbortOnDropHandle<()>,
+pub(crate) struct Taken {
+    pub(crate) lease: Lease,
+    pub(crate) renewal: AbortOnDropHandle<()>,
     /// What the holders before failed at.
-    pub(super) gave_up: GaveUp,
+    pub(crate) gave_up: GaveUp,
 }
 
 /// The keys for which the lease was given up: who fails at the same ones keeps it, else it would be handed round for ever.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct GaveUp {
+pub(crate) struct GaveUp {
     keys: HashSet<Stored>,
     /// There were too many to be named.
     all: bool,
 }
 
 impl GaveUp {
-    pub(super) fn contains(&self, key: &Stored) -> bool {
+    pub(crate) fn contains(&self, key: &Stored) -> bool {
         self.all || self.keys.contains(key)
     }
 
-    pub(super) fn add(&mut self, keys: impl IntoIterator<Item = Stored>) {
+    pub(crate) fn add(&mut self, keys: impl IntoIterator<Item = Stored>) {
         self.keys.extend(keys);
         if self.keys.len() > MOST_NAMED {
             self.keys.clear();
@@ -63,14 +62,14 @@ impl GaveUp {
     }
 
     /// One of them was published after all.
-    pub(super) fn forget(&mut self, key: &Stored) {
+    pub(crate) fn forget(&mut self, key: &Stored) {
         if !self.keys.is_empty() {
             self.keys.remove(key);
         }
     }
 
     /// All of them were.
-    pub(super) fn forget_the_unnamed(&mut self) {
+    pub(crate) fn forget_the_unnamed(&mut self) {
         self.all = false;
     }
 
@@ -97,7 +96,7 @@ impl Lease {
     ///
     /// # Errors
     /// The driver's, or a time-out.
-    pub(super) async fn take(
+    pub(crate) async fn take(
         db: &Db,
         timing: Timing,
         holder: ObjectId,
@@ -128,22 +127,22 @@ impl Lease {
     }
 
     /// Whether this instance may publish.
-    pub(super) fn is_valid(&self, now: Instant) -> bool {
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
         now < *self.valid_until.borrow() && !self.lost.is_cancelled()
     }
 
     /// Whether another instance, which could publish, has said since then that it waits for the lease.
-    pub(super) fn somebody_waits_since(&self, then: Instant) -> bool {
+    pub(crate) fn somebody_waits_since(&self, then: Instant) -> bool {
         self.waiter_named.borrow().is_some_and(|named| named > then)
     }
 
     /// Tells of each renewal.
-    pub(super) fn renewals(&self) -> watch::Receiver<Option<Instant>> {
+    pub(crate) fn renewals(&self) -> watch::Receiver<Option<Instant>> {
         self.waiter_named.subscribe()
     }
 
     /// Returns when another instance has it.
-    pub(super) async fn lost(&self) {
+    pub(crate) async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
@@ -177,7 +176,7 @@ impl Lease {
 
     /// Hands it over at once, and tells what this instance failed at; not before a renewal that is under way, which would take it
     /// back.
-    pub(super) async fn release(self, renewal: AbortOnDropHandle<()>, gave_up: &GaveUp) {
+    pub(crate) async fn release(self, renewal: AbortOnDropHandle<()>, gave_up: &GaveUp) {
         self.released.cancel();
         // It has ended, and was heard to, when the lease was lost.
         if !renewal.is_finished() {
@@ -288,4 +287,4 @@ pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i6
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
