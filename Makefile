@@ -29,7 +29,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
 	scripts/fuzz
 
-mutants: ## change the code in one place at a time, and see a test fail each time; FILE=crates/messaging/src/publisher/lease.rs for a part
+mutants: ## change the code in one place at a time, and see a test fail each time; FILE=crates/messaging/src/lease.rs for a part
 	@scripts/mutants $(FILE)
 
 faults: ## put in the faults of tests/faults/, each alone, and see its test fail; NAME=…, FAULTS_ALL=1 for all tests

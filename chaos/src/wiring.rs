@@ -6,7 +6,7 @@ use testbed::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::world::{DATABASE, instance_name};
+pub(crate) const DATABASE: &str = "chaos";
 
 /// Each instance has proxies of its own.
 pub(crate) struct ToNats {
@@ -78,6 +78,10 @@ impl ToMongo {
             "mongodb://{hosts}/{DATABASE}?replicaSet=rs0&appName={name}&serverSelectionTimeoutMS=3000"
         )
     }
+}
+
+pub(crate) fn instance_name(number: usize) -> String {
+    format!("instance-{number}")
 }
 
 async fn listen() -> anyhow::Result<TcpListener> {

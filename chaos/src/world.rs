@@ -13,10 +13,9 @@ use serde::Serialize;
 use testbed::{Mongo, Nats, Process, empty, free_ports, local, proxy::Link, within};
 use tokio::{sync::Mutex, task::JoinSet};
 
-use crate::wiring::{ToMongo, ToNats};
+use crate::wiring::{DATABASE, ToMongo, ToNats, instance_name};
 
 pub(crate) const STREAM: &str = "CHAOS";
-pub(crate) const DATABASE: &str = "chaos";
 /// Every instance's.
 const SETTINGS: [(&str, &str); 5] = [
     ("NATS_STREAM", STREAM),
@@ -156,10 +155,6 @@ impl World {
         ensure!(output.status.success(), "no token for {user}: {says}");
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
-}
-
-pub(crate) fn instance_name(number: usize) -> String {
-    format!("instance-{number}")
 }
 
 fn shared(process: Process) -> Shared {

@@ -33,6 +33,10 @@ const WRITES: u32 = 4;
 const OF: u32 = 5;
 /// What goes on beside requests has connections of its own: so many.
 const POOL_SIZE_BESIDE: u32 = 16;
+/// The most operations that wait for the database, those among them that nobody waits for any more. More than a service works
+/// on at once.
+pub(crate) const MOST_UNDER_WAY: usize = 1_024;
+
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
@@ -217,6 +221,21 @@ impl Db {
     {
         self.refuse_what_cannot_be_done()?;
         Ok(self.bounded(self.timing.read_limit, call).await?)
+    }
+
+    /// Nothing is asked of a database that is not prepared: it may be another service's. And one that is cut off holds on to what
+    /// was begun, longer than the requests wait for it.
+    pub(crate) fn refuse_what_cannot_be_done(&self) -> Result<(), Error> {
+        if !self.is_prepared() {
+            return Err(Error::NotReady);
+        }
+        if let Some(refusal) = self.access.refusal() {
+            return Err(Error::Unavailable(refusal));
+        }
+        if self.tasks.len() < MOST_UNDER_WAY {
+            return Ok(());
+        }
+        Err(Error::Overloaded)
     }
 
     /// Waits for the operations that are under way. What is begun meanwhile is waited for too.

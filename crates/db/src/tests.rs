@@ -2,9 +2,7 @@ use std::{io, time::Duration};
 
 use secrecy::SecretString;
 
-use crate::{
-    Abort, Db, Error, MongoOptions, Timing, TransactionError, transaction::MOST_UNDER_WAY,
-};
+use crate::{Abort, Db, Error, MongoOptions, Timing, TransactionError, connection::MOST_UNDER_WAY};
 
 /// A database that is away.
 async fn away() -> Db {

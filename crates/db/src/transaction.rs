@@ -16,10 +16,6 @@ use crate::{
     writes::STALLED_AFTER,
 };
 
-/// The most operations that wait for the database, those among them that nobody waits for any more. More than a service works
-/// on at once.
-pub(crate) const MOST_UNDER_WAY: usize = 1_024;
-
 impl Db {
     /// Runs `attempt` in one transaction and commits it. The task that runs it lives on when the caller is dropped, as a
     /// handler is when its client hangs up. `context` is what the closure works with; the task owns it.
@@ -93,21 +89,6 @@ impl Db {
             tracing::warn!(why, "requests that write are refused");
         }
         pending().await
-    }
-
-    /// Nothing is asked of a database that is not prepared: it may be another service's. And one that is cut off holds on to what
-    /// was begun, longer than the requests wait for it.
-    pub(crate) fn refuse_what_cannot_be_done(&self) -> Result<(), Error> {
-        if !self.is_prepared() {
-            return Err(Error::NotReady);
-        }
-        if let Some(refusal) = self.access.refusal() {
-            return Err(Error::Unavailable(refusal));
-        }
-        if self.tasks.len() < MOST_UNDER_WAY {
-            return Ok(());
-        }
-        Err(Error::Overloaded)
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Event {
     pub traceparent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracestate: Option<String>,
-    /// Whether an operator gave it back because the broker had lost it: see [`crate::replay`].
+    /// Whether an operator gave it back because the broker had lost it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replay: bool,
     /// Whether it stands for one that an operator gave up: it has no payload.

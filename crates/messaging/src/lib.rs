@@ -7,22 +7,22 @@
 pub mod commands;
 mod event;
 mod jetstream;
+mod lease;
 mod metrics;
 mod options;
 mod outbox;
-mod parked;
 mod publisher;
 pub mod replay;
 mod status;
 mod stored;
 mod timing;
+mod told;
 
 pub use event::{Event, EventType, Sent};
 pub use jetstream::JetStream;
-pub use metrics::{describe, read_figures};
+pub use metrics::describe;
 pub use options::{EventOptions, NatsAccess, NatsOptions};
-pub use outbox::Outbox;
-pub use parked::Retry;
+pub use outbox::{Outbox, Retry, read_figures};
 pub use publisher::Publisher;
 pub use status::{Parked, PublishingInstance, Status, Waiting};
 pub use timing::Timing;

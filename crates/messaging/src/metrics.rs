@@ -1,17 +1,13 @@
 //! Every metric of this crate: its name and what it means.
 
-use std::time::SystemTime;
-
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
-use crate::Outbox;
-
 pub(crate) const NATS_CONNECTED: &str = "nats_connected";
-const UNSENT: &str = "outbox_unsent_events";
-const OLDEST_UNSENT: &str = "outbox_oldest_unsent_age_seconds";
-const PARKED: &str = "outbox_parked_events";
-const HAS_PUBLISHER: &str = "outbox_has_publisher";
-const STATUS_READ: &str = "outbox_status_read_timestamp_seconds";
+pub(crate) const UNSENT: &str = "outbox_unsent_events";
+pub(crate) const OLDEST_UNSENT: &str = "outbox_oldest_unsent_age_seconds";
+pub(crate) const PARKED: &str = "outbox_parked_events";
+pub(crate) const HAS_PUBLISHER: &str = "outbox_has_publisher";
+pub(crate) const STATUS_READ: &str = "outbox_status_read_timestamp_seconds";
 pub(crate) const IS_PUBLISHER: &str = "outbox_is_publisher";
 pub(crate) const LEASES_FORCED: &str = "outbox_leases_forced_total";
 pub(crate) const LEASE_CHANGES: &str = "outbox_lease_changes_total";
@@ -23,7 +19,7 @@ pub(crate) const COMMIT_TO_ACK: &str = "outbox_commit_to_ack_seconds";
 pub(crate) const SWEEP_SIZE: &str = "outbox_sweep_size_events";
 pub(crate) const MARK_SIZE: &str = "outbox_mark_size_events";
 /// What the database tells: not known yet, which is not none.
-const FIGURES: [&str; 4] = [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER];
+pub(crate) const FIGURES: [&str; 4] = [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER];
 
 /// Says what each metric means, and begins those whose labels are known: one that first appears with its first event hides that
 /// event from `rate()`.
@@ -92,26 +88,4 @@ pub fn describe() {
     for reason in ["broker", "key", "parked"] {
         counter!(PUBLISH_FAILURES, "reason" => reason).absolute(0);
     }
-}
-
-/// Reads the figures that the database knows; whether they could be read.
-pub async fn read_figures(outbox: &Outbox) -> bool {
-    let status = match outbox.sampled_status().await {
-        Ok(status) => status,
-        Err(error) => {
-            tracing::debug!(%error, "cannot read the outbox's figures");
-            // Figures of another time would speak against those of the instances that read them.
-            for figure in FIGURES {
-                gauge!(figure).set(f64::NAN);
-            }
-            return false;
-        }
-    };
-    gauge!(UNSENT).set(status.unsent as f64);
-    gauge!(OLDEST_UNSENT).set(status.oldest_waiting_seconds.unwrap_or(0.0));
-    gauge!(PARKED).set(status.parked as f64);
-    gauge!(HAS_PUBLISHER).set(f64::from(u8::from(status.publisher.is_some())));
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    gauge!(STATUS_READ).set(now.unwrap_or_default().as_secs_f64());
-    true
 }

@@ -1,10 +1,13 @@
-//! Every query on the events.
+//! Every query on the events: here those of an event's life, in the modules below those of what is unsent and of what is parked.
 
+mod backlog;
+mod figures;
 mod indexes;
+mod parked;
 
 use std::time::Duration;
 
-use bson::{DateTime, Document, RawBson, RawDocumentBuf, doc, oid::ObjectId, raw::cstr, rawdoc};
+use bson::{DateTime, Document, RawDocumentBuf, doc, oid::ObjectId};
 use db::Db;
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -13,15 +16,15 @@ use mongodb::{
     options::{AggregateOptions, Hint},
 };
 
-use crate::{
-    Event, Status, Waiting,
-    parked::{PARKED, totals, with_parked, without_held_back},
-    publisher::{LeftOut, WalkFrom, lease},
-    replay::Range,
-    stored::{Stored, assemble, list},
-};
+pub(crate) use backlog::{LeftOut, WalkFrom};
+pub use figures::read_figures;
+pub use parked::Retry;
+pub(crate) use parked::{PARKED, Parked, Skips, Unpublishable};
+use parked::{totals, with_parked, without_held_back};
 
-pub(crate) const EVENTS: &str = "events";
+use crate::{Event, Status, Waiting, lease};
+
+const EVENTS: &str = "events";
 /// The index that the backlog is read from.
 const UNSENT_INDEX: &str = "unsent";
 /// Most events that [`Outbox::sampled_status`] reads, and how long that may take.
@@ -34,13 +37,31 @@ pub struct Outbox {
     pub(crate) db: Db,
 }
 
+/// Which events a replay looks at: by their creation, and by their key where there is one.
+#[derive(Debug, Clone)]
+pub struct Range {
+    pub since: DateTime,
+    pub until: DateTime,
+    pub key: Option<String>,
+}
+
+impl Range {
+    /// Ids have an index, and begin with the second in which they were made.
+    fn first_id(&self) -> ObjectId {
+        let seconds = u32::try_from(self.since.timestamp_millis() / 1000).unwrap_or_default();
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&seconds.to_be_bytes());
+        ObjectId::from_bytes(id)
+    }
+}
+
 /// What is not published yet. The server's index of it costs the backlog, never the history.
-pub(crate) fn unsent() -> Document {
+fn unsent() -> Document {
     doc! { "sent": "NO" }
 }
 
 /// Events of one key are neighbours, in the order of their versions.
-pub(crate) fn in_order() -> Document {
+fn in_order() -> Document {
     doc! { "key": 1, "version": 1, "_id": 1 }
 }
 
@@ -89,42 +110,6 @@ impl Outbox {
         let since = self.db.majority_time().await?;
         let watch = self.db.database().watch().pipeline(pipeline);
         Ok(watch.start_at_operation_time(since).await?.with_type())
-    }
-
-    /// What is unsent, in order; but for what is `left_out`, which is not even read.
-    pub(crate) async fn backlog(
-        &self,
-        from: WalkFrom<'_>,
-        left_out: &LeftOut,
-        batch_size: u32,
-    ) -> mongodb::error::Result<Cursor<RawDocumentBuf>> {
-        let none_of = |values: &[Stored]| (!values.is_empty()).then(|| list(values));
-        let (keys, ids) = (none_of(&left_out.keys), none_of(&left_out.ids));
-        let mut of_key: Vec<_> = keys.iter().map(|keys| ("$nin", keys)).collect();
-        if let WalkFrom::Behind(key) = from {
-            of_key.push(("$gt", key));
-        }
-        let mut filter = RawDocumentBuf::try_from(unsent())?;
-        if !of_key.is_empty() {
-            filter.append(cstr!("key"), assemble(of_key));
-        }
-        if let Some(ids) = &ids {
-            filter.append(cstr!("_id"), assemble([("$nin", ids)]));
-        }
-        let mut find = rawdoc! {
-            "find": EVENTS,
-            "filter": filter,
-            "sort": RawDocumentBuf::try_from(in_order())?,
-            "hint": UNSENT_INDEX,
-            "batchSize": i64::from(batch_size),
-            "readConcern": { "level": "majority" },
-        };
-        if let WalkFrom::BehindTexts = from {
-            let first = rawdoc! { "key": {}, "version": RawBson::MinKey, "_id": RawBson::MinKey };
-            find.append(cstr!("min"), first);
-        }
-        let found = self.db.database().run_raw_cursor_command(find);
-        Ok(found.batch_size(batch_size).await?.with_type())
     }
 
     /// Whether an event is there.

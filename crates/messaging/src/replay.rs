@@ -10,6 +10,8 @@ use db::{Abort, TransactionError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
+pub use crate::outbox::Range;
+
 use crate::{JetStream, Outbox, stored::shown};
 
 /// A message may seem older than its event, by the clocks of two machines.
@@ -17,24 +19,6 @@ const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3600);
 const READS_IN_FLIGHT: usize = 64;
 /// Events in a transaction.
 const BATCH: usize = 500;
-
-/// Which events to look at: by their creation, and by their key where there is one.
-#[derive(Debug, Clone)]
-pub struct Range {
-    pub since: DateTime,
-    pub until: DateTime,
-    pub key: Option<String>,
-}
-
-impl Range {
-    /// Ids have an index, and begin with the second in which they were made.
-    pub(crate) fn first_id(&self) -> ObjectId {
-        let seconds = u32::try_from(self.since.timestamp_millis() / 1000).unwrap_or_default();
-        let mut id = [0; 12];
-        id[..4].copy_from_slice(&seconds.to_be_bytes());
-        ObjectId::from_bytes(id)
-    }
-}
 
 /// What was found.
 #[derive(Debug, Serialize)]

@@ -20,7 +20,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// `totals` are of [`totals`](crate::parked::totals); none where nothing is unsent.
+    /// `totals` are what the outbox counts; none where nothing is unsent.
     pub(crate) fn new(totals: Option<&Document>, publisher: Option<(String, i64)>) -> Self {
         let figure = |name| totals.and_then(|totals| totals.get_i64(name).ok());
         let seconds = |name| figure(name).map(|ms| ms as f64 / 1000.0);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::{
     extract::{MatchedPath, Request},
     http::{
-        Method, StatusCode, Version,
+        HeaderName, Method, StatusCode, Version,
         header::{HOST, USER_AGENT},
     },
     middleware::Next,
@@ -17,10 +17,9 @@ use tower_http::request_id::RequestId;
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{
-    stack::X_REQUEST_ID,
-    trace::{incoming, ours, valid},
-};
+use crate::trace::{incoming, ours, valid};
+
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LONGEST_REQUEST_ID: usize = 128;
 /// Clients may make methods up.

@@ -9,8 +9,6 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::Refusal;
-
 /// One thing wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Invalid {
@@ -43,20 +41,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// How a client is told of a refusal.
-    pub fn of(refusal: &Refusal) -> Self {
-        match refusal {
-            Refusal::Invalid(errors) => Self::new(refusal.status(), errors.clone()),
-            _ => Self::with_message(refusal.status(), refusal.to_string()),
-        }
-    }
-
     /// A problem whose one error is `message`.
     pub fn with_message(status: StatusCode, message: impl Into<String>) -> Self {
         Self::new(status, vec![Invalid::new(message, None)])
     }
 
-    fn new(status: StatusCode, errors: Vec<Invalid>) -> Self {
+    pub(crate) fn new(status: StatusCode, errors: Vec<Invalid>) -> Self {
         Self {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),

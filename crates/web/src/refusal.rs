@@ -134,6 +134,16 @@ impl Refusal {
     }
 }
 
+impl Problem {
+    /// How a client is told of a refusal.
+    pub fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(errors) => Self::new(refusal.status(), errors.clone()),
+            _ => Self::with_message(refusal.status(), refusal.to_string()),
+        }
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = Problem::of(&self).into_response();

@@ -26,7 +26,7 @@ use crate::{
     caching,
     host::ask_for_one_host,
     limits::{RATE_LIMIT, RATE_LIMIT_POLICY, with_bounded_work, with_rate_limit},
-    observe,
+    observe::{self, X_REQUEST_ID},
     problem::Cause,
 };
 
@@ -56,7 +56,6 @@ pub(crate) const ON_EVERY_ANSWER: [(HeaderName, HeaderValue); 3] = [
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     ),
 ];
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the middleware is made of.
 pub struct Stack<'a> {

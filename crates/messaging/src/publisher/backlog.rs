@@ -6,8 +6,11 @@ use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::turn::Unpublishable;
-use crate::{Event, Outbox, parked::Skips, stored::Stored};
+use crate::{
+    Event, Outbox,
+    outbox::{LeftOut, Skips, Unpublishable, WalkFrom},
+    stored::Stored,
+};
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
 const LONGEST_TURN: usize = 64;
@@ -16,23 +19,6 @@ const LARGEST_TURN: usize = 1024 * 1024;
 const BATCH_SIZE: u32 = 1_000;
 /// Behind a key with a long run comes likely another: most of a whole batch would be read in vain.
 const BATCH_SIZE_BEHIND: u32 = 128;
-
-/// Where a walk over the backlog goes on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum WalkFrom<'a> {
-    Start,
-    /// Behind this key, which is a text; among texts.
-    Behind(&'a Stored),
-    /// Behind all texts: no key of ours is anything else.
-    BehindTexts,
-}
-
-/// What a walk over the backlog does not read; values that stand for themselves in a query.
-#[derive(Debug, Default)]
-pub(crate) struct LeftOut {
-    pub(crate) keys: Vec<Stored>,
-    pub(crate) ids: Vec<Stored>,
-}
 
 /// Unsent events of one key, to be published one after the other.
 #[derive(Debug)]

@@ -18,13 +18,16 @@ use super::{
     Publisher, backlog,
     broker::Broker,
     keys::Keys,
-    lease::{GaveUp, Lease},
     marks::{Acked, Marks},
     pauses::Pauses,
-    told::Told,
     watcher::Bell,
 };
-use crate::{parked::Parked, stored::Stored};
+use crate::{
+    lease::{GaveUp, Lease},
+    outbox::Parked,
+    stored::Stored,
+    told::Told,
+};
 use sweep::Sweep;
 
 /// What was written.

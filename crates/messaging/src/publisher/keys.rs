@@ -11,8 +11,7 @@ use tokio::time::Instant;
 use failing::Failing;
 use run::Run;
 
-use super::lease::GaveUp;
-use crate::{Timing, stored::Stored};
+use crate::{Timing, lease::GaveUp, stored::Stored};
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
 const MOST_IN_FLIGHT: usize = 512;

@@ -4,10 +4,8 @@ mod backlog;
 mod broker;
 mod holder;
 mod keys;
-pub(crate) mod lease;
 mod marks;
 mod pauses;
-mod told;
 mod turn;
 mod watcher;
 
@@ -20,18 +18,15 @@ use metrics::{counter, gauge};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub(crate) use backlog::{LeftOut, WalkFrom};
-pub(crate) use turn::Unpublishable;
-
 use holder::Holder;
-use lease::{Lease, Taken};
-use told::Told;
 use watcher::Bell;
 
 use crate::{
     JetStream, Outbox, Timing,
     jetstream::Found,
+    lease::{Lease, Taken},
     metrics::{IS_PUBLISHER, STREAM_CHECK_FAILURES},
+    told::Told,
 };
 
 /// Publishes the events that are unsent.

@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::{Publisher, backlog::Turn, lease::Lease};
+use super::{Publisher, backlog::Turn};
 use crate::{
     Event,
     jetstream::{Failure, Whose},
+    lease::Lease,
     metrics::{COMMIT_TO_ACK, PUBLISHED},
+    outbox::Unpublishable,
     stored::Stored,
 };
 
@@ -43,15 +45,6 @@ pub(super) enum Then {
     CutOff,
     /// An event that can never be published, and why.
     Parks(Unpublishable),
-}
-
-/// An event that can never be published.
-#[derive(Debug)]
-pub(crate) struct Unpublishable {
-    pub(crate) id: Stored,
-    pub(crate) reason: String,
-    /// Whether the stream holds another event in its place.
-    pub(crate) is_conflict: bool,
 }
 
 /// Publishes the events of one key, each after the acknowledgement of the one before, until the connection is `cut`.
@@ -161,8 +154,9 @@ mod tests {
     use tracing_subscriber::Registry;
 
     use super::*;
-    use crate::publisher::{
-        backlog::tests::turn_of, broker::tests::publisher, lease::tests::lease,
+    use crate::{
+        lease::tests::lease,
+        publisher::{backlog::tests::turn_of, broker::tests::publisher},
     };
 
     const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

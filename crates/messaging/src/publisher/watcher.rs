@@ -9,8 +9,7 @@ use bson::RawDocumentBuf;
 use db::cause;
 use tokio::sync::Notify;
 
-use super::told::Told;
-use crate::{Outbox, Timing, parked::PARKED};
+use crate::{Outbox, Timing, outbox::PARKED, told::Told};
 
 /// Rings of the same moment are one.
 #[derive(Default)]

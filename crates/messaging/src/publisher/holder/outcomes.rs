@@ -11,9 +11,10 @@ use super::{Holder, Written};
 use crate::{
     jetstream::{Found, Whose},
     metrics::PUBLISH_FAILURES,
+    outbox::Unpublishable,
     publisher::{
         marks::{Acked, mark},
-        turn::{Ended, Then, Unpublishable},
+        turn::{Ended, Then},
     },
     stored::Stored,
 };

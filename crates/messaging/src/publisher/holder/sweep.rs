@@ -13,9 +13,9 @@ use tokio::{
 use super::Holder;
 use crate::{
     metrics::SWEEP_SIZE,
-    parked::Parked,
+    outbox::{LeftOut, Parked},
     publisher::{
-        backlog::{LeftOut, Turn, walk},
+        backlog::{Turn, walk},
         keys::Look,
         turn::{Ended, publish},
     },

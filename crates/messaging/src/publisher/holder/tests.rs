@@ -6,10 +6,7 @@ use bson::oid::ObjectId;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{
-    Timing,
-    publisher::{broker::tests::publisher, lease::tests::lease},
-};
+use crate::{Timing, lease::tests::lease, publisher::broker::tests::publisher};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,10 +3,12 @@ use std::collections::HashSet;
 use bson::oid::ObjectId;
 
 use super::*;
-use crate::publisher::{
-    Unpublishable,
-    backlog::tests::turn_of,
-    holder::tests::{House, backlog},
+use crate::{
+    outbox::Unpublishable,
+    publisher::{
+        backlog::tests::turn_of,
+        holder::tests::{House, backlog},
+    },
 };
 
 fn key() -> Stored {

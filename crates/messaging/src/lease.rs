@@ -1,32 +1,33 @@
 //! The lease: one instance publishes at a time. It expires on the server's clock; its holder counts on its own
 //! clock, from before it asked, so that it always stops first. Who waits for it leaves a name there.
 
-use std::{collections::HashSet, time::Duration};
+mod gave_up;
 
-use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use db::{Db, cause};
 use metrics::counter;
 use mongodb::options::ReturnDocument;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::told::Told;
+pub(crate) use gave_up::GaveUp;
+
 use crate::{
     Timing,
     metrics::{LEASE_CHANGES, LEASES_FORCED},
-    stored::Stored,
+    told::Told,
 };
 
 const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
 /// A lease that expires in so many terms counts as expired: no holder takes it for more than one.
 const IMPOSSIBLY_FAR_AHEAD: i64 = 4;
-/// Keys that the lease names; of more it says that there are others.
-const MOST_NAMED: usize = 100;
 
 /// The right to publish.
 #[derive(Clone)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     db: Db,
     timing: Timing,
     holder: ObjectId,
@@ -38,61 +39,11 @@ pub(super) struct Lease {
 }
 
 /// A lease that was taken just now.
-pub(super) struct Taken {
-    pub(super) lease: Lease,
-    pub(super) renewal: AbortOnDropHandle<()>,
+pub(crate) struct Taken {
+    pub(crate) lease: Lease,
+    pub(crate) renewal: AbortOnDropHandle<()>,
     /// What the holders before failed at.
-    pub(super) gave_up: GaveUp,
-}
-
-/// The keys for which the lease was given up: who fails at the same ones keeps it, else it would be handed round for ever.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct GaveUp {
-    keys: HashSet<Stored>,
-    /// There were too many to be named.
-    all: bool,
-}
-
-impl GaveUp {
-    pub(super) fn contains(&self, key: &Stored) -> bool {
-        self.all || self.keys.contains(key)
-    }
-
-    pub(super) fn add(&mut self, keys: impl IntoIterator<Item = Stored>) {
-        self.keys.extend(keys);
-        if self.keys.len() > MOST_NAMED {
-            self.keys.clear();
-            self.all = true;
-        }
-    }
-
-    /// One of them was published after all.
-    pub(super) fn forget(&mut self, key: &Stored) {
-        if !self.keys.is_empty() {
-            self.keys.remove(key);
-        }
-    }
-
-    /// All of them were.
-    pub(super) fn forget_the_unnamed(&mut self) {
-        self.all = false;
-    }
-
-    fn of(lease: &Document) -> Self {
-        let Ok(gave_up) = lease.get_document("gaveUp") else {
-            return Self::default();
-        };
-        let keys = gave_up.get_array("keys").into_iter().flatten();
-        Self {
-            keys: keys.filter_map(Bson::as_str).map(Stored::from).collect(),
-            all: gave_up.get_bool("all").unwrap_or_default(),
-        }
-    }
-
-    fn document(&self) -> Document {
-        let keys: Vec<_> = self.keys.iter().filter_map(Stored::text).collect();
-        doc! { "keys": keys, "all": self.all }
-    }
+    pub(crate) gave_up: GaveUp,
 }
 
 impl Lease {
@@ -101,7 +52,7 @@ impl Lease {
     ///
     /// # Errors
     /// The driver's, or a time-out.
-    pub(super) async fn take(
+    pub(crate) async fn take(
         db: &Db,
         timing: Timing,
         holder: ObjectId,
@@ -136,22 +87,22 @@ impl Lease {
     }
 
     /// Whether this instance may publish.
-    pub(super) fn is_valid(&self, now: Instant) -> bool {
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
         now < *self.valid_until.borrow() && !self.lost.is_cancelled()
     }
 
     /// Whether another instance, which could publish, has said since then that it waits for the lease.
-    pub(super) fn somebody_waits_since(&self, then: Instant) -> bool {
+    pub(crate) fn somebody_waits_since(&self, then: Instant) -> bool {
         self.waiter_named.borrow().is_some_and(|named| named > then)
     }
 
     /// Tells of each renewal.
-    pub(super) fn renewals(&self) -> watch::Receiver<Option<Instant>> {
+    pub(crate) fn renewals(&self) -> watch::Receiver<Option<Instant>> {
         self.waiter_named.subscribe()
     }
 
     /// Returns when another instance has it.
-    pub(super) async fn lost(&self) {
+    pub(crate) async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
@@ -185,7 +136,7 @@ impl Lease {
 
     /// Hands it over at once, and tells what this instance failed at; not before a renewal that is under way, which would take it
     /// back.
-    pub(super) async fn release(self, renewal: AbortOnDropHandle<()>, gave_up: &GaveUp) {
+    pub(crate) async fn release(self, renewal: AbortOnDropHandle<()>, gave_up: &GaveUp) {
         self.released.cancel();
         // It has ended, and was heard to, when the lease was lost.
         if !renewal.is_finished() {
@@ -304,4 +255,4 @@ pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i6
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -14,10 +14,9 @@ use mongodb::{Collection, IndexModel};
 
 pub use operators::Retry;
 
+use super::{EVENTS, unsent};
 use crate::{
     Event, Outbox,
-    outbox::{EVENTS, unsent},
-    publisher::Unpublishable,
     stored::{Stored, assemble, shown},
 };
 
@@ -28,6 +27,15 @@ const GIVEN_UP: &str = "given up";
 const SKIPPED_AND_TOLD: &str = "skipped";
 /// In characters.
 const LONGEST_REASON: usize = 1_000;
+
+/// An event that can never be published.
+#[derive(Debug)]
+pub(crate) struct Unpublishable {
+    pub(crate) id: Stored,
+    pub(crate) reason: String,
+    /// Whether the stream holds another event in its place.
+    pub(crate) is_conflict: bool,
+}
 
 /// What is parked, as the publisher needs it.
 #[derive(Debug, Default)]

@@ -1,10 +1,10 @@
 //! A failure that comes again and again is a warning once, until it is another one or is over.
 
 #[derive(Debug, Default)]
-pub(super) struct Told(String);
+pub(crate) struct Told(String);
 
 impl Told {
-    pub(super) fn tell(&mut self, failure: &'static str, error: String) {
+    pub(crate) fn tell(&mut self, failure: &'static str, error: String) {
         if self.0 == error {
             tracing::debug!(error, "{failure}, again");
         } else {
@@ -13,7 +13,7 @@ impl Told {
         }
     }
 
-    pub(super) fn is_over(&mut self) {
+    pub(crate) fn is_over(&mut self) {
         self.0.clear();
     }
 }

@@ -2,6 +2,7 @@ use db::MongoOptions;
 use secrecy::SecretString;
 
 use super::*;
+use crate::stored::Stored;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -12,7 +13,7 @@ fn named(count: usize) -> GaveUp {
 }
 
 /// Of a database that is not there.
-pub(in crate::publisher) async fn lease(valid_until: Instant, named: Option<Instant>) -> Lease {
+pub(crate) async fn lease(valid_until: Instant, named: Option<Instant>) -> Lease {
     let mongo_uri = SecretString::from("mongodb://127.0.0.1:1/none");
     let db = Db::connect(&MongoOptions { mongo_uri }, "shop", db::Timing::default()).await;
     Lease {
