@@ -70,7 +70,11 @@ async fn without_mongodb_requests_are_503_and_the_service_recovers_by_itself() {
     let unready = app.get("/health/ready").await;
     assert_eq!(unready.status(), 503);
     let told: Value = unready.json().await.unwrap();
-    assert_eq!(told["errors"], json!([{ "message": "MongoDB is down" }]));
+    let why = format!(
+        "MongoDB is down: {}: Connection refused (os error 111)",
+        mongo.hosts[0]
+    );
+    assert_eq!(told["errors"], json!([{ "message": why }]));
     assert_eq!(app.get("/health/live").await.status(), 200);
     let refused = app
         .post("alice", json!({ "title": "concert", "price": 1 }))
