@@ -29,6 +29,7 @@ mod retries;
 mod rights;
 mod secured;
 mod settings;
+mod shells;
 mod spans;
 mod stops;
 mod tickets;

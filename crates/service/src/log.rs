@@ -34,7 +34,7 @@ where
     let dropped = writer.error_counter();
     let log = tracing_subscriber::fmt::layer().with_writer(writer);
     let log = match options.log_format {
-        LogFormat::Text => log.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Text => log.with_ansi(is_coloured()).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
     (
@@ -42,6 +42,12 @@ where
         rest,
         dropped,
     )
+}
+
+/// On a terminal, unless its user wants none (<https://no-color.org>).
+fn is_coloured() -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stderr().is_terminal() && !is_unwanted
 }
 
 pub(crate) fn describe() {
