@@ -111,8 +111,11 @@ fn defaults_of_help() -> BTreeMap<String, String> {
     }
     let help = help.args(["serve", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    let of_option = help.lines().filter_map(|line| {
-        let (text, variable) = line.split_once("[env: ")?;
+    // An option's lines are one text, wherever they are wrapped.
+    let options = help.split("\n      --");
+    let options = options.map(|option| option.split_whitespace().collect::<Vec<_>>().join(" "));
+    let of_option = options.filter_map(|option| {
+        let (text, variable) = option.split_once("[env: ")?;
         let (variable, rest) = variable.split_once(']')?;
         let default = rest.split_once("[default: ").map(|it| it.1);
         let default = match default.and_then(|it| it.split_once(']')) {

@@ -133,3 +133,19 @@ async fn a_page_costs_its_own_tickets_and_neither_what_is_reserved_nor_what_is_o
     }
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_ticket_as_an_express_service_stored_it_is_left_out_and_keeps_no_other_from_the_list() {
+    let app = TestApp::start().await;
+    let ours = app.create().await;
+    let theirs =
+        doc! { "title": "concert", "price": 20, "userId": "65f0a1b2c3d4e5f60718293a", "__v": 0 };
+    let tickets: Collection<Document> = app.place.database().await.collection("tickets");
+    let planted = tickets.insert_one(theirs).await.unwrap().inserted_id;
+    assert_eq!(all_ids(&app, "/api/tickets?limit=1").await, [ours]);
+    let theirs = planted.as_object_id().unwrap();
+    let read = app.get(&format!("/api/tickets/{theirs}")).await;
+    // It is there, and can't be told.
+    assert_eq!(read.status(), 500);
+    app.finish().await;
+}

@@ -31,6 +31,7 @@ mod retries;
 mod rights;
 mod secured;
 mod settings;
+mod shells;
 mod spans;
 mod stops;
 mod tickets;

@@ -1,6 +1,6 @@
 //! A stop under load, without a proxy that would send a lost request again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use testbed::eventually;
@@ -80,5 +80,21 @@ async fn a_stop_under_load_loses_no_request_of_clients_that_keep_their_connectio
     let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
     assert_eq!(sum(|it| it.lost), 0, "of {}", sum(|it| it.answered));
     assert!(sum(|it| it.told_to_close) >= CLIENTS, "{outcomes:?}");
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_ends_it_at_once() {
+    let place = Place::new();
+    for first in ["-INT", "-TERM"] {
+        let (mut process, _) = start(command(&place).env("STOP_DELAY", "9s")).await;
+        process.signal(first);
+        process.told("stopping");
+        let asked = Instant::now();
+        process.signal("-INT");
+        assert_eq!(process.ended().await.code(), Some(130), "{first}");
+        assert!(asked.elapsed() < Duration::from_secs(5), "{first}");
+        assert!(process.log().contains("ended at once"), "{first}");
+    }
     place.remove().await;
 }

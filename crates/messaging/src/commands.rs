@@ -1,21 +1,21 @@
 //! What operators ask of the outbox: the subcommands of `outbox`. They read the arguments, ask [`Outbox`], and print tables or JSON.
 
+mod arguments;
 mod replaying;
 
 use std::{
     io::{Write, stderr, stdout},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
-use db::{
-    Db, MongoOptions, OwnerError,
-    setting::{duration, parsed},
-};
+use db::{Db, MongoOptions, OwnerError};
 use serde::Serialize;
 use serde_json::json;
+
+use arguments::{limit, object_id, time};
 
 use crate::{
     Event, EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
@@ -49,6 +49,7 @@ pub enum OutboxCommand {
     /// Give a parked event up: later events of its key go on, and consumers are told by a message without a payload.
     Skip {
         /// The id of a parked event.
+        #[arg(value_parser = object_id)]
         id: ObjectId,
         /// Why; it is kept.
         #[arg(long, value_name = "text", value_parser = NonEmptyStringValueParser::new())]
@@ -83,6 +84,7 @@ pub enum OutboxCommand {
 #[group(required = true, multiple = false)]
 pub struct Which {
     /// The id of a parked event.
+    #[arg(value_parser = object_id)]
     id: Option<ObjectId>,
     /// Every parked event.
     #[arg(long)]
@@ -275,24 +277,4 @@ fn found_text(found: &Found) -> String {
     let lost: String = found.lost.iter().map(row).collect();
     let (looked, count) = (found.checked, found.lost.len());
     format!("{lost}{looked} events were looked at, {count} were lost")
-}
-
-fn limit(value: &str) -> Result<i64, String> {
-    parsed(value, "a number above 0", |limit| *limit > 0)
-}
-
-/// A time, or how long ago.
-fn time(value: &str) -> Result<DateTime, String> {
-    let ago = |ago: Duration| {
-        SystemTime::now()
-            .checked_sub(ago)
-            .map(DateTime::from_system_time)
-    };
-    duration(value, "", |ago| !ago.is_zero())
-        .ok()
-        .and_then(ago)
-        .or_else(|| DateTime::parse_rfc3339_str(value).ok())
-        .ok_or_else(|| {
-            "a time such as 2026-01-31T12:00:00Z, or how long ago, such as 2h".to_owned()
-        })
 }

@@ -17,19 +17,23 @@ use tokio::{net::TcpListener, runtime::Runtime};
 use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, raise_file_limit, sign};
 
 use crate::{
-    Http, Service, Timing,
+    Http, Service, Timing, dotenv,
     healthcheck::healthcheck,
     lifecycle::stop_on_signal,
     log, metrics,
-    options::{AdminOptions, LogOptions, bad_value, duration, load_dotenv},
+    options::{
+        AdminOptions, LogOptions, bad_value, duration, told, user_id, without_what_is_empty,
+    },
     telemetry,
 };
+
+/// How wide help is.
+const COLUMNS: usize = 80;
 
 #[derive(Parser)]
 #[command(
     after_help = "Configuration comes from flags, the environment and a file .env, in this order.",
-    flatten_help = true,
-    disable_help_subcommand = true
+    flatten_help = true
 )]
 struct Cli<O: Args> {
     #[command(subcommand)]
@@ -84,7 +88,7 @@ struct ServerOptions {
 #[derive(Args)]
 struct Token {
     /// The user's id.
-    #[arg(long)]
+    #[arg(long, value_name = "id", value_parser = user_id)]
     user: String,
     #[arg(long)]
     email: Option<String>,
@@ -105,7 +109,7 @@ struct Healthcheck {
 impl<O: Args + Send + Sync + 'static> Service<O> {
     /// Does what the command line asks for.
     pub fn run(self) -> ExitCode {
-        if let Err(line) = load_dotenv() {
+        if let Err(line) = dotenv::load() {
             eprintln!("{line}");
             return ExitCode::from(2);
         }
@@ -121,7 +125,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                     eprintln!("{line}");
                     return ExitCode::from(2);
                 }
-                None => error.exit(),
+                None => return told(&error),
             },
         };
         match self.execute(cli.command) {
@@ -147,11 +151,13 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                 ("key", Some(noun)) => arg.visible_alias(noun),
                 _ => arg,
             });
+            let command = command.mut_args(without_what_is_empty);
             command.mut_subcommands(|command| named(command, stream, noun))
         }
         let about = self.about;
         let noun = self.events.first().map(|event| event.noun());
         let command = Cli::<O>::command().name(about.name).version(about.version);
+        let command = command.term_width(COLUMNS);
         let command = command.about(about.description);
         named(command, &about.name.to_ascii_uppercase(), noun)
     }
@@ -192,6 +198,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         publishes: bool,
         http: Option<(HttpOptions, O)>,
     ) -> anyhow::Result<()> {
+        servers.log.check(self.about.name)?;
         let telemetry = telemetry::init(self.about, &servers.log)?;
         metrics::install()?;
         let stop = stop_on_signal()?;

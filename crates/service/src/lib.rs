@@ -6,6 +6,7 @@
 mod admin;
 mod command_line;
 mod context;
+mod dotenv;
 mod health;
 mod healthcheck;
 mod lifecycle;

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::Timing;
+use crate::{Timing, log};
 
 type Ended = (&'static str, anyhow::Result<()>);
 
@@ -128,7 +128,10 @@ fn failure_of(ended: Result<Ended, JoinError>) -> Option<anyhow::Error> {
     }
 }
 
-/// A `stop` that Ctrl-C, SIGTERM or SIGQUIT cancels. SIGHUP and the users' signals, which would end the process without a drain,
+/// As shells tell a process that SIGINT ended.
+const ENDED_BY_CTRL_C: i32 = 130;
+
+/// A `stop` that Ctrl-C, SIGTERM or SIGQUIT cancels; Ctrl-C after it ends the process at once. SIGHUP and the users' signals, which would end the process without a drain,
 /// change nothing.
 pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
@@ -147,6 +150,9 @@ pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
             _ = quit.recv() => {}
         }
         signalled.cancel();
+        interrupt.recv().await;
+        log::last_line("ended at once, by Ctrl-C while it was stopping".to_owned());
+        std::process::exit(ENDED_BY_CTRL_C);
     });
     Ok(stop)
 }

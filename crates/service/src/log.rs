@@ -34,7 +34,7 @@ where
     let dropped = writer.error_counter();
     let log = tracing_subscriber::fmt::layer().with_writer(writer);
     let log = match options.log_format {
-        LogFormat::Text => log.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Text => log.with_ansi(is_coloured()).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
     (log.with_filter(filter(&options.rust_log)), rest, dropped)
@@ -51,6 +51,12 @@ fn filter(directives: &str) -> EnvFilter {
         Ok(off) if !asks_for_more => filter.add_directive(off),
         _ => filter,
     }
+}
+
+/// On a terminal, unless its user wants none (<https://no-color.org>).
+fn is_coloured() -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stderr().is_terminal() && !is_unwanted
 }
 
 pub(crate) fn describe() {

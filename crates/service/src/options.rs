@@ -1,16 +1,16 @@
-//! What a process is told besides what its parts are: the log, and the listener for those who run it. It is also the only
-//! reader of the environment. Every variable is a flag too, so `--help` is the reference; a value that is missing or bad is
+//! What a process is told besides what its parts are: the log, and the listener for those who run it. Every variable is a flag too, so `--help` is the reference; a value that is missing or bad is
 //! told in one line that names the variable and what it wants, and never shows what was given.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::http::Uri;
 use clap::{
-    Args, ValueEnum,
-    error::{ContextKind, ContextValue},
+    Arg, Args, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
 };
-use db::setting::{self, Maybe, text};
-use web::listen_addr;
+use db::setting::{self, Maybe, Unusable, text};
+use tracing_subscriber::filter::LevelFilter;
+use web::{LONGEST_USER_ID, listen_addr};
 
 /// The listener for those who run the service.
 #[derive(Debug, Clone, Args)]
@@ -36,7 +36,7 @@ pub(crate) struct LogOptions {
     )]
     pub(crate) log_format: LogFormat,
     /// Collector of traces (OTLP over HTTP, without /v1/traces). No traces by default.
-    #[arg(long, env, value_name = "OTEL_EXPORTER_OTLP_ENDPOINT", default_value = "", hide_default_value = true, value_parser = otlp_endpoint)]
+    #[arg(long, env, value_name = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = otlp_endpoint)]
     pub(crate) otel_exporter_otlp_endpoint: Maybe<String>,
 }
 
@@ -47,31 +47,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Reads `.env` into the environment, where there is one; what is set already wins.
-/// Call it before any thread starts.
-///
-/// # Errors
-/// One line that names the file and the place, never its contents.
-pub(crate) fn load_dotenv() -> Result<(), String> {
-    match dotenvy::dotenv() {
-        Ok(_) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        Err(dotenvy::Error::LineParse(_, at)) => Err(format!(
-            ".env wants lines of NAME=value: one cannot be read, at its character {at}"
-        )),
-        Err(error) => Err(format!(".env cannot be read: {error}")),
-    }
-}
-
 /// One line for a bad value: which variable, and what it wants. `None` for help and for a wrong command line,
 /// which clap tells best itself.
 pub(crate) fn bad_value(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
-    let (flag, value) = arg.split_once('<')?;
+    let (flag, value) = arg.split_once(['<', '['])?;
     // A value in capitals is an environment variable of that name.
-    let name = match value.trim_end_matches('>') {
+    let name = match value.trim_end_matches(['>', ']']) {
         variable if !variable.contains(char::is_lowercase) => variable,
         _ => flag.trim(),
     };
@@ -79,12 +63,92 @@ pub(crate) fn bad_value(error: &clap::Error) -> Option<String> {
         return Some(format!("{name} wants {wants}"));
     }
     match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) => {
+        Some(ContextValue::Strings(values)) if !values.is_empty() => {
             Some(format!("{name} wants one of: {}", values.join(", ")))
+        }
+        // It stands there without any.
+        _ if error.kind() == ErrorKind::InvalidValue => {
+            Some(format!("{} wants a value", flag.trim()))
         }
         _ => None,
     }
 }
+
+/// A variable that is empty is not set.
+pub(crate) fn without_what_is_empty(arg: Arg) -> Arg {
+    let given = arg.get_env().and_then(std::env::var_os);
+    let has_default = !arg.get_default_values().is_empty();
+    if has_default && given.is_some_and(|given| given.is_empty()) {
+        arg.env(None)
+    } else {
+        arg
+    }
+}
+
+/// Prints help, or what is wrong with a command line; how the process ends.
+pub(crate) fn told(error: &clap::Error) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    match error.print() {
+        Err(failed) if failed.kind() != io::ErrorKind::BrokenPipe => {
+            crate::log::last_line(failed.to_string());
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(code),
+    }
+}
+
+impl LogOptions {
+    /// # Errors
+    /// When a part of the filter can't match anything: it was meant for something else, and nothing would be logged.
+    pub(crate) fn check(&self, service: &str) -> Result<(), Unusable> {
+        let service = service.replace('-', "_");
+        let logs = |target: &str| {
+            let all = LOGGED.into_iter().chain([service.as_str()]);
+            all.into_iter()
+                .any(|it| it.starts_with(target) || target.starts_with(it))
+        };
+        let directives = self.rust_log.split(',').map(str::trim);
+        let mut directives = directives.filter(|it| !it.is_empty());
+        let number = directives.position(|directive| {
+            let is_level = directive.parse::<LevelFilter>().is_ok();
+            let target = directive.split(['=', '[']).next().unwrap_or_default();
+            !is_level && !logs(target)
+        });
+        number.map_or(Ok(()), |number| {
+            let reason = format!(
+                "its part {} is no level (off, error, warn, info, debug, trace), and nothing here logs by that name; {service}, {} do, and more",
+                number + 1, LOGGED[..6].join(", "),
+            );
+            Err(Unusable { variable: "RUST_LOG", reason })
+        })
+    }
+}
+
+/// Who logs in this process, besides the service's own crate.
+const LOGGED: [&str; 22] = [
+    "db",
+    "messaging",
+    "service",
+    "web",
+    "mongodb",
+    "async_nats",
+    "axum",
+    "h2",
+    "hickory_net",
+    "hickory_proto",
+    "hickory_resolver",
+    "hyper",
+    "hyper_util",
+    "log",
+    "mio",
+    "opentelemetry",
+    "reqwest",
+    "rustls",
+    "tokio",
+    "tower",
+    "tower_http",
+    "tracing",
+];
 
 fn log_filter(value: &str) -> Result<String, String> {
     text(
@@ -96,20 +160,31 @@ fn log_filter(value: &str) -> Result<String, String> {
 
 /// A duration such as `90s`, `10m` or `7d`.
 pub(crate) fn duration(value: &str) -> Result<Duration, String> {
-    setting::duration(value, "a time such as 5s, 10m or 7d", |it| !it.is_zero())
+    let most = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+    let wants = "a time such as 5s, 10m or 7d: whole seconds, 10 years at most";
+    setting::duration(value, wants, |it| {
+        it.as_secs() > 0 && it.subsec_nanos() == 0 && *it <= most
+    })
+}
+
+/// The id of a user whose token is taken.
+pub(crate) fn user_id(value: &str) -> Result<String, String> {
+    let wants = format!("an id of 1 to {LONGEST_USER_ID} bytes");
+    text(value, wants, |id| (1..=LONGEST_USER_ID).contains(&id.len()))
 }
 
 fn otlp_endpoint(value: &str) -> Result<Maybe<String>, String> {
     let is_http = |value: &str| {
-        value
-            .parse::<Uri>()
-            .is_ok_and(|uri| uri.host().is_some() && uri.scheme_str() == Some("http"))
+        value.parse::<Uri>().is_ok_and(|uri| {
+            let is_plain = uri.authority().is_some_and(|it| !it.as_str().contains('@'));
+            is_plain && uri.host().is_some() && uri.scheme_str() == Some("http")
+        })
     };
     match value {
         "" => Ok(None),
         value if is_http(value) => Ok(Some(value.to_owned())),
         _ => Err(
-            "an address such as http://127.0.0.1:4318; only http, to a collector nearby".to_owned(),
+            "an address such as http://127.0.0.1:4318; only http, to a collector nearby, and without a user: OTEL_EXPORTER_OTLP_HEADERS says who we are".to_owned(),
         ),
     }
 }

@@ -18,7 +18,7 @@ use axum::{
 
 /// Of what nobody should keep.
 pub(crate) const NOWHERE: HeaderValue = HeaderValue::from_static("no-store");
-const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
+pub(crate) const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 const OF_ONE_USER: HeaderValue = HeaderValue::from_static("private, no-store");
 
 /// Whether a handler asked who is calling; put beside the request, and set by the extractor.

@@ -5,6 +5,7 @@
 
 mod auth;
 mod caching;
+mod forwarded;
 mod host;
 mod id;
 mod idempotency;

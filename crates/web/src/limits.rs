@@ -27,7 +27,10 @@ use metrics::counter;
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument;
 
-use crate::{Refusal, Timing, auth::Caller, idempotency::WholeBody, observe::HTTP_REFUSED};
+use crate::{
+    Refusal, Timing, auth::Caller, forwarded::client, idempotency::WholeBody, observe::HTTP_REFUSED,
+};
+use ipnet::IpNet;
 
 /// Callers are forgotten when they have been quiet: after so many requests it is looked for such.
 const FORGET_EVERY: usize = 10_000;
@@ -56,11 +59,12 @@ struct Limits {
     burst: u32,
     /// As it is told to callers.
     policy: HeaderValue,
+    trusted_proxies: Vec<IpNet>,
     requests: AtomicUsize,
 }
 
 impl Limits {
-    fn new(per_second: NonZeroU32) -> Self {
+    fn new(per_second: NonZeroU32, trusted_proxies: &[IpNet]) -> Self {
         let burst = per_second.saturating_add(per_second.get());
         let quota = Quota::per_second(per_second).allow_burst(burst);
         Self {
@@ -71,6 +75,7 @@ impl Limits {
                 "\"caller\";q={burst};w={}",
                 burst.get() / per_second
             )),
+            trusted_proxies: trusted_proxies.to_vec(),
             requests: AtomicUsize::new(1),
         }
     }
@@ -86,20 +91,24 @@ impl Limits {
 }
 
 /// Limits the callers of `routes` to so many requests a second each, and twice as many at once; 0 for no limit.
-pub(crate) fn with_rate_limit(routes: Router, per_second: u32) -> Router {
+pub(crate) fn with_rate_limit(
+    routes: Router,
+    per_second: u32,
+    trusted_proxies: &[IpNet],
+) -> Router {
     let Some(per_second) = NonZeroU32::new(per_second) else {
         return routes;
     };
-    let limits = Arc::new(Limits::new(per_second));
+    let limits = Arc::new(Limits::new(per_second, trusted_proxies));
     routes.layer(middleware::from_fn_with_state(limits, limit_rate))
 }
 
-/// Counts a request for its user or, where the token names none, for the address at the other end of the connection:
-/// what a proxy says of addresses can be made up.
+/// Counts a request for its user or, where the token names none, for the client's address: that at the other end of the connection, or what
+/// trusted proxies say. What others say can be made up.
 async fn limit_rate(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
     let caller = match request.extensions().get::<Caller>().map(|it| &it.user) {
         Some(Ok(user)) => Counted::User(user.id.clone()),
-        _ => Counted::Address(peer(&request)),
+        _ => Counted::Address(address(&request, &limits.trusted_proxies)),
     };
     let (mut response, remaining) = match limits.count(&caller) {
         Ok(state) => (next.run(request).await, state.remaining_burst_capacity()),
@@ -125,17 +134,15 @@ fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("letters, digits and quotes are a header's value")
 }
 
-fn peer(request: &Request) -> Option<IpAddr> {
-    request
-        .extensions()
-        .get()
-        .map(
-            |ConnectInfo::<SocketAddr>(peer)| match peer.ip().to_canonical() {
-                // One customer's network has 64 bits for itself. (IPv4 on a socket of both kinds is IPv4 by now.)
-                IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
-                address => address,
-            },
-        )
+fn address(request: &Request, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
+    let ConnectInfo::<SocketAddr>(peer) = request.extensions().get()?;
+    Some(
+        match client(peer.ip(), request.headers(), trusted_proxies) {
+            // One customer's network has 64 bits for itself. (IPv4 on a socket of both kinds is IPv4 by now.)
+            IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+            address => address,
+        },
+    )
 }
 
 #[derive(Clone)]
@@ -206,7 +213,7 @@ mod tests {
     #[test]
     fn callers_that_have_been_quiet_are_forgotten() {
         // Of so many a second: a caller is like a new one a microsecond after its only request.
-        let limits = Limits::new(NonZeroU32::new(1_000_000).unwrap());
+        let limits = Limits::new(NonZeroU32::new(1_000_000).unwrap(), &[]);
         let count = |user: usize| assert!(limits.count(&Counted::User(user.to_string())).is_ok());
         (1..FORGET_EVERY).for_each(count);
         assert_eq!(limits.limiter.len(), FORGET_EVERY - 1);

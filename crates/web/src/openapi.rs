@@ -1,11 +1,15 @@
 //! The OpenAPI document, and the page that shows it.
 
+mod kept;
 mod params;
 mod shared;
+
+use std::sync::Arc;
 
 use axum::{
     Router,
     http::{HeaderValue, Method, header},
+    middleware,
 };
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::{
@@ -110,5 +114,7 @@ pub fn routes(api: OpenApi) -> Router {
             .config(config),
     );
     let policy = SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    let kept = Arc::new(kept::Kept::default());
     page.layer(policy)
+        .layer(middleware::from_fn_with_state(kept, kept::keep))
 }

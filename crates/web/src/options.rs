@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use axum::http::HeaderValue;
 use clap::{ArgAction, Args};
 use db::setting::{Maybe, boolean, file};
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 pub use parse::listen_addr;
@@ -14,6 +15,7 @@ use parse::*;
 
 /// As browsers send them in `Origin`.
 type Origins = Vec<HeaderValue>;
+type Networks = Vec<IpNet>;
 
 /// Who may call, and where.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +34,9 @@ pub struct HttpOptions {
     /// Requests a second of one user, or of one address where there is no user; twice as many at once. 0 for no limit.
     #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = requests_per_second)]
     pub rate_limit: u32,
+    /// Proxies whose `X-Forwarded-For` or `Forwarded` is believed: addresses or networks, separated by commas. None by default.
+    #[arg(long, env, value_name = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = networks)]
+    pub trusted_proxies: Networks,
     /// Requests that are worked on at once, 1000 at most; those above are answered 503 at once.
     #[arg(long, env, value_name = "CONCURRENCY_LIMIT", default_value = "256", value_parser = concurrency)]
     pub concurrency_limit: usize,

@@ -64,24 +64,24 @@ impl<S: Sync> FromRequestParts<S> for Preconditions {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Tags {
+pub(crate) enum Tags {
     Any,
     Of(Vec<Tag>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Tag {
+pub(crate) struct Tag {
     is_weak: bool,
     /// With its quotes.
     text: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq)]
-struct Unreadable;
+pub(crate) struct Unreadable;
 
 impl Tags {
     /// `None` where there is no such header. Several of them are one list (RFC 9110 §5.3).
-    fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, Unreadable> {
+    pub(crate) fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, Unreadable> {
         let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
         let lines: Vec<&[u8]> = lines.collect();
         if lines.is_empty() {
@@ -118,20 +118,24 @@ impl Tags {
 
     /// Weak tags promise less than that nothing has changed, and don't count.
     fn strongly_name(&self, version: i64) -> bool {
-        self.name(version, |tag| !tag.is_weak)
+        self.name(&etag(version), |tag| !tag.is_weak)
     }
 
     fn weakly_name(&self, version: i64) -> bool {
-        self.name(version, |_| true)
+        self.name(&etag(version), |_| true)
     }
 
-    fn name(&self, version: i64, counts: impl Fn(&Tag) -> bool) -> bool {
-        let current = etag(version);
+    /// Whether a tag of the list is this one, but for the weakness of either.
+    pub(crate) fn name_text(&self, text: &str) -> bool {
+        self.name(text, |_| true)
+    }
+
+    fn name(&self, text: &str, counts: impl Fn(&Tag) -> bool) -> bool {
         match self {
             Self::Any => true,
             Self::Of(tags) => tags
                 .iter()
-                .any(|tag| counts(tag) && tag.text == current.as_bytes()),
+                .any(|tag| counts(tag) && tag.text == text.as_bytes()),
         }
     }
 }

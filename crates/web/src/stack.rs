@@ -84,7 +84,11 @@ pub fn stack(
     let auth = Arc::new(auth);
     let cross_site = middleware::from_fn_with_state(Arc::clone(&auth), refuse_cross_site);
     // Counted before anything else is refused, for the caller that its token names.
-    let domain = with_rate_limit(domain.layer(cross_site), options.rate_limit);
+    let domain = with_rate_limit(
+        domain.layer(cross_site),
+        options.rate_limit,
+        &options.trusted_proxies,
+    );
     let domain = domain.layer(middleware::from_fn(caching::say_who_may_keep_it));
     let domain = domain.layer(middleware::from_fn_with_state(auth, identify));
     let cors = (!options.cors_origins.is_empty()).then(|| cors(&options.cors_origins, methods));

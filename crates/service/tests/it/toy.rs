@@ -198,6 +198,7 @@ fn http() -> HttpOptions {
         jwt_require_exp: true,
         session_cookie: "express:sess".to_owned(),
         rate_limit: 0,
+        trusted_proxies: Vec::new(),
         concurrency_limit: 256,
         stop_delay: Duration::ZERO,
         cors_origins: Vec::new(),

@@ -23,7 +23,12 @@ pub(super) fn verification_key(config: &JwtOptions) -> Result<(DecodingKey, Algo
         variable: "JWT_PUBLIC_KEY_FILE",
         reason: reason.to_owned(),
     };
-    let pem = std::fs::read_to_string(path).map_err(|error| unusable(&error.to_string()))?;
+    let pem = std::fs::read(path).map_err(|error| unusable(&error.to_string()))?;
+    let pem = String::from_utf8(pem).map_err(|_| {
+        unusable(
+            "it is no text: a DER file becomes a PEM by: openssl pkey -pubin -inform der -in FILE",
+        )
+    })?;
     if pem.contains("PRIVATE KEY") {
         return Err(unusable(
             "it holds a private key; it wants the public one, for example from: openssl pkey -pubout",
@@ -72,7 +77,7 @@ fn secret(config: &JwtOptions) -> Result<&[u8], Unusable> {
 /// Signs a token for `user` that is valid from `now` for `ttl`, all in seconds (of the Unix epoch).
 ///
 /// # Errors
-/// When there is no secret, and the signing library's.
+/// When there is no secret, or a public key in its place, and the signing library's.
 pub fn sign(
     config: &JwtOptions,
     user: &str,
@@ -100,6 +105,14 @@ pub fn sign(
         iat: now,
         exp: now + ttl,
     };
+    if config.jwt_public_key_file.is_some() {
+        let reason = "the service checks tokens with it, and would refuse one that JWT_KEY signs: the holder of the private key signs";
+        return Err(Unusable {
+            variable: "JWT_PUBLIC_KEY_FILE",
+            reason: reason.to_owned(),
+        }
+        .into());
+    }
     let key = EncodingKey::from_secret(secret(config)?);
     Ok(encode(&Header::default(), &claims, &key)?)
 }

@@ -44,6 +44,7 @@ fn options() -> HttpOptions {
         jwt_require_exp: true,
         session_cookie: "session".to_owned(),
         rate_limit: 0,
+        trusted_proxies: Vec::new(),
         concurrency_limit: 1,
         stop_delay: Duration::ZERO,
         cors_origins: vec![HeaderValue::from_static("https://app.example.com")],

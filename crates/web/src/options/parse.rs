@@ -1,12 +1,16 @@
 //! What each variable wants: a parser says it in words that go behind the variable's name.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use axum::http::{HeaderValue, Uri};
 use db::setting::{Maybe, duration, parsed, text};
+use ipnet::IpNet;
 use secrecy::SecretString;
 
-use super::Origins;
+use super::{Networks, Origins};
 
 /// An address and a port.
 pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
@@ -53,6 +57,18 @@ pub(super) fn concurrency(value: &str) -> Result<usize, String> {
     parsed(value, "a whole number from 1 to 1000", |limit| {
         (1..=1_000).contains(limit)
     })
+}
+
+pub(super) fn networks(value: &str) -> Result<Networks, String> {
+    let wants = "addresses or networks, such as 10.0.0.7 or 10.0.0.0/8, separated by commas";
+    let all = value.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let network = |it: &str| {
+        it.parse()
+            .ok()
+            .or_else(|| it.parse::<IpAddr>().ok().map(IpNet::from))
+    };
+    let parsed: Option<_> = all.map(network).collect();
+    parsed.ok_or_else(|| wants.to_owned())
 }
 
 pub(super) fn origins(value: &str) -> Result<Origins, String> {

@@ -53,6 +53,32 @@ async fn a_network_of_64_bits_is_one_caller_and_an_ipv4_address_is_one_on_any_so
 }
 
 #[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_a_limit_of_its_own_and_cannot_forge_anothers() {
+    let app = Toy::start_with(|http| {
+        http.rate_limit = 1;
+        http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    })
+    .await;
+    let three = async |told: &'static str| {
+        let ask = || {
+            app.request(Method::GET, "/api/notes")
+                .header("x-forwarded-for", told)
+        };
+        let mut statuses = BTreeSet::new();
+        for _ in 0..4 {
+            statuses.insert(ask().send().await.unwrap().status().as_u16());
+        }
+        statuses
+    };
+    let limited = BTreeSet::from([200, 429]);
+    assert_eq!(three("203.0.113.1").await, limited);
+    assert_eq!(three("203.0.113.2").await, limited);
+    assert!(three("198.51.100.1, 203.0.113.2").await.contains(&429));
+    assert_eq!(three("203.0.113.2, 203.0.113.3").await, limited);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_limit_of_0_is_none() {
     let routes = limited(0);
     for _ in 0..100 {

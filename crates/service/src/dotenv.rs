@@ -1,0 +1,210 @@
+//! The file `.env` of the current directory, read as docker-compose and node read it: values are literal, and of a name that stands
+//! twice the last counts. A file that is read otherwise by two programs would give them two keys.
+
+use std::{collections::BTreeMap, fs, io};
+
+const FILE: &str = ".env";
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    line: usize,
+    name: String,
+    value: String,
+}
+
+/// Sets what the file says, where there is one, and nothing is set already: empty is not set. Call it before any thread starts.
+///
+/// # Errors
+/// One line that names the file and the line in it, never its contents.
+pub(crate) fn load() -> Result<(), String> {
+    let text = match fs::read_to_string(FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("{FILE} cannot be read: {error}")),
+        Ok(text) => text,
+    };
+    let mut counts = BTreeMap::new();
+    for entry in read(&text)? {
+        let line = entry.line;
+        if let Some(earlier) = counts.insert(entry.name.clone(), entry) {
+            let Entry {
+                line: first, name, ..
+            } = earlier;
+            eprintln!("{FILE} names {name} twice, in lines {first} and {line}: the last counts");
+        }
+    }
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    counts.retain(|name, entry| !entry.value.is_empty() && !is_set(name));
+    let lines: String = counts.values().map(line).collect();
+    // The environment can't be written without `unsafe`, but for this crate, which reads its own format.
+    let set = dotenvy::Iter::new(lines.as_bytes()).load_override();
+    set.map_err(|error| format!("{FILE} cannot be used: {error}"))
+}
+
+/// As dotenvy reads it.
+fn line(Entry { name, value, .. }: &Entry) -> String {
+    let mut quoted = String::new();
+    for character in value.chars() {
+        if "\\\"$".contains(character) {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    format!("{name}=\"{}\"\n", quoted.replace('\n', "\\n"))
+}
+
+fn read(text: &str) -> Result<Vec<Entry>, String> {
+    let wrong = |line: usize, wants: &str| format!("{FILE}, line {line}: it wants {wants}");
+    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
+    let (mut rest, mut line, mut entries) = (text.as_str(), 1, Vec::new());
+    while !rest.is_empty() {
+        let first = rest.split('\n').next().unwrap_or_default();
+        let is_entry = !matches!(first.trim_start().chars().next(), None | Some('#'));
+        let mut taken = first.len();
+        if is_entry {
+            let (name, value) = first
+                .split_once('=')
+                .filter(|(name, _)| is_name(name_of(name)))
+                .ok_or_else(|| wrong(line, "NAME=value"))?;
+            let before = first.len() - value.trim_start().len();
+            let (value, length) = value_of(&rest[before..])
+                .ok_or_else(|| wrong(line, "an end of the quotes, and nothing behind it"))?;
+            if value.contains('\0') {
+                return Err(wrong(line, "text"));
+            }
+            let name = name_of(name).to_owned();
+            entries.push(Entry { line, name, value });
+            taken = before + length;
+        }
+        let end = (taken + 1).min(rest.len());
+        line += rest[..end].matches('\n').count();
+        rest = &rest[end..];
+    }
+    Ok(entries)
+}
+
+fn name_of(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix("export ").unwrap_or(text).trim()
+}
+
+fn is_name(name: &str) -> bool {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || "_.".contains(it);
+    name.chars().all(is_part) && name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_')
+}
+
+/// The value that `text` begins with, and the length of all up to the end of its line. `None` where quotes do not end, or something
+/// other than a comment stands behind them.
+fn value_of(text: &str) -> Option<(String, usize)> {
+    let Some(quote) = text.chars().next().filter(|it| "'\"".contains(*it)) else {
+        let line = text.split('\n').next().unwrap_or_default();
+        return Some((without_comment(line).trim_end().to_owned(), line.len()));
+    };
+    let (mut value, mut characters) = (String::new(), text.char_indices().skip(1));
+    let end = loop {
+        match characters.next()? {
+            (at, it) if it == quote => break at + 1,
+            (_, '\\') if quote == '"' => match characters.next()?.1 {
+                'n' => value.push('\n'),
+                'r' => value.push('\r'),
+                't' => value.push('\t'),
+                it if "\\\"$".contains(it) => value.push(it),
+                it => value.extend(['\\', it]),
+            },
+            (_, it) => value.push(it),
+        }
+    };
+    let behind = text[end..].split('\n').next().unwrap_or_default();
+    let is_end = without_comment(behind).trim().is_empty();
+    is_end.then_some((value, end + behind.len()))
+}
+
+/// A comment begins with a # behind a blank, or at the beginning.
+fn without_comment(line: &str) -> &str {
+    let begins = |(at, _): &(usize, &str)| {
+        line[..*at]
+            .chars()
+            .next_back()
+            .is_none_or(char::is_whitespace)
+    };
+    let comment = line.match_indices('#').find(begins);
+    comment.map_or(line, |(at, _)| &line[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pairs(text: &str) -> Vec<(usize, String, String)> {
+        let entries = read(text).unwrap().into_iter();
+        entries.map(|it| (it.line, it.name, it.value)).collect()
+    }
+
+    fn value(text: &str) -> String {
+        let mut entries = read(&format!("A={text}")).unwrap();
+        assert_eq!(entries.len(), 1, "{text}");
+        entries.remove(0).value
+    }
+
+    #[test]
+    fn a_value_is_literal() {
+        for (written, meant) in [
+            ("abc$Zed9tail", "abc$Zed9tail"),
+            ("a${B}c", "a${B}c"),
+            (r"a\b", r"a\b"),
+            ("a b  ", "a b"),
+            ("a=b", "a=b"),
+            ("a#b", "a#b"),
+            ("a # b", "a"),
+            ("# b", ""),
+            ("  a", "a"),
+            ("", ""),
+            ("'a$B \"c\" \\n # d' # e", "a$B \"c\" \\n # d"),
+            ("\"a$B 'c' # d\"", "a$B 'c' # d"),
+            (r#""a\"b\\c\nd\$e\f""#, "a\"b\\c\nd$e\\f"),
+            ("a'b", "a'b"),
+            ("\"a\nb\"", "a\nb"),
+        ] {
+            assert_eq!(value(written), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_and_what_is_none_is_told_by_its_line() {
+        let text = "\u{feff}# one\r\n\r\nA=1\r\nexport B_2='x\ny'\n  # six\nA=2";
+        let expected = [(3, "A", "1"), (4, "B_2", "x\ny"), (7, "A", "2")];
+        let expected =
+            expected.map(|(line, name, value)| (line, name.to_owned(), value.to_owned()));
+        assert_eq!(pairs(text), expected);
+        for (text, line) in [
+            ("A=1\nnonsense\n", 2),
+            ("=1", 1),
+            ("\n\n2A=1", 3),
+            ("A B=1", 1),
+            ("A=1\nB='x\n\n", 2),
+            ("A=\"x\" y", 1),
+        ] {
+            let told = read(text).unwrap_err();
+            assert!(
+                told.starts_with(&format!(".env, line {line}: it wants ")),
+                "{told}"
+            );
+            assert!(!told.contains("nonsense"), "{told}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn dotenvy_sets_what_was_read(value in "[^\\x00\\r]{1,40}") {
+            let entry = Entry { line: 1, name: "A".to_owned(), value: value.clone() };
+            let read = dotenvy::Iter::new(line(&entry).as_bytes()).next().unwrap().unwrap();
+            prop_assert_eq!(read, ("A".to_owned(), value));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "([A-Z= '\"\\\\#\n$]|.){0,40}") {
+            let _ = read(&text);
+        }
+    }
+}
