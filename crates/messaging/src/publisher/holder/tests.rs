@@ -257,3 +257,19 @@ async fn it_ends_when_the_lease_has_run_out_or_nothing_is_left_of_a_stop() {
     holder.do_what_is_due(now + 2 * SECOND);
     assert!(holder.stage == given, "it ends once");
 }
+
+#[tokio::test]
+async fn a_key_whose_delay_is_over_is_a_reason_to_look_again() {
+    let house = House::new().await;
+    let mut holder = house.holder();
+    let now = Instant::now();
+    holder.is_wanted = false;
+    holder.swept = now;
+    holder.keys.failed(Stored::from("a"), now, now);
+    let over = holder.keys.next_try().unwrap();
+    holder.do_what_is_due(now);
+    assert!(!holder.is_wanted);
+    holder.not_before = now + 3600 * SECOND;
+    holder.do_what_is_due(over);
+    assert!(holder.is_wanted);
+}
