@@ -97,6 +97,8 @@ pub(super) enum TicketRefusal {
     NotTheOwner,
     Reserved,
     AnotherVersion,
+    /// Only somebody who writes the database by hand gets it there.
+    LastVersion,
 }
 
 impl From<TicketRefusal> for Abort<TicketRefusal> {
@@ -135,18 +137,23 @@ impl Ticket {
 
     /// The ticket as it is to be; `None` where nothing changes: a version that says nothing new would make consumers wait for an
     /// event that never comes.
-    pub(super) fn changed(&self, new: &NewTicket, now: DateTime) -> Option<Self> {
+    pub(super) fn changed(
+        &self,
+        new: &NewTicket,
+        now: DateTime,
+    ) -> Result<Option<Self>, TicketRefusal> {
         let (title, price) = new.parts();
         if self.title == title && self.price_cents == price.cents() {
-            return None;
+            return Ok(None);
         }
-        Some(Self {
+        let version = self.version.checked_add(1);
+        Ok(Some(Self {
             title: title.to_owned(),
             price_cents: price.cents(),
-            version: self.version + 1,
+            version: version.ok_or(TicketRefusal::LastVersion)?,
             updated_at: now,
             ..self.clone()
-        })
+        }))
     }
 
     /// The event of what the ticket has become; its first version is its creation. `id` is made outside the transaction.

@@ -142,7 +142,7 @@ async fn update_ticket(
             if !update.preconditions.accept(ticket.version) {
                 return Err(TicketRefusal::AnotherVersion.into());
             }
-            let Some(ticket) = ticket.changed(&update.new, update.now) else {
+            let Some(ticket) = ticket.changed(&update.new, update.now)? else {
                 return Ok(updated(&ticket).without_a_change());
             };
             store::update(db, session, &ticket).await?;
@@ -177,6 +177,10 @@ impl From<TicketRefusal> for Refusal {
             TicketRefusal::NotTheOwner => Self::Forbidden("only the owner may change it"),
             TicketRefusal::Reserved => Self::Conflict("the ticket is reserved by an order"),
             TicketRefusal::AnotherVersion => Self::PreconditionFailed,
+            TicketRefusal::LastVersion => {
+                tracing::error!("a ticket has the last version that there is; it stays as it is");
+                Self::Conflict("the ticket can't be changed any more")
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
 use reqwest::{Client, header::COOKIE};
 use serde_json::{Value, json};
@@ -160,5 +161,30 @@ async fn an_update_is_logged_where_it_changes_something() {
     service.signal("-TERM");
     assert!(service.ended().await.success());
     assert_eq!(service.log().matches("ticket updated").count(), 1);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn what_others_wrote_makes_no_line_of_its_own_in_log_or_table_and_no_terminal_obeys_it() {
+    let place = Place::new();
+    let (mut service, _) = start(&mut command(&place)).await;
+    let forged = "0\u{1b}[2J\n2026-11-27T00:00:00Z ERROR all is lost";
+    let events = place.database().await.collection::<Document>("events");
+    let event = doc! {
+        "_id": forged, "key": forged, "version": 0_i64, "type": forged, "subject": forged,
+        "sent": "NO", "data": {}, "createdAt": DateTime::now(),
+    };
+    events.insert_one(event).await.unwrap();
+    service.told("it is parked");
+    let mut list = command(&place);
+    let list = list.args(["outbox", "list"]).output().unwrap();
+    let table = String::from_utf8(list.stdout).unwrap();
+    assert!(table.contains("all is lost"), "{table}");
+    for text in [service.log(), table] {
+        let is_forged = |line: &str| line.starts_with("2026-11-27T00:00:00Z ERROR");
+        assert!(!text.lines().any(is_forged), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+    drop(service);
     place.remove().await;
 }

@@ -276,3 +276,17 @@ async fn fifty_updates_at_once_all_succeed_with_consecutive_versions() {
     assert_eq!(published, (0..=50).collect::<Vec<_>>());
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_ticket_of_the_last_version_is_409_and_stays_as_it_is() {
+    let app = TestApp::start().await;
+    let id = app.create().await;
+    let tickets = app.place.database().await.collection::<Document>("tickets");
+    let last = doc! { "$set": { "version": i64::MAX } };
+    tickets.update_one(doc! {}, last).await.unwrap();
+    let refused = app.put("alice", &id, json!({ "title": "theatre", "price": 1 }));
+    assert_problem(refused.await, 409).await;
+    let found = tickets.find_one(doc! {}).await.unwrap().unwrap();
+    assert_eq!(found.get_i64("version").unwrap(), i64::MAX);
+    app.finish().await;
+}

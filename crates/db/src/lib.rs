@@ -12,6 +12,7 @@ mod metrics;
 mod options;
 mod owner;
 mod page;
+mod printable;
 mod servers;
 pub mod setting;
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub use metrics::describe;
 pub use options::MongoOptions;
 pub use owner::OwnerError;
 pub use page::{Page, Place, newest_first};
+pub use printable::printable;
 pub use timing::Timing;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use bson::{DateTime, oid::ObjectId};
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
-use db::{Db, MongoOptions, OwnerError};
+use db::{Db, MongoOptions, OwnerError, printable};
 use serde::Serialize;
 use serde_json::json;
 
@@ -236,7 +236,13 @@ fn status_text(status: &Status) -> String {
     let oldest = oldest.map(|seconds| format!(", the oldest for {seconds:.1} s"));
     let publisher = status.publisher.as_ref().map_or_else(
         || "none".to_owned(),
-        |publisher| format!("{}, fence {}", publisher.instance, publisher.fence),
+        |publisher| {
+            format!(
+                "{}, fence {}",
+                printable(&publisher.instance),
+                publisher.fence
+            )
+        },
     );
     format!(
         "unsent     {}{}\nparked     {}\npublisher  {publisher}",
@@ -247,7 +253,8 @@ fn status_text(status: &Status) -> String {
 }
 
 fn waiting_text(waiting: &[Waiting]) -> String {
-    let row = |[id, key, version, r#type, created, parked]: [&str; 6]| {
+    let row = |cells: [&str; 6]| {
+        let [id, key, version, r#type, created, parked] = cells.map(printable);
         format!("{id:<24}  {key:<24}  {version:>7}  {type:<24}  {created:<24}  {parked}")
     };
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
@@ -271,8 +278,9 @@ fn waiting_text(waiting: &[Waiting]) -> String {
 
 fn found_text(found: &Found) -> String {
     let row = |lost: &Lost| {
-        let (id, key) = (lost.id.to_hex(), &lost.key);
-        format!("{id}  {key:<24}  {:>7}  {}\n", lost.version, lost.r#type)
+        let (id, key) = (lost.id.to_hex(), printable(&lost.key));
+        let r#type = printable(&lost.r#type);
+        format!("{id}  {key:<24}  {:>7}  {}\n", lost.version, r#type)
     };
     let lost: String = found.lost.iter().map(row).collect();
     let (looked, count) = (found.checked, found.lost.len());

@@ -1,17 +1,24 @@
 //! The log, on standard error. Nobody ever waits for it: where whoever reads it has stopped reading, lines are dropped and counted.
 
 use std::{
+    fmt,
     io::{IsTerminal, stderr},
     sync::mpsc::channel,
     thread,
     time::Duration,
 };
 
+use db::printable;
 use metrics::{counter, describe_counter};
 use tokio::time::interval;
-use tracing::Subscriber;
+use tracing::{Subscriber, field::Field};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{EnvFilter, Layer, registry::LookupSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    field::MakeExt,
+    fmt::format::{Writer, debug_fn},
+    registry::LookupSpan,
+};
 
 use crate::options::{LogFormat, LogOptions};
 
@@ -34,7 +41,10 @@ where
     let dropped = writer.error_counter();
     let log = tracing_subscriber::fmt::layer().with_writer(writer);
     let log = match options.log_format {
-        LogFormat::Text => log.with_ansi(is_coloured()).boxed(),
+        LogFormat::Text => log
+            .with_ansi(is_coloured())
+            .fmt_fields(debug_fn(write_field).delimited(" "))
+            .boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
     (log.with_filter(filter(&options.rust_log)), rest, dropped)
@@ -50,6 +60,17 @@ fn filter(directives: &str) -> EnvFilter {
     match "async_nats=off".parse() {
         Ok(off) if !asks_for_more => filter.add_directive(off),
         _ => filter,
+    }
+}
+
+/// What others wrote makes no line of its own, and no terminal obeys it.
+fn write_field(to: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = printable(&format!("{value:?}"));
+    match field.name() {
+        "message" => to.write_str(&value),
+        // Of the `log` crate's: the line has them already.
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(to, "{name}={value}"),
     }
 }
 
