@@ -192,7 +192,9 @@ async fn the_health_check_says_whether_the_service_is_ready() {
     };
     let refused = healthcheck();
     assert_eq!(refused.status.code(), Some(1));
-    let process = Process::logged(command(&place).env("LISTEN_ADDR", &address));
+    let mut serve = command(&place);
+    serve.env("LISTEN_ADDR", &address);
+    let process = Process::logged(serve.env("RUST_LOG", "info,service=debug"));
     for delay in ["250ms", "500ms"] {
         eventually(
             "it waits for MongoDB, ever longer, and says so",

@@ -27,6 +27,7 @@ mod operators;
 mod permissions;
 mod process;
 mod replays;
+mod retention;
 mod retries;
 mod rights;
 mod secured;

@@ -1,5 +1,6 @@
 //! Whether MongoDB takes our user and password. While it does not, the driver spends seconds on each operation before it says so, since it
-//! takes the server for gone: so one asks, and the others are told at once.
+//! takes the server for gone: so a task
+//! asks, and everybody else is told at once.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,11 +12,13 @@ use mongodb::{
     Database,
     error::{Error as MongoError, ErrorKind},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::servers::Servers;
 
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The driver takes some seconds; a server that answers nothing else would be asked for ever.
+const ASK_LIMIT: Duration = Duration::from_secs(15);
 
 /// One client's.
 #[derive(Debug)]
@@ -53,11 +56,14 @@ impl Access {
     async fn until_it_does(self: Arc<Self>) {
         loop {
             sleep(ASK_AGAIN).await;
-            match self.database.run_command(doc! { "ping": 1 }).await {
-                Err(error) if is_refused(&error) => {}
-                Ok(_) => break tracing::info!("MongoDB lets us in again"),
+            let database = self.database.clone();
+            // A task of its own: a dropped driver future can corrupt its connection (RUST-937).
+            let ping = tokio::spawn(async move { database.run_command(doc! { "ping": 1 }).await });
+            match timeout(ASK_LIMIT, ping).await {
+                Ok(Ok(Err(error))) if is_refused(&error) => {}
+                Ok(Ok(Ok(_))) => break tracing::info!("MongoDB lets us in again"),
                 // The operations find out.
-                Err(_) => break,
+                _ => break,
             }
         }
         *self.refused() = None;

@@ -45,6 +45,7 @@ pub struct Db {
     database: Database,
     options: Arc<ClientOptions>,
     pub(crate) access: Arc<Access>,
+    pub(crate) access_of_requests: Arc<Access>,
     pub(crate) writes: Arc<Writes>,
     pub(crate) needs: Arc<Needs>,
     /// Why collections and indexes are not there: nothing, or what goes behind the sentence that says so.
@@ -53,6 +54,8 @@ pub struct Db {
     pub(crate) service: Arc<str>,
     pub(crate) timing: Timing,
     pub(crate) tasks: TaskTracker,
+    /// Apart, so that what hangs there keeps no request from being begun.
+    tasks_beside: TaskTracker,
     /// Whether collections and indexes are there: a transaction must not meet a database without them.
     prepared: Arc<AtomicBool>,
 }
@@ -75,9 +78,11 @@ impl Db {
         let client = Client::with_options(options.clone()).map_err(unusable("MONGO_URI"))?;
         let database = client.database(named.as_deref().unwrap_or(service));
         let writes = options.max_pool_size.unwrap_or(MAX_POOL_SIZE) * WRITES / OF;
+        let access = Access::new(database.clone(), servers.clone());
         Ok(Self {
             client,
-            access: Access::new(database.clone(), servers.clone()),
+            access_of_requests: Arc::clone(&access),
+            access,
             servers,
             database,
             options: Arc::new(options),
@@ -87,6 +92,7 @@ impl Db {
             service: service.into(),
             timing,
             tasks: TaskTracker::new(),
+            tasks_beside: TaskTracker::new(),
             prepared: Arc::default(),
         })
     }
@@ -105,6 +111,7 @@ impl Db {
             client,
             access: Access::new(database.clone(), self.servers.clone()),
             database,
+            tasks: self.tasks_beside.clone(),
             ..self.clone()
         })
     }
@@ -196,6 +203,10 @@ impl Db {
         F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
         T: Send + 'static,
     {
+        // What hangs would pile up.
+        if self.tasks.len() >= MOST_UNDER_WAY {
+            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        }
         let access = Arc::clone(&self.access);
         let call = self.tasks.spawn(async move {
             let ended = call.await;
@@ -240,7 +251,9 @@ impl Db {
 
     /// Waits for the operations that are under way. What is begun meanwhile is waited for too.
     pub async fn drained(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        for tasks in [&self.tasks, &self.tasks_beside] {
+            tasks.close();
+            tasks.wait().await;
+        }
     }
 }

@@ -137,6 +137,17 @@ pub(crate) fn is_unavailable(error: &MongoError) -> bool {
         )
 }
 
+/// Whether MongoDB itself has said so: it was there, and did not hang.
+pub(crate) fn is_answer(error: &MongoError) -> bool {
+    /// What a transaction that may not wait meets where everything is locked.
+    const LOCK_TIMEOUT: i32 = 24;
+    match &*error.kind {
+        ErrorKind::Command(refused) => refused.code != LOCK_TIMEOUT,
+        ErrorKind::Write(WriteFailure::WriteError(_)) | ErrorKind::Authentication { .. } => true,
+        _ => false,
+    }
+}
+
 /// What a failure is about, in a sentence for those who run the service: never what was to be stored.
 pub fn cause(error: &MongoError) -> String {
     const AUTHENTICATION_FAILED: i32 = 18;
@@ -153,12 +164,29 @@ pub fn cause(error: &MongoError) -> String {
                 .message
                 .split_once(", ")
                 .unwrap_or((&refused.message, ""));
-            format!("MongoDB's user is {}", what.replace(" { ", " "))
+            format!(
+                "MongoDB's user is {}",
+                what.replace(" { ", " ").replace(": \"", " on \"")
+            )
+        }
+        // Its message may quote what was to be stored.
+        (ErrorKind::Command(refused), _) => {
+            format!("MongoDB refuses: {} ({})", refused.code_name, refused.code)
+        }
+        (ErrorKind::Write(WriteFailure::WriteError(refused)), _) => {
+            format!("MongoDB refuses: error {}", refused.code)
         }
         (ErrorKind::Io(error), _) if error.kind() == std::io::ErrorKind::TimedOut => {
             "MongoDB does not answer".to_owned()
         }
-        _ => format!("MongoDB is down: {reason}"),
+        (
+            ErrorKind::Io(_)
+            | ErrorKind::ServerSelection { .. }
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::DnsResolve { .. },
+            _,
+        ) => format!("MongoDB is down: {reason}"),
+        _ => reason.to_string(),
     }
 }
 

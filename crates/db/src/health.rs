@@ -8,7 +8,7 @@ use std::{
 
 use bson::{Bson, Document, doc};
 
-use crate::Db;
+use crate::{Db, error::is_answer};
 
 /// A majority that is so far behind does not answer.
 const BEHIND: Duration = Duration::from_secs(3);
@@ -33,7 +33,7 @@ impl Needs {
             .iter()
             .flat_map(|(name, actions)| actions.iter().map(move |action| (name, action)));
         let (collection, action) = all
-            .into_iter()
+            .clone()
             .find(|(collection, action)| !allows(collection, action))?;
         let place = [database, collection].join(if collection.is_empty() { "" } else { "." });
         Some(format!(
@@ -78,7 +78,7 @@ impl Db {
     }
 
     /// Says why collections and indexes are not there.
-    pub fn is_not_prepared_since(&self, why: String) {
+    pub fn note_why_unprepared(&self, why: String) {
         *self
             .unprepared
             .lock()
@@ -91,18 +91,24 @@ impl Db {
     /// # Errors
     /// Why not.
     pub async fn check(&self, limit: Duration) -> Result<(), String> {
-        if let Some(refusal) = self.access.refusal() {
-            return Err(self.explain(&refusal));
+        for access in [&self.access, &self.access_of_requests] {
+            if let Some(refusal) = access.refusal() {
+                return Err(self.explain(&refusal));
+            }
         }
         let status = self
             .ask_status(limit)
             .await
             .map_err(|error| self.explain(&error))?;
+        let missing = status.and_then(|status| {
+            let database = self.database().name();
+            self.needs.first_missing(&status, database)
+        });
+        if let Some(missing) = missing {
+            return Err(missing);
+        }
         if let Some(time) = self.writes.stalled_for() {
             return Err(self.why_writes_stall(time, limit).await);
-        }
-        if let Some(missing) = self.needs.first_missing(&status, self.database().name()) {
-            return Err(missing);
         }
         if !self.is_prepared() {
             let why = self
@@ -114,12 +120,17 @@ impl Db {
         Ok(())
     }
 
-    async fn ask_status(&self, limit: Duration) -> mongodb::error::Result<Document> {
+    /// Who we are and what we may. `None` where it is not told, as by some proxies.
+    async fn ask_status(&self, limit: Duration) -> mongodb::error::Result<Option<Document>> {
         let database = self.database().clone();
         let ask = async move {
             database.run_command(doc! { "ping": 1 }).await?;
             let status = doc! { "connectionStatus": 1, "showPrivileges": true };
-            database.run_command(status).await
+            match database.run_command(status).await {
+                Ok(status) => Ok(Some(status)),
+                Err(error) if is_answer(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
         };
         self.bounded(limit, ask).await
     }

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::{
     Abort, Db, Error, TransactionError,
+    error::is_answer,
     metrics::{self as measured, TRANSACTION_RETRIES},
     writes::STALLED_AFTER,
 };
@@ -45,17 +46,23 @@ impl Db {
         let (client, access) = (self.client.clone(), Arc::clone(&self.access));
         let began = Instant::now();
         let attempts_end = began + self.timing.attempts_end;
-        let under_way = self.writes.begin(attempts_end).await?;
+        let under_way = Arc::new(self.writes.begin(attempts_end).await?);
         let shared = Arc::new((context, attempt));
         let task = self.tasks.spawn(async move {
+            let heard = Arc::clone(&under_way);
             let attempted = run(&client, attempts_end, move |session| {
-                let shared = Arc::clone(&shared);
+                let (shared, heard) = (Arc::clone(&shared), Arc::clone(&heard));
                 Box::pin(async move {
                     let (context, attempt) = &*shared;
                     match attempt(session, context).await {
                         Ok(done) => Ok(Attempted::Done(done)),
                         Err(Abort::Refused(why)) => Ok(Attempted::Refused(why)),
-                        Err(Abort::Driver(error)) => Err(error),
+                        Err(Abort::Driver(error)) => {
+                            if is_answer(&error) {
+                                heard.is_answered();
+                            }
+                            Err(error)
+                        }
                     }
                 })
             });
@@ -66,7 +73,7 @@ impl Db {
                 Ok(Attempted::Refused(why)) => Err(TransactionError::Refused(why)),
                 Err(error) => Err(error.into()),
             };
-            if !matches!(ended, Err(TransactionError::Failed(Error::Unavailable(_)))) {
+            if !matches!(&ended, Err(TransactionError::Failed(Error::Unavailable(error))) if !is_answer(error)) {
                 under_way.is_answered();
             }
             measured::transaction(began, &ended);
@@ -84,9 +91,13 @@ impl Db {
     async fn tell_of_a_stall(&self) -> Infallible {
         sleep(STALLED_AFTER).await;
         if self.writes.stall_is_news() {
-            let limit = self.timing.read_limit;
-            let why = self.why_writes_stall(STALLED_AFTER, limit).await;
-            tracing::warn!(why, "requests that write are refused");
+            let db = self.clone();
+            // The request may end before it is known.
+            tokio::spawn(async move {
+                let why = db.why_writes_stall(STALLED_AFTER, db.timing.read_limit);
+                let why = why.await;
+                tracing::warn!(why, "requests that write are refused");
+            });
         }
         pending().await
     }

@@ -5,13 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures_util::FutureExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::Error;
 
-/// Where MongoDB has answered no transaction for so long although some wait, it takes none: a majority of its members is away, or it is
-/// locked. Below the 8 s after which a request is answered 503.
+/// MongoDB has answered no transaction for so long although some wait: a majority of its members is away, or somebody has locked it.
+/// Below the 8 s after which a request is answered 503.
 pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(4);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The connections that transactions may have; the others of the pool are for reads, which go on where writes hang.
 #[derive(Debug)]
@@ -42,17 +48,19 @@ impl Writes {
         }
     }
 
-    /// Waits for a place until `latest`, and not at all where those that have one wait in vain.
+    /// Waits for a place until `latest`, and no longer where those that have one wait in vain. A stall ends with the last of them.
     pub(crate) async fn begin(self: &Arc<Self>, latest: Instant) -> Result<UnderWay, Error> {
-        let places = Arc::clone(&self.places);
-        let place = match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) if self.stalled_for().is_some() => return Err(Error::Stalled),
-            Err(_) => tokio::time::timeout_at(latest.into(), places.acquire_owned())
-                .await
-                .ok()
-                .and_then(Result::ok)
-                .ok_or(Error::Overloaded)?,
+        let mut place = Arc::clone(&self.places).acquire_owned().boxed();
+        let place = loop {
+            if self.stalled_for().is_some() {
+                return Err(Error::Stalled);
+            }
+            if Instant::now() >= latest {
+                return Err(Error::Overloaded);
+            }
+            if let Ok(Ok(place)) = timeout(LOOK_AGAIN, &mut place).await {
+                break place;
+            }
         };
         let mut waiting = self.waiting();
         waiting.under_way += 1;
@@ -80,7 +88,7 @@ impl Writes {
 }
 
 impl UnderWay {
-    /// MongoDB has committed it, or has said why it does not.
+    /// MongoDB has committed it, or has said why it does not do what it was asked.
     pub(crate) fn is_answered(&self) {
         let mut waiting = self.writes.waiting();
         waiting.since = Some(Instant::now());

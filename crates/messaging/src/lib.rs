@@ -11,6 +11,7 @@ mod lease;
 mod metrics;
 mod options;
 mod outbox;
+mod pauses;
 mod publisher;
 pub mod replay;
 mod status;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use db::{MongoOptions, setting::Unusable};
 use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
@@ -179,7 +179,13 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
             }
             Command::Publish(servers) => self.start(*servers, true, None).await,
             Command::Outbox(command) => {
-                messaging::commands::execute(command, self.about.name, self.events).await
+                // As the first process of a container it would hear no signal by itself.
+                let stop = stop_on_signal()?;
+                tokio::select! {
+                    biased;
+                    done = messaging::commands::execute(command, self.about.name, self.events) => done,
+                    () = stop.cancelled() => bail!("interrupted"),
+                }
             }
             Command::Openapi => Ok(writeln!(stdout(), "{}", self.openapi().to_pretty_json()?)?),
             Command::Token(of) => {

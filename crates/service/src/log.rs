@@ -24,13 +24,13 @@ use crate::options::{LogFormat, LogOptions};
 
 const LINES_DROPPED: &str = "log_lines_dropped_total";
 /// Lines that wait to be written: some megabytes.
-const BUFFERED_LINES: usize = 8_192;
+const BUFFERED_LINES: usize = 4_096;
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// A last line on standard error that is not written by then is given up.
 const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The log's layer; what writes the rest of it when dropped, for a second at most; and how many lines were dropped.
-pub(crate) fn layer<S>(options: &LogOptions) -> (impl Layer<S> + use<S>, WorkerGuard, ErrorCounter)
+/// The log's layer; what writes the rest of it when dropped; and how many lines were dropped.
+pub(crate) fn layer<S>(options: &LogOptions) -> (impl Layer<S> + use<S>, Rest, ErrorCounter)
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
@@ -47,7 +47,11 @@ where
             .boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
-    (log.with_filter(filter(&options.rust_log)), rest, dropped)
+    (
+        log.with_filter(filter(&options.rust_log)),
+        Rest(Some(rest)),
+        dropped,
+    )
 }
 
 /// The NATS client says with each attempt, and with each message that is denied, what `messaging` says once: left out, where not
@@ -104,11 +108,26 @@ pub(crate) fn log_panics() {
     }));
 }
 
+/// Lines that wait to be written when the process ends. What nobody reads in time is given up.
+pub(crate) struct Rest(Option<WorkerGuard>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let rest = self.0.take();
+        for_a_moment(move || drop(rest));
+    }
+}
+
 /// The last line of a process.
 pub(crate) fn last_line(line: String) {
+    for_a_moment(move || eprintln!("{line}"));
+}
+
+/// Nobody may read what is written: a thread waits for that.
+fn for_a_moment(write: impl FnOnce() + Send + 'static) {
     let (written, is_written) = channel();
     thread::spawn(move || {
-        eprintln!("{line}");
+        write();
         written.send(())
     });
     is_written.recv_timeout(LAST_LINE_LIMIT).ok();

@@ -19,15 +19,17 @@ pub(crate) struct Preparation {
 }
 
 impl Preparation {
-    /// Returns when all of it is there; any number of instances may do so at once.
+    /// Returns when all of it is there, and whether events are kept for as long as was asked for; any number of instances may do so
+    /// at once.
     ///
     /// # Errors
     /// When the database is another service's.
-    pub(crate) async fn first(&self) -> Result<(), Unusable> {
+    pub(crate) async fn first(&self) -> Result<bool, Unusable> {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(self.timing.prepare_again)
             .with_max_delay(self.timing.longest_prepare_again)
             .without_max_times();
+        let mut told = String::new();
         let once = || {
             let (outbox, retention) = (Outbox::new(&self.db), self.event_retention);
             self.once(async move { outbox.prepare(retention).await })
@@ -37,20 +39,26 @@ impl Preparation {
             .when(|error| !matches!(error, OwnerError::Foreign(_)))
             .notify(|error, again_in| {
                 let why = error.explained(&self.db);
-                tracing::warn!(error = why, ?again_in, "waiting for the database");
-                self.db.is_not_prepared_since(format!(": {why}"));
+                self.db.note_why_unprepared(format!(": {why}"));
+                if told != why {
+                    tracing::warn!(error = why, ?again_in, "waiting for the database");
+                    told = why;
+                } else {
+                    tracing::debug!(?again_in, "waiting for the database, again");
+                }
             });
-        if let Err(OwnerError::Foreign(foreign)) = again.await {
-            return Err(foreign);
-        }
+        let retention_is_ours = match again.await {
+            Err(OwnerError::Foreign(foreign)) => return Err(foreign),
+            prepared => prepared.unwrap_or_default(),
+        };
         self.db.mark_prepared();
         tracing::info!("the database is ready");
-        Ok(())
+        Ok(retention_is_ours)
     }
 
     /// Makes again what is not there any more, until the database turns out to be another service's.
-    pub(crate) async fn keep(&self) -> Unusable {
-        let mut retention_is_ours = true;
+    pub(crate) async fn keep(&self, mut retention_is_ours: bool) -> Unusable {
+        let mut told = String::new();
         loop {
             sleep(self.timing.prepare_interval).await;
             let outbox = Outbox::new(&self.db);
@@ -58,11 +66,15 @@ impl Preparation {
             let restored = self.once(async move { outbox.restore(retention).await });
             match restored.await {
                 Err(OwnerError::Foreign(foreign)) => return foreign,
-                Err(error) => tracing::debug!(
-                    error = error.explained(&self.db),
-                    "cannot look after the collections"
-                ),
+                Err(error) => {
+                    let error = error.explained(&self.db);
+                    if error != told {
+                        tracing::warn!(error, "cannot look after the collections");
+                    }
+                    told = error;
+                }
                 Ok(is_ours) => {
+                    told.clear();
                     if retention_is_ours && !is_ours {
                         tracing::warn!(
                             "EVENT_RETENTION is not in force: another instance has another"

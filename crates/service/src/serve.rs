@@ -82,8 +82,9 @@ impl<O: Send + Sync + 'static> Service<O> {
         } = process;
         let event_retention = process.events.event_retention;
         let mut lifecycle = Lifecycle::new(stop, timing);
+        let beside = db.beside()?;
         if let Some(http) = process.http {
-            let health = Health::new(db.clone(), jetstream.clone(), lifecycle.stop.clone());
+            let health = Health::new(beside.clone(), jetstream.clone(), lifecycle.stop.clone());
             let (listener, stop_delay) = (http.listener, http.options.stop_delay);
             tracing::info!(address = %listener.local_addr()?, "listening");
             let context = Context::new(&db, http.domain);
@@ -100,12 +101,11 @@ impl<O: Send + Sync + 'static> Service<O> {
             lifecycle.without_http();
         }
         let preparation = Preparation {
-            db: db.clone(),
+            db: beside.clone(),
             collections: self.collections,
             event_retention,
             timing,
         };
-        let beside = db.beside()?;
         let publisher = jetstream.map(|jetstream| Publisher {
             outbox: Outbox::new(&beside),
             jetstream,
@@ -126,7 +126,7 @@ impl<O: Send + Sync + 'static> Service<O> {
         // Those who run the service can read its metrics to the end.
         tokio::select! {
             ended = &mut running => ended,
-            failed = admin::serve(listener, self.about, Outbox::new(&db), timing.http) => {
+            failed = admin::serve(listener, self.about, Outbox::new(&beside), timing.http) => {
                 stop.cancel();
                 running.await.and(failed)
             }
@@ -147,10 +147,10 @@ async fn prepare_and_publish(
     publisher: Option<Publisher>,
     served: CancellationToken,
 ) -> anyhow::Result<()> {
-    match served.run_until_cancelled(preparation.first()).await {
+    let retention_is_ours = match served.run_until_cancelled(preparation.first()).await {
         Some(prepared) => prepared?,
         None => return Ok(()),
-    }
+    };
     let publishing = async {
         match publisher {
             Some(publisher) => publisher.run(served).await,
@@ -162,6 +162,6 @@ async fn prepare_and_publish(
     };
     tokio::select! {
         ended = publishing => ended,
-        foreign = preparation.keep() => Err(foreign.into()),
+        foreign = preparation.keep(retention_is_ours) => Err(foreign.into()),
     }
 }

@@ -11,7 +11,6 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, Tracer},
 };
 use tracing::{Level, Subscriber};
-use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     Layer, filter::filter_fn, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
@@ -30,7 +29,7 @@ pub const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 #[must_use]
 pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
-    log: WorkerGuard,
+    log: log::Rest,
 }
 
 /// Installs log and traces for the whole process.

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{PipeReader, PipeWriter, pipe},
+    io::{PipeReader, PipeWriter, Write, pipe},
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -87,7 +87,11 @@ impl Process {
         let command = std::mem::replace(command, Command::new("used-up"));
         let name = command.get_program().to_string_lossy().into_owned();
         let mut process = Self::new(&name, command, PathBuf::new());
-        process.unread = Some(pipe().unwrap());
+        let (reader, writer) = pipe().unwrap();
+        let mut filler = writer.try_clone().unwrap();
+        process.unread = Some((reader, writer));
+        // To the last byte: it ends when nobody could read it any more.
+        std::thread::spawn(move || filler.write_all(&[b'.'; 1024 * 1024]));
         process.start();
         process
     }

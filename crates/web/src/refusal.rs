@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use db::TransactionError;
+use db::{TransactionError, cause};
 use metrics::counter;
 
 use crate::{
@@ -85,8 +85,9 @@ impl From<db::Error> for Refusal {
                 counter!(HTTP_REFUSED).increment(1);
                 Self::Overloaded
             }
-            db::Error::Unavailable(error) => Self::Unavailable(error.into()),
-            db::Error::Failed(error) => Self::Internal(error.into()),
+            // The driver's own words may quote what was to be stored.
+            db::Error::Unavailable(error) => Self::Unavailable(anyhow::Error::msg(cause(&error))),
+            db::Error::Failed(error) => Self::Internal(anyhow::Error::msg(cause(&error))),
         }
     }
 }

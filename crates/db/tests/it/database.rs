@@ -213,3 +213,22 @@ async fn an_error_that_the_server_calls_passing_is_one_whatever_its_code() {
         );
     }
 }
+
+#[tokio::test]
+async fn while_mongodb_answers_writes_do_not_stall_whatever_it_answers() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    let db = prepared(&place).await;
+    // For longer than a stall is waited for, each attempt meets a conflict.
+    let conflict = doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] };
+    fail(&place, "alwaysOn", "insert", conflict).await;
+    let writing = tokio::spawn({
+        let db = db.clone();
+        async move { insert(&db).await }
+    });
+    while !writing.is_finished() {
+        assert_eq!(db.check(Duration::from_secs(2)).await, Ok(()));
+    }
+    assert!(writing.await.unwrap().is_err());
+}

@@ -3,15 +3,27 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+use async_nats::Client;
+use tokio::{sync::Notify, time::sleep};
+
+use crate::pauses::Pauses;
 
 /// More are forgotten: each key has a subject of its own.
 const MOST: usize = 1_000;
 
+/// The pauses before a connection without an inbox is opened anew.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// What was denied on this connection.
 #[derive(Clone, Default)]
-pub(super) struct Denied(Arc<Mutex<Noted>>);
+pub(super) struct Denied {
+    noted: Arc<Mutex<Noted>>,
+    inbox_is_denied: Arc<Notify>,
+}
 
 #[derive(Default)]
 struct Noted {
@@ -38,6 +50,7 @@ impl Denied {
             noted.publishing.insert(subject.to_owned(), Instant::now());
         } else {
             noted.inbox = Some(subject.to_owned());
+            self.inbox_is_denied.notify_one();
         }
         true
     }
@@ -60,8 +73,26 @@ impl Denied {
         denied.map(|(subject, _)| format!("NATS does not let us publish to {subject}"))
     }
 
+    /// Opens the connection anew, for ever, while answers can't come to us: a server that denies a subscription forgets it, and the
+    /// client asks for it again with a new connection only.
+    pub(super) async fn look_for_an_inbox(self, client: Client) {
+        let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut last = Instant::now();
+        loop {
+            self.inbox_is_denied.notified().await;
+            if last.elapsed() > LONGEST_PAUSE * 2 {
+                pauses.start_again();
+            }
+            sleep(pauses.next()).await;
+            last = Instant::now();
+            if client.force_reconnect().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

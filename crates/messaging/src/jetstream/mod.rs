@@ -24,6 +24,7 @@ use async_nats::{
 };
 use db::setting::Unusable;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use denied::Denied;
 use outage::Outage;
@@ -55,6 +56,8 @@ pub struct JetStream {
     connected: watch::Receiver<bool>,
     outage: Arc<Outage>,
     denied: Denied,
+    /// It ends with the last handle.
+    _inbox: Arc<AbortOnDropHandle<()>>,
     published: Published,
     /// Whether the stream that is there forgets messages by limits of its own.
     forgets: Arc<AtomicBool>,
@@ -96,6 +99,8 @@ impl JetStream {
             duplicate_window: options.nats_duplicate_window,
             ..StreamConfig::default()
         };
+        let inbox = connection.denied.clone().look_for_an_inbox(client.clone());
+        let inbox = tokio::spawn(inbox);
         let needed = events
             .iter()
             .map(|event| format!("{prefix}{}.*", event.name));
@@ -112,6 +117,7 @@ impl JetStream {
             prefix,
             connected: connection.connected,
             outage: connection.outage,
+            _inbox: Arc::new(AbortOnDropHandle::new(inbox)),
             denied: connection.denied,
             published: Published::default(),
             forgets: Arc::default(),

@@ -9,15 +9,13 @@ use mongodb::{IndexModel, options::IndexOptions};
 use super::{EVENTS, Outbox, UNSENT_INDEX, in_order, unsent};
 
 impl Outbox {
-    /// Makes the collections and their indexes; `retention` counts from the publication, and takes the place of another.
+    /// Makes the collections and their indexes; `retention` counts from the publication, and takes the place of another, where
+    /// our user may change that. Whether events are kept so long now.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn prepare(&self, retention: Duration) -> mongodb::error::Result<()> {
-        if self.restore(retention).await? {
-            return Ok(());
-        }
-        self.change(retention).await
+    pub async fn prepare(&self, retention: Duration) -> mongodb::error::Result<bool> {
+        Ok(self.restore(retention).await? || self.change(retention).await?)
     }
 
     /// Makes again what is not there any more. Whether events are kept for `retention`: another that is there stays.
@@ -65,7 +63,7 @@ impl Outbox {
     }
 
     /// Who may not change it works with what is there.
-    async fn change(&self, retention: Duration) -> mongodb::error::Result<()> {
+    async fn change(&self, retention: Duration) -> mongodb::error::Result<bool> {
         const UNAUTHORIZED: i32 = 13;
         let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
         let index = doc! { "keyPattern": { "sentAt": 1 }, "expireAfterSeconds": seconds };
@@ -80,6 +78,7 @@ impl Outbox {
                     seconds,
                     "EVENT_RETENTION was another"
                 );
+                Ok(true)
             }
             Err(error) if error_code(&error) == Some(UNAUTHORIZED) => {
                 let error = cause(&error);
@@ -87,10 +86,10 @@ impl Outbox {
                     error,
                     "EVENT_RETENTION is not in force: events are kept as before"
                 );
+                Ok(false)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 }
 

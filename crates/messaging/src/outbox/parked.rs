@@ -117,7 +117,7 @@ impl Outbox {
                 { "$merge": { "into": PARKED, "whenMatched": [{ "$replaceWith": { "$mergeObjects": ["$$new", again] } }] } },
             ],
             "cursor": {},
-            "writeConcern": { "w": "majority" },
+            "writeConcern": { "w": "majority", "j": true },
         };
         let parked = self.db.database().run_raw_cursor_command(park).await?;
         parked

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Publisher, pauses::Pauses};
-use crate::jetstream::Found;
+use super::Publisher;
+use crate::{jetstream::Found, pauses::Pauses};
 
 /// The broker, as this instance sees it.
 pub(super) struct Broker {

@@ -19,12 +19,12 @@ use super::{
     broker::Broker,
     keys::Keys,
     marks::{Acked, Marks},
-    pauses::Pauses,
     watcher::Bell,
 };
 use crate::{
     lease::{GaveUp, Lease},
     outbox::Parked,
+    pauses::Pauses,
     stored::Stored,
     told::Told,
 };

@@ -4,7 +4,7 @@ use bson::oid::ObjectId;
 use metrics::histogram;
 use tokio::time::Instant;
 
-use super::pauses::Pauses;
+use crate::pauses::Pauses;
 use crate::{Outbox, Timing, metrics::MARK_SIZE, stored::Stored};
 
 /// A mark costs a majority write, however many events it is of.

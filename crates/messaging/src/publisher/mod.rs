@@ -5,7 +5,6 @@ mod broker;
 mod holder;
 mod keys;
 mod marks;
-mod pauses;
 mod turn;
 mod watcher;
 

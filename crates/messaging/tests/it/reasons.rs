@@ -182,3 +182,28 @@ async fn a_question_or_answer_that_nats_denies_is_told_as_that() {
     );
     toy.stop().await.database().await.drop().await.unwrap();
 }
+
+#[tokio::test]
+async fn answers_that_nats_denies_for_a_while_come_again_when_it_allows_them() {
+    let alice = |rights: &str| {
+        format!(
+            "authorization {{ users: [ {{ user: alice, password: alice, permissions: {{ {rights} }} }} ] }}"
+        )
+    };
+    let allowed = alice("subscribe: { allow: \">\" }");
+    let nats = Configured::start(&allowed).await;
+    let mut place = nats.place("alice");
+    place.timing.ack_timeout = Duration::from_secs(1);
+    place.access.nats_inbox_prefix = "answers".to_owned();
+    let (log, _guard) = Log::capture();
+    let toy = Toy::start_at(place).await;
+    toy.create().await;
+    toy.place.drained().await;
+    nats.change(&alice("subscribe: { deny: \"answers.>\" }"))
+        .await;
+    toy.create().await;
+    log.told("NATS does not let us subscribe to answers.").await;
+    nats.change(&allowed).await;
+    toy.place.drained().await;
+    toy.stop().await.database().await.drop().await.unwrap();
+}

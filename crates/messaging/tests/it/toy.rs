@@ -177,7 +177,7 @@ async fn run(publisher: Publisher, db: Db, stop: CancellationToken) -> anyhow::R
 
 async fn collections(db: Db, retention: Duration) -> mongodb::error::Result<()> {
     db.ensure_collection(COUNTERS, []).await?;
-    Outbox::new(&db).prepare(retention).await
+    Outbox::new(&db).prepare(retention).await.map(drop)
 }
 
 /// An event as it stands in the collection, that nobody published yet.

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 /// For what else is open: connections to MongoDB and NATS above all.
-const OTHER_FILES: u64 = 128;
+const OTHER_FILES: u64 = 192;
 /// Whoever has asked for nothing for so long may be asked to go.
 const LEAST_IDLE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
-use crate::{Timing, publisher::pauses::Pauses, stored::Stored};
+use crate::{Timing, pauses::Pauses, stored::Stored};
 
 /// More are not remembered: each sweep tries them again.
 const MOST: usize = 10_000;

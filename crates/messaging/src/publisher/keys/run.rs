@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 
-use crate::{Timing, publisher::pauses::Pauses, stored::Stored};
+use crate::{Timing, pauses::Pauses, stored::Stored};
 
 /// So many different keys fail, and none succeeds: that is the stream's failure.
 const STREAM_FAILS_AT: usize = 3;

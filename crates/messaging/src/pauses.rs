@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-pub(super) struct Pauses {
+pub(crate) struct Pauses {
     first: Duration,
     longest: Duration,
     next: ExponentialBackoff,
 }
 
 impl Pauses {
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         let next = ExponentialBuilder::default()
             .with_min_delay(first)
             .with_max_delay(longest)
@@ -25,12 +25,12 @@ impl Pauses {
         }
     }
 
-    pub(super) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         *self = Self::new(self.first, self.longest);
     }
 
     /// The jitter adds up to the whole pause again; the longest pause is the longest all the same.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         self.next.next().unwrap_or(self.longest).min(self.longest)
     }
 }
