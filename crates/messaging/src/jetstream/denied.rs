@@ -9,7 +9,7 @@ use std::{
 use async_nats::Client;
 use tokio::{sync::Notify, time::sleep};
 
-use crate::pauses::Pauses;
+use crate::{pauses::Pauses, told::Told};
 
 /// More are forgotten: each key has a subject of its own.
 const MOST: usize = 1_000;
@@ -77,12 +77,18 @@ impl Denied {
     /// client asks for it again with a new connection only.
     pub(super) async fn look_for_an_inbox(self, client: Client) {
         let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let mut last = Instant::now();
+        let (mut told, mut last) = (Told::default(), Instant::now());
         loop {
             self.inbox_is_denied.notified().await;
             if last.elapsed() > LONGEST_PAUSE * 2 {
                 pauses.start_again();
+                told.is_over();
             }
+            let inbox = self.noted().inbox.clone().unwrap_or_default();
+            told.tell(
+                "NATS denies us its answers; it is connected to anew until it does not",
+                inbox,
+            );
             sleep(pauses.next()).await;
             last = Instant::now();
             if client.force_reconnect().await.is_err() {
