@@ -73,7 +73,7 @@ bench: tools ## each figure beside its limit, measured in the same run; BENCH_ON
 
 check: tools ## formatting, lints, documentation, dependencies; whether each patch still applies
 	cargo fmt --check
-	@for fault in tests/faults/*.patch chaos/defects/*.patch; do git apply --check "$$fault" || { echo "$$fault does not apply: write it anew"; exit 1; }; done
+	@for fault in tests/faults/*.patch chaos/defects/*.patch; do patch -p1 --dry-run --forward --fuzz=0 --silent <"$$fault" || { echo "$$fault does not apply: write it anew"; exit 1; }; done
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::Publisher;
-use crate::{jetstream::Found, pauses::Pauses};
+use crate::{jetstream::Found, pauses::Pauses, told::Told};
 
 /// The broker, as this instance sees it.
 pub(super) struct Broker {
@@ -16,6 +16,7 @@ pub(super) struct Broker {
     is_away: bool,
     again: Instant,
     pauses: Pauses,
+    told: Told,
     /// What was logged last of a stream that is unfit.
     unfit: String,
 }
@@ -30,6 +31,7 @@ impl Broker {
             is_away: false,
             again: Instant::now(),
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
+            told: Told::default(),
             unfit: String::new(),
         }
     }
@@ -85,10 +87,8 @@ impl Broker {
     /// It has answered, or failed to; whether it has.
     pub(super) fn take(&mut self, answer: &anyhow::Result<Found>, now: Instant) -> bool {
         if let Err(error) = answer {
-            if !self.is_away {
-                let error = format!("{error:#}");
-                tracing::warn!(error, "the stream cannot be used; events wait");
-            }
+            let failure = "the stream cannot be used; events wait";
+            self.told.tell(failure, format!("{error:#}"));
             self.is_away = true;
             self.again = now + self.pauses.next();
             return false;
@@ -112,6 +112,7 @@ impl Broker {
         if self.is_away {
             tracing::info!("the stream answers again");
         }
+        self.told.is_over();
         self.is_away = false;
         self.failing_since = None;
         self.pauses.start_again();

@@ -10,7 +10,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use messaging::{Outbox, Retry};
 use testbed::{LARGEST_DOCUMENT, eventually, plant, poison};
 
-use crate::toy::{Place, Toy, event, published};
+use crate::toy::{Place, Toy, event, published, unsent};
 
 /// Events of one key that are published.
 const RUN: i64 = 150;
@@ -201,5 +201,19 @@ async fn what_cannot_be_read_behind_an_event_that_waits_for_its_mark_is_parked_a
     unreadable.insert("version", 1_i64);
     plant(&toy.place, [unreadable]).await;
     eventually("it is parked", async || toy.place.parked().await.len() == 1).await;
+    toy.stop().await.remove().await;
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_parked_event_in_the_same_turn_is_held_back() {
+    let place = Place::new();
+    place.prepared().await;
+    let never = doc! { "no JSON": f64::NAN };
+    plant(&place, [event("a", 0, never), event("a", 1, doc! {})]).await;
+    let toy = Toy::start_at(place).await;
+    eventually("it is parked", async || toy.place.parked().await.len() == 1).await;
+    toy.create().await;
+    unsent(&toy, 2).await;
+    assert!(published(&toy.place, "a").await.is_empty());
     toy.stop().await.remove().await;
 }

@@ -232,6 +232,7 @@ async fn it_ends_when_the_lease_has_run_out_or_nothing_is_left_of_a_stop() {
         panic!("a stop looks once more");
     };
     assert!(until >= now + timing().last_sweep);
+    assert!(until <= Instant::now() + timing().last_sweep);
     assert!(!ends(&mut holder, until - timing().last_sweep));
     assert!(ends(&mut holder, until));
     let given = holder.stage;
