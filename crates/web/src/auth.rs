@@ -1,5 +1,6 @@
 //! Who is calling: a JWT, from the `Authorization` header or from the session cookie, becomes a [`User`].
 
+mod keyring;
 mod keys;
 mod token;
 

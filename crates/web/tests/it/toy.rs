@@ -278,6 +278,7 @@ pub(crate) fn stack_of(options: &HttpOptions, timing: Timing) -> Stack<'_> {
 pub(crate) fn jwt(key: &str) -> JwtOptions {
     JwtOptions {
         jwt_key: key.into(),
+        jwt_key_previous: String::new().into(),
         jwt_public_key_file: None,
         jwt_issuer: None,
         jwt_audience: None,
