@@ -164,7 +164,6 @@ impl Toy {
         Self::start_with(|_| {}).await
     }
 
-    /// With another configuration.
     pub(crate) async fn start_with(adjust: impl FnOnce(&mut HttpOptions)) -> Self {
         Self::start_at(Place::shared(), adjust).await
     }
