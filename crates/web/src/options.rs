@@ -62,6 +62,9 @@ pub struct JwtOptions {
     /// Ed25519 (EdDSA). Read again when it changes.
     #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
     pub jwt_public_key_file: Maybe<PathBuf>,
+    /// Where the issuer has its JWKS, instead of a file: fetched when needed, kept while the issuer is away.
+    #[arg(long, env, value_name = "JWKS_URL", default_value = "", hide_default_value = true, value_parser = jwks_url)]
+    pub jwks_url: Maybe<String>,
     /// Who has to have issued a token (`iss`). Anyone with the key by default.
     #[arg(long, env, value_name = "JWT_ISSUER", default_value = "", hide_default_value = true, value_parser = claim)]
     pub jwt_issuer: Maybe<String>,

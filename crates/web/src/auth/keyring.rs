@@ -8,7 +8,10 @@ use std::{
 
 use db::setting::{Unusable, unusable};
 
-use super::keys::{self, Key};
+use super::{
+    issuer::Issuer,
+    keys::{self, Key},
+};
 use crate::JwtOptions;
 
 /// How often it is looked whether the file has changed, at most.
@@ -16,7 +19,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Keyring {
     keys: RwLock<Arc<[Key]>>,
-    file: Option<(PathBuf, Mutex<Looked>)>,
+    source: Source,
+}
+
+enum Source {
+    Setting,
+    File(PathBuf, Mutex<Looked>),
+    Issuer(Issuer),
 }
 
 struct Looked {
@@ -31,20 +40,34 @@ impl Keyring {
     /// # Errors
     /// When there is no key, or none that can be used.
     pub(super) fn new(config: &JwtOptions) -> Result<Self, Unusable> {
-        let Some(path) = &config.jwt_public_key_file else {
-            let keys = RwLock::new(keys::secrets(config)?.into());
-            return Ok(Self { keys, file: None });
+        let (keys, source) = match (&config.jwt_public_key_file, &config.jwks_url) {
+            (Some(_), Some(_)) => {
+                let reason = "JWT_PUBLIC_KEY_FILE is set too: one of them says which keys count";
+                return Err(unusable("JWKS_URL")(reason));
+            }
+            (Some(path), None) => {
+                let looked = Looked {
+                    at: Instant::now(),
+                    seen: seen(path),
+                };
+                let keys = keys::of_file(path).map_err(unusable("JWT_PUBLIC_KEY_FILE"))?;
+                (keys, Source::File(path.clone(), Mutex::new(looked)))
+            }
+            (None, Some(url)) => {
+                let issuer = Issuer::new(url.clone()).map_err(unusable("JWKS_URL"))?;
+                (Vec::new(), Source::Issuer(issuer))
+            }
+            (None, None) => (keys::secrets(config)?, Source::Setting),
         };
-        let (at, seen) = (Instant::now(), seen(path));
-        let keys = keys::of_file(path).map_err(unusable("JWT_PUBLIC_KEY_FILE"))?;
-        Ok(Self {
-            keys: RwLock::new(keys.into()),
-            file: Some((path.clone(), Mutex::new(Looked { at, seen }))),
-        })
+        let keys = RwLock::new(keys.into());
+        Ok(Self { keys, source })
     }
 
-    /// The keys, new where the file has changed. One that can't be used leaves those of before, and is told.
-    pub(super) fn keys(&self) -> Arc<[Key]> {
+    /// The keys for a token that names this one, new where the file has changed. One that can't be used leaves those of before, and is told.
+    pub(super) async fn keys(&self, kid: Option<&str>) -> Arc<[Key]> {
+        if let Source::Issuer(issuer) = &self.source {
+            return issuer.keys(kid).await;
+        }
         if let Some(path) = self.changed() {
             match keys::of_file(path) {
                 Ok(keys) => {
@@ -70,7 +93,9 @@ impl Keyring {
     }
 
     fn changed(&self) -> Option<&PathBuf> {
-        let (path, looked) = self.file.as_ref()?;
+        let Source::File(path, looked) = &self.source else {
+            return None;
+        };
         // Whoever does not get it at once leaves it to who has it.
         let mut looked = looked.try_lock().ok()?;
         if looked.at.elapsed() < LOOK_EVERY {

@@ -194,10 +194,14 @@ pub fn sign(
         iat: now,
         exp: now + ttl,
     };
-    if config.jwt_public_key_file.is_some() {
+    let public = [
+        ("JWT_PUBLIC_KEY_FILE", config.jwt_public_key_file.is_some()),
+        ("JWKS_URL", config.jwks_url.is_some()),
+    ];
+    if let Some((variable, _)) = public.into_iter().find(|(_, is_set)| *is_set) {
         let reason = "the service checks tokens with it, and would refuse one that JWT_KEY signs: the holder of the private key signs";
         return Err(Unusable {
-            variable: "JWT_PUBLIC_KEY_FILE",
+            variable,
             reason: reason.to_owned(),
         }
         .into());
@@ -218,6 +222,7 @@ mod tests {
         JwtOptions {
             jwt_key: SecretString::from(key),
             jwt_key_previous: SecretString::default(),
+            jwks_url: None,
             jwt_public_key_file: public_key.map(Path::to_owned),
             jwt_issuer: Some("https://id.example.com".to_owned()),
             jwt_audience: None,

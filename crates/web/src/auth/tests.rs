@@ -38,6 +38,7 @@ fn options() -> HttpOptions {
         jwt: JwtOptions {
             jwt_key: SecretString::from(KEY),
             jwt_key_previous: SecretString::default(),
+            jwks_url: None,
             jwt_public_key_file: None,
             jwt_issuer: None,
             jwt_audience: None,

@@ -11,7 +11,12 @@ use jsonwebtoken::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{User, keyring::Keyring, keys::Key};
+use super::{
+    Nobody::{self, InvalidToken},
+    User,
+    keyring::Keyring,
+    keys::Key,
+};
 use crate::HttpOptions;
 
 /// Our clock and the signer's may be this far apart.
@@ -71,14 +76,21 @@ impl Tokens {
     }
 
     /// Who has signed in with this token.
-    pub(super) fn user(&self, token: &str) -> Result<User, Wrong> {
+    pub(super) async fn user(&self, token: &str) -> Result<User, Nobody> {
         if token.len() > LONGEST_TOKEN {
-            return Err("the token is longer than 8 KB");
+            return Err(InvalidToken("the token is longer than 8 KB"));
         }
-        if has_critical_extensions(token)? {
-            return Err("the token has extensions (crit), of which none is understood");
+        if has_critical_extensions(token).map_err(InvalidToken)? {
+            return Err(InvalidToken(
+                "the token has extensions (crit), of which none is understood",
+            ));
         }
-        let Claims { sub, id, iss } = self.claims(token)?;
+        let claims = self.claims(token).await?;
+        self.named(claims).map_err(InvalidToken)
+    }
+
+    /// Whom the claims name.
+    fn named(&self, Claims { sub, id, iss }: Claims) -> Result<User, Wrong> {
         // The library takes a list of issuers as well; RFC 7519 §4.1.1 has one string.
         if self.wants_issuer && iss.is_some_and(|iss| string(&iss).is_none()) {
             return Err("the iss of the token has to be a string");
@@ -99,15 +111,18 @@ impl Tokens {
 
 impl Tokens {
     /// What is signed with a key that fits. The key decides the algorithm: a token does not get to choose how it is checked.
-    fn claims(&self, token: &str) -> Result<Claims, Wrong> {
-        let header = decode_header(token).map_err(|error| wrong(&error))?;
-        let keys = self.keyring.keys();
+    async fn claims(&self, token: &str) -> Result<Claims, Nobody> {
+        let header = decode_header(token).map_err(|error| InvalidToken(wrong(&error)))?;
+        let keys = self.keyring.keys(header.kid.as_deref()).await;
+        if keys.is_empty() {
+            return Err(Nobody::NoKeys);
+        }
         let of_algorithm: Vec<&Key> = keys
             .iter()
             .filter(|it| it.algorithm == header.alg)
             .collect();
         if of_algorithm.is_empty() {
-            return Err(wrong(&ErrorKind::InvalidAlgorithm.into()));
+            return Err(InvalidToken(wrong(&ErrorKind::InvalidAlgorithm.into())));
         }
         let is_named = |key: &&Key| match (&key.id, &header.kid) {
             (Some(id), Some(kid)) => id == kid,
@@ -124,7 +139,7 @@ impl Tokens {
                 break;
             }
         }
-        Err(refused)
+        Err(InvalidToken(refused))
     }
 
     fn validation_by(&self, algorithm: Algorithm) -> Validation {

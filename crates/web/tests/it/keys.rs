@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::{Router, routing::get};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::eventually;
+use tokio::net::TcpListener;
 
 use crate::{
     tokens::signed,
@@ -200,5 +202,35 @@ async fn the_secret_of_before_is_taken_beside_the_new_one() {
         let token = signed(Algorithm::HS256, key, claims);
         assert_eq!(status(&app, &token).await, expected, "{key}");
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn tokens_are_checked_with_the_keys_of_an_issuers_address() {
+    let key = Named::new("a", Algorithm::ES256);
+    let set = json!({ "keys": [key.jwk()] }).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let routes = Router::new().route("/jwks", get(async move || set));
+    let issuer = tokio::spawn(async move { axum::serve(listener, routes).await });
+    let app = Toy::start_with(|http| http.jwt.jwks_url = Some(url)).await;
+    assert_eq!(status(&app, &key.token(Some("a"))).await, 201);
+    assert_eq!(status(&app, &key.token(Some("b"))).await, 401);
+    issuer.abort();
+    assert_eq!(status(&app, &key.token(Some("a"))).await, 201);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn while_an_issuer_never_answered_a_token_is_503_and_reading_goes_on() {
+    let away = "http://127.0.0.1:1/jwks".to_owned();
+    let app = Toy::start_with(|http| http.jwt.jwks_url = Some(away)).await;
+    let token = Named::new("a", Algorithm::ES256).token(Some("a"));
+    assert_eq!(status(&app, &token).await, 503);
+    let read = app
+        .request(Method::GET, "/api/notes")
+        .bearer_auth(&token)
+        .send();
+    assert_eq!(read.await.unwrap().status(), 200);
     app.finish().await;
 }

@@ -215,7 +215,6 @@ impl Toy {
         post.await.unwrap()
     }
 
-    /// A note of alice's; its id.
     pub(crate) async fn create(&self) -> String {
         let created = self.post("alice", json!({ "text": "hello" })).await;
         assert_eq!(created.status(), 201);
@@ -278,6 +277,7 @@ pub(crate) fn jwt(key: &str) -> JwtOptions {
     JwtOptions {
         jwt_key: key.into(),
         jwt_key_previous: String::new().into(),
+        jwks_url: None,
         jwt_public_key_file: None,
         jwt_issuer: None,
         jwt_audience: None,
