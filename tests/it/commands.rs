@@ -101,6 +101,8 @@ fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
         ("ADMIN_ADDR", "9090"),
         ("RATE_LIMIT", "many"),
         ("CONCURRENCY_LIMIT", "0"),
+        ("JWKS_URL", "id.example.com"),
+        ("JWKS_URL", "https://me:hunter2@id.example.com/jwks"),
         ("TRUSTED_PROXIES", "proxy.example.com"),
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
         ("CORS_ORIGINS", "example.com"),

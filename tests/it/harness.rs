@@ -239,6 +239,8 @@ pub(crate) fn options() -> HttpOptions {
 pub(crate) fn jwt(key: &str) -> JwtOptions {
     JwtOptions {
         jwt_key: SecretString::from(key),
+        jwt_key_previous: SecretString::default(),
+        jwks_url: None,
         jwt_public_key_file: None,
         jwt_issuer: None,
         jwt_audience: None,

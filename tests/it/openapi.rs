@@ -160,3 +160,49 @@ async fn pages_of_other_origins_may_use_the_methods_that_the_routes_have() {
     assert_eq!(methods, "GET,HEAD,POST,PUT");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn the_type_of_a_problem_is_an_address_that_says_what_it_means() {
+    let app = TestApp::start().await;
+    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    let route = &document["paths"]["/problems/{kind}"]["get"];
+    let kinds = &route["parameters"][0]["schema"]["enum"];
+    let mut told = BTreeSet::new();
+    for kind in kinds.as_array().unwrap() {
+        let address = format!("/problems/{}", kind.as_str().unwrap());
+        let answer = app.get(&address).await;
+        assert_eq!(answer.status(), 200, "{address}");
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(answer["type"], address.as_str());
+        assert!(answer["description"].as_str().unwrap().len() > 10);
+        told.insert(address);
+    }
+    assert_eq!(told.len(), 20);
+    // Those of every refusal that the document shows, and of those of other layers.
+    let mut met = BTreeSet::new();
+    let text = document.to_string();
+    for found in text.split("\"type\":\"/problems/").skip(1) {
+        met.insert(format!("/problems/{}", found.split('"').next().unwrap()));
+    }
+    let delete = app.request(Method::DELETE, "/api/tickets").send().await;
+    for (answer, expected) in [
+        (app.get("/nowhere").await, "/problems/not-found"),
+        (app.get("/problems/nonsense").await, "/problems/not-found"),
+        (
+            app.get("/api/tickets?limit=x").await,
+            "/problems/invalid-request",
+        ),
+        (delete.unwrap(), "/problems/method-not-allowed"),
+        (
+            app.post("alice", json!({})).await,
+            "/problems/invalid-request",
+        ),
+    ] {
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["type"], expected);
+        met.insert(expected.to_owned());
+    }
+    assert!(met.len() > 10, "{met:?}");
+    assert!(met.is_subset(&told), "{met:?}");
+    app.finish().await;
+}

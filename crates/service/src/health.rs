@@ -8,7 +8,6 @@ use std::{
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use db::Db;
@@ -18,7 +17,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::{NotBegun, Problem};
+use web::{Kind, NotBegun, Problem};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.
@@ -126,7 +125,7 @@ async fn ready(State(health): State<Health>) -> Response {
 }
 
 fn unready(why: &str) -> Response {
-    let mut response = Problem::with_message(StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    let mut response = Problem::with_message(Kind::NOT_READY, why).into_response();
     response.extensions_mut().insert(NotBegun);
     response
 }

@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod options;
 mod prepare;
+mod problems;
 mod serve;
 mod telemetry;
 mod timing;
@@ -124,6 +125,7 @@ impl<O: Send + Sync + 'static> Service<O> {
     pub fn openapi(&self) -> OpenApi {
         let (_, domain) = self.domain().split_for_parts();
         let (_, health) = health::routes().split_for_parts();
-        web::openapi::document(self.about, domain, health)
+        let (_, problems) = problems::routes().split_for_parts();
+        web::openapi::document(self.about, domain, health.merge_from(problems))
     }
 }

@@ -11,7 +11,7 @@ use web::{Authenticator, HttpOptions, Stack};
 
 use crate::{
     Context, NoOptions, Service, Timing, admin, health, health::Health, lifecycle::Lifecycle,
-    prepare::Preparation,
+    prepare::Preparation, problems,
 };
 
 /// The HTTP interface.
@@ -137,7 +137,10 @@ impl<O: Send + Sync + 'static> Service<O> {
     fn stacked(&self, context: Context<O>, health: Health, stack: Stack<'_>) -> Router {
         let (domain, _) = self.domain().with_state(context).split_for_parts();
         let (health, _) = health::routes().with_state(health).split_for_parts();
-        let open = health.merge(web::openapi::routes(self.openapi()));
+        let (problems, _) = problems::routes().split_for_parts();
+        let open = health
+            .merge(problems)
+            .merge(web::openapi::routes(self.openapi()));
         web::stack(domain, open, stack)
     }
 }

@@ -13,7 +13,8 @@ pub async fn assert_problem(response: Response, status: u16) -> Value {
     assert!(response.headers().contains_key("x-request-id"));
     let problem: Value = response.json().await.unwrap();
     assert_eq!(problem["status"], status);
-    assert!(problem["title"].is_string() && problem["type"] == "about:blank");
+    let address = problem["type"].as_str().unwrap();
+    assert!(address.starts_with("/problems/") && problem["title"].is_string());
     assert!(!problem["errors"].as_array().unwrap().is_empty());
     assert!(
         problem["errors"]

@@ -1,5 +1,7 @@
 //! Who is calling: a JWT, from the `Authorization` header or from the session cookie, becomes a [`User`].
 
+mod issuer;
+mod keyring;
 mod keys;
 mod token;
 
@@ -55,6 +57,8 @@ pub(crate) struct Caller {
 pub(crate) enum Nobody {
     NoToken,
     InvalidToken(Wrong),
+    /// The issuer has never answered with its keys.
+    NoKeys,
 }
 
 /// Checks who is calling.
@@ -92,7 +96,7 @@ impl Authenticator {
         })
     }
 
-    fn caller(&self, headers: &HeaderMap) -> Caller {
+    async fn caller(&self, headers: &HeaderMap) -> Caller {
         let mut is_by_cookie = false;
         let token = match bearer(headers) {
             Ok(None) => {
@@ -103,10 +107,10 @@ impl Authenticator {
             Ok(Some(token)) => Ok(token),
             Err(nobody) => Err(nobody),
         };
-        let user = token.and_then(|token| {
-            let user = self.tokens.user(&token);
-            user.map_err(Nobody::InvalidToken)
-        });
+        let user = match token {
+            Ok(token) => self.tokens.user(&token).await,
+            Err(nobody) => Err(nobody),
+        };
         Caller { user, is_by_cookie }
     }
 
@@ -155,7 +159,7 @@ pub(crate) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = auth.caller(request.headers());
+    let caller = auth.caller(request.headers()).await;
     request.extensions_mut().insert(caller);
     next.run(request).await
 }
@@ -186,6 +190,7 @@ impl<S: Sync> FromRequestParts<S> for User {
         match parts.extensions.get::<Caller>().map(|it| &it.user) {
             Some(Ok(user)) => Ok(user.clone()),
             Some(Err(Nobody::NoToken)) => Err(Refusal::NoToken),
+            Some(Err(Nobody::NoKeys)) => Err(Refusal::NotReady),
             Some(Err(Nobody::InvalidToken(wrong))) => Err(Refusal::InvalidToken(wrong)),
             None => Err(Refusal::Internal(anyhow::anyhow!(
                 "a route that wants a user is outside of the stack"

@@ -32,7 +32,7 @@ pub use observe::{UNTRACED, describe};
 pub use options::{HttpOptions, JwtOptions, listen_addr};
 pub use pages::{PageQuery, paged};
 pub use preconditions::Preconditions;
-pub use problem::{Invalid, NotBegun, PROBLEM_JSON, Problem};
+pub use problem::{Invalid, Kind, NotBegun, PROBLEM_JSON, Problem};
 pub use refusal::Refusal;
 pub use serve::{Closing, HEAD_LIMIT_BYTES, raise_file_limit, serve};
 pub use stack::{BODY_LIMIT_BYTES, Stack, stack};

@@ -55,9 +55,16 @@ pub struct JwtOptions {
     /// a `JWT_PUBLIC_KEY_FILE`.
     #[arg(long, env, value_name = "JWT_KEY", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
     pub jwt_key: SecretString,
-    /// PEM file of a public key that tokens are checked with instead: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).
+    /// The key of before: tokens that are signed with it are still taken.
+    #[arg(long, env, value_name = "JWT_KEY_PREVIOUS", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
+    pub jwt_key_previous: SecretString,
+    /// File of the public keys that tokens are checked with instead: PEM, one or more, or a JWKS; RSA (RS256), P-256 (ES256) or
+    /// Ed25519 (EdDSA). Read again when it changes.
     #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
     pub jwt_public_key_file: Maybe<PathBuf>,
+    /// Where the issuer has its JWKS, instead of a file: fetched when needed, kept while the issuer is away.
+    #[arg(long, env, value_name = "JWKS_URL", default_value = "", hide_default_value = true, value_parser = jwks_url)]
+    pub jwks_url: Maybe<String>,
     /// Who has to have issued a token (`iss`). Anyone with the key by default.
     #[arg(long, env, value_name = "JWT_ISSUER", default_value = "", hide_default_value = true, value_parser = claim)]
     pub jwt_issuer: Maybe<String>,

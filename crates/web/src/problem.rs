@@ -1,5 +1,7 @@
 //! How a client is told that something went wrong: RFC 9457 `application/problem+json`, with an `errors` array to loop over.
 
+mod kind;
+
 use std::sync::Arc;
 
 use axum::{
@@ -8,6 +10,8 @@ use axum::{
 };
 use serde::Serialize;
 use utoipa::ToSchema;
+
+pub use kind::Kind;
 
 /// One thing wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -30,9 +34,10 @@ impl Invalid {
 /// An error as it is sent (RFC 9457).
 #[derive(Serialize, ToSchema)]
 pub struct Problem {
-    #[schema(examples("about:blank"))]
+    /// Tells kinds apart that have the same status; what it names is at that address.
+    #[schema(examples("/problems/invalid-request"))]
     r#type: &'static str,
-    #[schema(examples("Bad Request"))]
+    #[schema(examples("The request is not valid"))]
     title: &'static str,
     #[schema(examples(400))]
     status: u16,
@@ -42,17 +47,23 @@ pub struct Problem {
 
 impl Problem {
     /// A problem whose one error is `message`.
-    pub fn with_message(status: StatusCode, message: impl Into<String>) -> Self {
-        Self::new(status, vec![Invalid::new(message, None)])
+    pub fn with_message(kind: Kind, message: impl Into<String>) -> Self {
+        Self::new(kind, vec![Invalid::new(message, None)])
     }
 
-    pub(crate) fn new(status: StatusCode, errors: Vec<Invalid>) -> Self {
+    pub(crate) fn new(kind: Kind, errors: Vec<Invalid>) -> Self {
         Self {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
+            r#type: kind.address,
+            title: kind.title,
+            status: kind.status.as_u16(),
             errors,
         }
+    }
+
+    /// The same with another status than its kind has in general.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status.as_u16();
+        self
     }
 }
 

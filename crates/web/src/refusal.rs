@@ -11,7 +11,7 @@ use db::{TransactionError, cause};
 use metrics::counter;
 
 use crate::{
-    Invalid, NotBegun, Problem,
+    Invalid, Kind, NotBegun, Problem,
     observe::HTTP_REFUSED,
     problem::{BEARER, Cause, RETRY_AFTER_SECONDS},
 };
@@ -113,24 +113,29 @@ impl Refusal {
     }
 
     pub fn status(&self) -> StatusCode {
+        self.kind().status
+    }
+
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::NoToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict(_) | Self::KeyInUse => StatusCode::CONFLICT,
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType | Self::UnsupportedEncoding => {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            }
-            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotReady | Self::Overloaded | Self::Unavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Invalid(_) => Kind::INVALID,
+            Self::NoToken => Kind::NO_TOKEN,
+            Self::InvalidToken(_) => Kind::INVALID_TOKEN,
+            Self::Forbidden(_) => Kind::FORBIDDEN,
+            Self::NotFound => Kind::NOT_FOUND,
+            Self::BodyTimeout => Kind::BODY_TIMEOUT,
+            Self::Conflict(_) => Kind::CONFLICT,
+            Self::KeyInUse => Kind::KEY_IN_USE,
+            Self::PreconditionFailed => Kind::PRECONDITION,
+            Self::PayloadTooLarge => Kind::TOO_LARGE,
+            Self::UnsupportedMediaType => Kind::MEDIA_TYPE,
+            Self::UnsupportedEncoding => Kind::ENCODING,
+            Self::KeyReused => Kind::KEY_REUSED,
+            Self::TooManyRequests => Kind::TOO_MANY,
+            Self::NotReady => Kind::NOT_READY,
+            Self::Overloaded => Kind::OVERLOADED,
+            Self::Unavailable(_) => Kind::UNAVAILABLE,
+            Self::Internal(_) => Kind::INTERNAL,
         }
     }
 }
@@ -139,8 +144,8 @@ impl Problem {
     /// How a client is told of a refusal.
     pub fn of(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::Invalid(errors) => Self::new(refusal.status(), errors.clone()),
-            _ => Self::with_message(refusal.status(), refusal.to_string()),
+            Refusal::Invalid(errors) => Self::new(refusal.kind(), errors.clone()),
+            _ => Self::with_message(refusal.kind(), refusal.to_string()),
         }
     }
 }

@@ -21,7 +21,7 @@ use tower_http::{
 };
 
 use crate::{
-    Authenticator, HttpOptions, NotBegun, PROBLEM_JSON, Problem, REPLAYED, Refusal, Timing,
+    Authenticator, HttpOptions, Kind, NotBegun, PROBLEM_JSON, Problem, REPLAYED, Refusal, Timing,
     auth::{identify, refuse_cross_site},
     caching,
     host::ask_for_one_host,
@@ -173,7 +173,9 @@ async fn unify(request: Request, next: Next) -> Response {
     if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
         return response;
     }
-    let mut problem = Problem::with_message(status, message(status)).into_response();
+    let kind = Kind::of_status(status);
+    let problem = Problem::with_message(kind, message(status)).with_status(status);
+    let mut problem = problem.into_response();
     for (name, value) in response.headers() {
         if KEPT.contains(name) {
             problem.headers_mut().insert(name, value.clone());

@@ -191,6 +191,8 @@ fn http() -> HttpOptions {
         listen_addr: ([127, 0, 0, 1], 0).into(),
         jwt: JwtOptions {
             jwt_key: "a key of thirty-two bytes or more".into(),
+            jwt_key_previous: String::new().into(),
+            jwks_url: None,
             jwt_public_key_file: None,
             jwt_issuer: None,
             jwt_audience: None,

@@ -1,49 +1,81 @@
-//! The keys: of the algorithm that tokens are checked by, and the one that the command `token` signs with.
+//! The keys that tokens are checked with, each of one kind, which says the algorithm; and the one that the command `token` signs with.
+
+use std::path::Path;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     VerificationAlgorithm,
 };
 use db::setting::Unusable;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, encode,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+};
 use secrecy::ExposeSecret;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::JwtOptions;
 
-/// What tokens are checked with, and how: a key is of one kind, which says the algorithm.
+/// A key, and how tokens are checked with it.
+#[derive(Clone)]
+pub(super) struct Key {
+    /// Its name in a set of keys, by which tokens choose it. A key of a PEM file has none.
+    pub(super) id: Option<String>,
+    pub(super) key: DecodingKey,
+    pub(super) algorithm: Algorithm,
+}
+
+type Keys = Result<Vec<Key>, String>;
+
+/// The secrets that tokens may be signed with: the new one and, while tokens of the old are about, that one too.
 ///
 /// # Errors
-/// When there is no key, or one that no token would pass.
-pub(super) fn verification_key(config: &JwtOptions) -> Result<(DecodingKey, Algorithm), Unusable> {
-    let Some(path) = &config.jwt_public_key_file else {
-        return Ok((DecodingKey::from_secret(secret(config)?), Algorithm::HS256));
+/// When there is none.
+pub(super) fn secrets(config: &JwtOptions) -> Result<Vec<Key>, Unusable> {
+    let previous = config.jwt_key_previous.expose_secret();
+    let previous = Some(previous.as_bytes()).filter(|it| !it.is_empty());
+    let all = [secret(config)?].into_iter().chain(previous);
+    let key = |secret| Key {
+        id: None,
+        key: DecodingKey::from_secret(secret),
+        algorithm: Algorithm::HS256,
     };
-    let unusable = |reason: &str| Unusable {
-        variable: "JWT_PUBLIC_KEY_FILE",
-        reason: reason.to_owned(),
-    };
-    let pem = std::fs::read(path).map_err(|error| unusable(&error.to_string()))?;
-    let pem = String::from_utf8(pem).map_err(|_| {
-        unusable(
-            "it is no text: a DER file becomes a PEM by: openssl pkey -pubin -inform der -in FILE",
-        )
-    })?;
-    if pem.contains("PRIVATE KEY") {
-        return Err(unusable(
-            "it holds a private key; it wants the public one, for example from: openssl pkey -pubout",
-        ));
+    Ok(all.map(key).collect())
+}
+
+/// The public keys of a file: one or more PEM, or a set of keys (JWKS, RFC 7517).
+///
+/// # Errors
+/// When there is none in it that a token would pass.
+pub(super) fn of_file(path: &Path) -> Keys {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    let text = String::from_utf8(text).map_err(
+        |_| "it is no text: a DER file becomes a PEM by: openssl pkey -pubin -inform der -in FILE",
+    )?;
+    if text.contains("PRIVATE KEY") {
+        return Err("it holds a private key; it wants the public one, for example from: openssl pkey -pubout".to_owned());
     }
-    let pem = pem.as_bytes();
+    if text.trim_start().starts_with('{') {
+        return of_set(&text);
+    }
+    let blocks = text.match_indices("-----BEGIN ");
+    let keys = blocks
+        .map(|(at, _)| of_pem(&text.as_bytes()[at..]))
+        .collect::<Option<Vec<_>>>();
+    keys.filter(|keys| !keys.is_empty()).ok_or_else(|| {
+        "it wants PEM with public keys, or a JWKS: RSA of 2048 to 8192 bits, P-256 or Ed25519"
+            .to_owned()
+    })
+}
+
+fn of_pem(pem: &[u8]) -> Option<Key> {
     let rsa = || DecodingKey::from_rsa_pem(pem);
     let ec = || DecodingKey::from_ec_pem(pem);
     let ed = || DecodingKey::from_ed_pem(pem);
     usable(rsa(), Algorithm::RS256, &RSA_PKCS1_2048_8192_SHA256)
         .or_else(|| usable(ec(), Algorithm::ES256, &ECDSA_P256_SHA256_FIXED))
         .or_else(|| usable(ed(), Algorithm::EdDSA, &ED25519))
-        .ok_or_else(|| {
-            unusable("it wants a PEM with a public key: RSA of 2048 to 8192 bits, P-256 or Ed25519")
-        })
 }
 
 /// The library reads keys of other curves and sizes too, and refuses every token then.
@@ -51,7 +83,7 @@ fn usable(
     read: jsonwebtoken::errors::Result<DecodingKey>,
     algorithm: Algorithm,
     verifies: &'static dyn VerificationAlgorithm,
-) -> Option<(DecodingKey, Algorithm)> {
+) -> Option<Key> {
     /// PKCS#1: a modulus of 2048 bits and an exponent of one byte.
     const SMALLEST_RSA_BYTES: usize = 268;
     let key = read.ok()?;
@@ -60,7 +92,64 @@ fn usable(
         return None;
     }
     ParsedPublicKey::new(verifies, bytes).ok()?;
-    Some((key, algorithm))
+    Some(Key {
+        id: None,
+        key,
+        algorithm,
+    })
+}
+
+/// A set holds keys of other uses and kinds too: those are passed over.
+pub(super) fn of_set(text: &str) -> Keys {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Box<RawValue>>,
+    }
+    #[derive(Deserialize)]
+    struct Private {
+        d: Option<Box<RawValue>>,
+    }
+    let set: Set = serde_json::from_str(text).map_err(|_| "it wants a JWKS: {\"keys\": […]}")?;
+    let is_private = |key: &RawValue| {
+        let key: Option<Private> = serde_json::from_str(key.get()).ok();
+        key.is_some_and(|key| key.d.is_some())
+    };
+    if set.keys.iter().any(|key| is_private(key)) {
+        return Err("it holds a private key; it wants the public ones".to_owned());
+    }
+    let read = |key: &RawValue| of_jwk(&serde_json::from_str(key.get()).ok()?);
+    let keys: Vec<Key> = set.keys.iter().filter_map(|key| read(key)).collect();
+    if keys.is_empty() {
+        return Err("none of its keys is one for signatures: RSA of 2048 bits or more (RS256), P-256 (ES256) or Ed25519 (EdDSA)".to_owned());
+    }
+    Ok(keys)
+}
+
+/// A secret is never taken from a set: that is for all to read.
+fn of_jwk(jwk: &Jwk) -> Option<Key> {
+    /// In base64url, without the zeros that it may begin with.
+    const SMALLEST_MODULUS: usize = 342;
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(rsa) => {
+            let modulus = rsa.n.trim_start_matches('A');
+            (modulus.len() >= SMALLEST_MODULUS).then_some(Algorithm::RS256)?
+        }
+        AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        AlgorithmParameters::OctetKeyPair(ed) if ed.curve == EllipticCurve::Ed25519 => {
+            Algorithm::EdDSA
+        }
+        _ => return None,
+    };
+    let signs = !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
+    let named = jwk.common.key_algorithm.map(|it| it.to_string());
+    let fits = named.is_none_or(|named| named == format!("{algorithm:?}"));
+    (signs && fits).then_some(Key {
+        id: jwk.common.key_id.clone(),
+        key: DecodingKey::from_jwk(jwk).ok()?,
+        algorithm,
+    })
 }
 
 fn secret(config: &JwtOptions) -> Result<&[u8], Unusable> {
@@ -105,10 +194,14 @@ pub fn sign(
         iat: now,
         exp: now + ttl,
     };
-    if config.jwt_public_key_file.is_some() {
+    let public = [
+        ("JWT_PUBLIC_KEY_FILE", config.jwt_public_key_file.is_some()),
+        ("JWKS_URL", config.jwks_url.is_some()),
+    ];
+    if let Some((variable, _)) = public.into_iter().find(|(_, is_set)| *is_set) {
         let reason = "the service checks tokens with it, and would refuse one that JWT_KEY signs: the holder of the private key signs";
         return Err(Unusable {
-            variable: "JWT_PUBLIC_KEY_FILE",
+            variable,
             reason: reason.to_owned(),
         }
         .into());
@@ -119,8 +212,6 @@ pub fn sign(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use secrecy::SecretString;
     use serde_json::Value;
@@ -130,6 +221,8 @@ mod tests {
     fn config(key: &str, public_key: Option<&Path>) -> JwtOptions {
         JwtOptions {
             jwt_key: SecretString::from(key),
+            jwt_key_previous: SecretString::default(),
+            jwks_url: None,
             jwt_public_key_file: public_key.map(Path::to_owned),
             jwt_issuer: Some("https://id.example.com".to_owned()),
             jwt_audience: None,
@@ -140,9 +233,7 @@ mod tests {
     fn algorithm_of(pem: &str) -> Result<Algorithm, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), pem).unwrap();
-        verification_key(&config("", Some(file.path())))
-            .map(|(_, algorithm)| algorithm)
-            .map_err(|unusable| unusable.reason)
+        of_file(file.path()).map(|keys| keys[0].algorithm)
     }
 
     #[test]
@@ -174,9 +265,6 @@ mod tests {
     fn without_a_secret_nothing_is_signed_or_checked() {
         let config = config("", None);
         assert!(sign(&config, "alice", None, 0, 60).is_err());
-        assert_eq!(
-            verification_key(&config).map(drop).unwrap_err().variable,
-            "JWT_KEY"
-        );
+        assert_eq!(secrets(&config).map(drop).unwrap_err().variable, "JWT_KEY");
     }
 }

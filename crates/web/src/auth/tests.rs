@@ -37,6 +37,8 @@ fn options() -> HttpOptions {
         listen_addr: ([127, 0, 0, 1], 0).into(),
         jwt: JwtOptions {
             jwt_key: SecretString::from(KEY),
+            jwt_key_previous: SecretString::default(),
+            jwks_url: None,
             jwt_public_key_file: None,
             jwt_issuer: None,
             jwt_audience: None,

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use db::setting::Unusable;
 use jsonwebtoken::{
-    DecodingKey, Validation, decode,
+    Algorithm, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{User, keys};
+use super::{
+    Nobody::{self, InvalidToken},
+    User,
+    keyring::Keyring,
+    keys::Key,
+};
 use crate::HttpOptions;
 
 /// Our clock and the signer's may be this far apart.
@@ -24,11 +29,12 @@ pub const LONGEST_USER_ID: usize = 255;
 /// Why a token is not taken. `WWW-Authenticate` says it in a quoted string: no quotes, no backslash.
 pub(super) type Wrong = &'static str;
 
+const WRONG_SIGNATURE: Wrong = "the signature of the token does not fit";
 const UNREADABLE: Wrong = "the token is no JWT that can be read, or a claim of it has a wrong type";
 
 /// Checks tokens.
 pub(super) struct Tokens {
-    key: DecodingKey,
+    keyring: Keyring,
     validation: Validation,
     wants_issuer: bool,
 }
@@ -44,9 +50,8 @@ struct Claims {
 
 impl Tokens {
     pub(super) fn new(options: &HttpOptions) -> Result<Self, Unusable> {
-        // The only algorithm: a token does not get to choose how it is checked.
-        let (key, algorithm) = keys::verification_key(&options.jwt)?;
-        let mut validation = Validation::new(algorithm);
+        // Of the algorithm, the key decides.
+        let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
         let mut required = vec![];
@@ -64,22 +69,28 @@ impl Tokens {
         }
         validation.set_required_spec_claims(&required);
         Ok(Self {
-            key,
+            keyring: Keyring::new(&options.jwt)?,
             validation,
             wants_issuer: options.jwt.jwt_issuer.is_some(),
         })
     }
 
     /// Who has signed in with this token.
-    pub(super) fn user(&self, token: &str) -> Result<User, Wrong> {
+    pub(super) async fn user(&self, token: &str) -> Result<User, Nobody> {
         if token.len() > LONGEST_TOKEN {
-            return Err("the token is longer than 8 KB");
+            return Err(InvalidToken("the token is longer than 8 KB"));
         }
-        if has_critical_extensions(token)? {
-            return Err("the token has extensions (crit), of which none is understood");
+        if has_critical_extensions(token).map_err(InvalidToken)? {
+            return Err(InvalidToken(
+                "the token has extensions (crit), of which none is understood",
+            ));
         }
-        let decoded = decode::<Claims>(token, &self.key, &self.validation);
-        let Claims { sub, id, iss } = decoded.map_err(|error| wrong(&error))?.claims;
+        let claims = self.claims(token).await?;
+        self.named(claims).map_err(InvalidToken)
+    }
+
+    /// Whom the claims name.
+    fn named(&self, Claims { sub, id, iss }: Claims) -> Result<User, Wrong> {
         // The library takes a list of issuers as well; RFC 7519 §4.1.1 has one string.
         if self.wants_issuer && iss.is_some_and(|iss| string(&iss).is_none()) {
             return Err("the iss of the token has to be a string");
@@ -94,6 +105,47 @@ impl Tokens {
             0 => Err("the token names no user: its sub or id is empty"),
             1..=LONGEST_USER_ID => Ok(User { id: user }),
             _ => Err("the user of the token has an id of more than 255 bytes"),
+        }
+    }
+}
+
+impl Tokens {
+    /// What is signed with a key that fits. The key decides the algorithm: a token does not get to choose how it is checked.
+    async fn claims(&self, token: &str) -> Result<Claims, Nobody> {
+        let header = decode_header(token).map_err(|error| InvalidToken(wrong(&error)))?;
+        let keys = self.keyring.keys(header.kid.as_deref()).await;
+        if keys.is_empty() {
+            return Err(Nobody::NoKeys);
+        }
+        let of_algorithm: Vec<&Key> = keys
+            .iter()
+            .filter(|it| it.algorithm == header.alg)
+            .collect();
+        if of_algorithm.is_empty() {
+            return Err(InvalidToken(wrong(&ErrorKind::InvalidAlgorithm.into())));
+        }
+        let is_named = |key: &&Key| match (&key.id, &header.kid) {
+            (Some(id), Some(kid)) => id == kid,
+            // A key without a name, or a token that names none.
+            _ => true,
+        };
+        let mut refused = "the token names a key (kid) that is not known";
+        for key in of_algorithm.into_iter().filter(is_named) {
+            match decode::<Claims>(token, &key.key, &self.validation_by(key.algorithm)) {
+                Ok(decoded) => return Ok(decoded.claims),
+                Err(error) => refused = wrong(&error),
+            }
+            if refused != WRONG_SIGNATURE {
+                break;
+            }
+        }
+        Err(InvalidToken(refused))
+    }
+
+    fn validation_by(&self, algorithm: Algorithm) -> Validation {
+        Validation {
+            algorithms: vec![algorithm],
+            ..self.validation.clone()
         }
     }
 }
@@ -117,7 +169,7 @@ fn wrong(error: &Error) -> Wrong {
     match error.kind() {
         ErrorKind::ExpiredSignature => "the token has expired",
         ErrorKind::ImmatureSignature => "the token is not valid yet",
-        ErrorKind::InvalidSignature => "the signature of the token does not fit",
+        ErrorKind::InvalidSignature => WRONG_SIGNATURE,
         ErrorKind::InvalidAlgorithm => "the token is not signed in the way that is asked for",
         ErrorKind::InvalidIssuer => "the token is of another issuer",
         ErrorKind::InvalidAudience => "the token is for another audience",

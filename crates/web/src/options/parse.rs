@@ -59,6 +59,21 @@ pub(super) fn concurrency(value: &str) -> Result<usize, String> {
     })
 }
 
+pub(super) fn jwks_url(value: &str) -> Result<Maybe<String>, String> {
+    let is_plain = |uri: &Uri| {
+        let is_http = matches!(uri.scheme_str(), Some("https" | "http"));
+        is_http && uri.authority().is_some_and(|it| !it.as_str().contains('@'))
+    };
+    match value {
+        "" => Ok(None),
+        value if value.parse().is_ok_and(|uri| is_plain(&uri)) => Ok(Some(value.to_owned())),
+        _ => Err(
+            "an address such as https://id.example.com/.well-known/jwks.json, without a user"
+                .to_owned(),
+        ),
+    }
+}
+
 pub(super) fn networks(value: &str) -> Result<Networks, String> {
     let wants = "addresses or networks, such as 10.0.0.7 or 10.0.0.0/8, separated by commas";
     let all = value.split(',').map(str::trim).filter(|it| !it.is_empty());

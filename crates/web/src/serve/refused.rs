@@ -4,7 +4,9 @@
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use tower_http::request_id::{MakeRequestId, MakeRequestUuid};
 
-use crate::{PROBLEM_JSON, Problem, caching, observe::X_REQUEST_ID, stack::ON_EVERY_ANSWER};
+use crate::{
+    Kind, PROBLEM_JSON, Problem, caching, observe::X_REQUEST_ID, stack::ON_EVERY_ANSWER,
+};
 
 /// What to send in place of `text`; `None` where that is no answer without a body that refuses a request.
 pub(super) fn in_place_of(text: &[u8]) -> Option<Vec<u8>> {
@@ -19,7 +21,8 @@ pub(super) fn in_place_of(text: &[u8]) -> Option<Vec<u8>> {
         }
         _ => return None,
     };
-    let body = serde_json::to_vec(&Problem::with_message(status, why)).ok()?;
+    let body = serde_json::to_vec(&Problem::with_message(Kind::MALFORMED, why).with_status(status))
+        .ok()?;
     let id = MakeRequestUuid.make_request_id(&Request::new(()))?;
     let id = id.header_value().clone();
     tracing::debug!(request.id = ?id, http.status = status.as_u16(), "the head of a request is refused");

@@ -13,6 +13,7 @@ mod connections;
 mod cookies;
 mod hosts;
 mod http;
+mod keys;
 mod limits;
 mod tokens;
 mod toy;

@@ -164,7 +164,6 @@ impl Toy {
         Self::start_with(|_| {}).await
     }
 
-    /// With another configuration.
     pub(crate) async fn start_with(adjust: impl FnOnce(&mut HttpOptions)) -> Self {
         Self::start_at(Place::shared(), adjust).await
     }
@@ -216,7 +215,6 @@ impl Toy {
         post.await.unwrap()
     }
 
-    /// A note of alice's; its id.
     pub(crate) async fn create(&self) -> String {
         let created = self.post("alice", json!({ "text": "hello" })).await;
         assert_eq!(created.status(), 201);
@@ -278,6 +276,8 @@ pub(crate) fn stack_of(options: &HttpOptions, timing: Timing) -> Stack<'_> {
 pub(crate) fn jwt(key: &str) -> JwtOptions {
     JwtOptions {
         jwt_key: key.into(),
+        jwt_key_previous: String::new().into(),
+        jwks_url: None,
         jwt_public_key_file: None,
         jwt_issuer: None,
         jwt_audience: None,

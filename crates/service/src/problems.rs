@@ -1,0 +1,73 @@
+//! `/problems/{kind}`: what each kind of problem means, and what a client can do. The `type` of every error is such an address.
+
+use axum::{
+    Json,
+    extract::Path,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        ObjectBuilder, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{Kind, Refusal};
+
+/// A kind of problem.
+#[derive(Serialize, ToSchema)]
+struct ProblemKind {
+    #[schema(examples("/problems/overloaded"))]
+    r#type: &'static str,
+    #[schema(examples("Too much is asked for at once"))]
+    title: &'static str,
+    /// Of the answers that have it, in general.
+    #[schema(examples(503))]
+    status: u16,
+    /// What it means, and what to do.
+    description: &'static str,
+}
+
+/// One of the kinds.
+struct Name;
+
+impl IntoParams for Name {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let names = Kind::ALL.iter().map(Kind::name);
+        let name = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(names));
+        let parameter = ParameterBuilder::new()
+            .name("kind")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("The last part of a problem's `type`."))
+            .schema(Some(name));
+        vec![parameter.build()]
+    }
+}
+
+pub(crate) fn routes() -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(problem_kind))
+}
+
+/// What a kind of problem means
+#[utoipa::path(get, path = "/problems/{kind}", tag = "problems", params(Name), responses(
+    (status = 200, description = "What it means, and what to do.", body = ProblemKind),
+    (status = 404, description = "There is no such kind.", body = web::Problem, content_type = "application/problem+json"),
+))]
+async fn problem_kind(Path(kind): Path<String>) -> Response {
+    let Some(kind) = Kind::of_name(&kind) else {
+        return Refusal::NotFound.into_response();
+    };
+    let kind = ProblemKind {
+        r#type: kind.address,
+        title: kind.title,
+        status: kind.status.as_u16(),
+        description: kind.told,
+    };
+    Json(kind).into_response()
+}

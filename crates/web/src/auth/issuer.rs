@@ -1,0 +1,230 @@
+//! The keys of an issuer, from its address: fetched when they are first needed, again when they are old or a token names one that is not
+//! known, and kept while the issuer is away.
+
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use anyhow::{anyhow, ensure};
+use reqwest::{Client, redirect::Policy};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::keys::{self, Key};
+
+/// Keys older than that are fetched anew, while those of before still count.
+const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+/// Between two questions: whoever makes names of keys up makes us ask no more often.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// Of a set of keys, in bytes.
+const LARGEST_SET: usize = 1024 * 1024;
+
+#[derive(Clone)]
+pub(super) struct Issuer(Arc<Shared>);
+
+struct Shared {
+    url: String,
+    client: Client,
+    keys: RwLock<Arc<[Key]>>,
+    /// Whoever holds it asks; the others wait for the same answer.
+    asked: Mutex<Asked>,
+}
+
+#[derive(Default)]
+struct Asked {
+    last: Option<Instant>,
+    answered: Option<Instant>,
+    is_away: bool,
+}
+
+impl Issuer {
+    pub(super) fn new(url: String) -> reqwest::Result<Self> {
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .timeout(ANSWER_LIMIT)
+            .build()?;
+        let (keys, asked) = (RwLock::new(Arc::from([])), Mutex::default());
+        Ok(Self(Arc::new(Shared {
+            url,
+            client,
+            keys,
+            asked,
+        })))
+    }
+
+    /// The keys that are known, after a question where that may help a token that names this one. None where the issuer never answered.
+    pub(super) async fn keys(&self, kid: Option<&str>) -> Arc<[Key]> {
+        let known = self.known();
+        let is_there = |keys: &[Key]| match kid {
+            Some(kid) => keys
+                .iter()
+                .any(|key| key.id.as_deref().is_none_or(|id| id == kid)),
+            None => !keys.is_empty(),
+        };
+        if !is_there(&known) {
+            self.refresh(ASK_EVERY).await;
+        } else if let Ok(asked) = self.0.asked.try_lock()
+            && asked.answered.is_none_or(|at| at.elapsed() > FRESH_FOR)
+        {
+            let issuer = self.clone();
+            tokio::spawn(async move { issuer.refresh(ASK_EVERY).await });
+        }
+        self.known()
+    }
+
+    fn known(&self) -> Arc<[Key]> {
+        let keys = self
+            .0
+            .keys
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        Arc::clone(&keys)
+    }
+
+    async fn refresh(&self, unless_asked_within: Duration) {
+        let mut asked = self.0.asked.lock().await;
+        if asked
+            .last
+            .is_some_and(|at| at.elapsed() < unless_asked_within)
+        {
+            return;
+        }
+        asked.last = Some(Instant::now());
+        match self.ask().await {
+            Ok(keys) => {
+                asked.answered = asked.last;
+                if std::mem::take(&mut asked.is_away) {
+                    tracing::info!(
+                        url = self.0.url,
+                        keys = keys.len(),
+                        "the issuer of keys answers again"
+                    );
+                }
+                if let Ok(mut known) = self.0.keys.write() {
+                    *known = keys.into();
+                }
+            }
+            Err(error) if !asked.is_away => {
+                asked.is_away = true;
+                tracing::warn!(url = self.0.url, %error, "the issuer gives no keys; those that are known still count");
+            }
+            Err(error) => tracing::debug!(%error, "the issuer still gives no keys"),
+        }
+    }
+
+    async fn ask(&self) -> anyhow::Result<Vec<Key>> {
+        let mut answer = self
+            .0
+            .client
+            .get(&self.0.url)
+            .send()
+            .await?
+            .error_for_status()?;
+        ensure!(
+            answer.status().is_success(),
+            "it answers {}",
+            answer.status()
+        );
+        let mut set = Vec::new();
+        while let Some(part) = answer.chunk().await? {
+            set.extend(part);
+            ensure!(set.len() <= LARGEST_SET, "its answer is larger than 1 MiB");
+        }
+        let set = String::from_utf8(set)?;
+        keys::of_set(&set).map_err(|reason| anyhow!(reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::{Router, routing::get};
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use rcgen::{KeyPair, PKCS_ED25519};
+    use serde_json::json;
+    use tokio::{net::TcpListener, task::JoinHandle};
+
+    use super::*;
+
+    /// An issuer whose set has a key of each of these names; how often it was asked.
+    struct Told {
+        url: String,
+        names: Arc<RwLock<Vec<&'static str>>>,
+        asked: Arc<AtomicUsize>,
+        serving: JoinHandle<()>,
+    }
+
+    impl Told {
+        async fn start(names: &[&'static str]) -> Self {
+            let names = Arc::new(RwLock::new(names.to_vec()));
+            let asked = Arc::<AtomicUsize>::default();
+            let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+            let x = URL_SAFE_NO_PAD.encode(key.public_key_raw());
+            let answer = {
+                let (names, asked) = (Arc::clone(&names), Arc::clone(&asked));
+                async move || {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let key = |name: &&str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": name, "x": x });
+                    let keys: Vec<_> = names.read().unwrap().iter().map(key).collect();
+                    json!({ "keys": keys }).to_string()
+                }
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+            let routes = Router::new().route("/jwks", get(answer));
+            let serving = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+            Self {
+                url,
+                names,
+                asked,
+                serving,
+            }
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    fn names(keys: &[Key]) -> Vec<&str> {
+        keys.iter().map(|key| key.id.as_deref().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_issuer_is_asked_when_a_key_is_not_known_and_not_again_at_once() {
+        let told = Told::start(&["a"]).await;
+        let issuer = Issuer::new(told.url.clone()).unwrap();
+        assert_eq!(told.asked(), 0);
+        let all = (0..20).map(|_| issuer.keys(Some("a")));
+        for keys in futures_util::future::join_all(all).await {
+            assert_eq!(names(&keys), ["a"]);
+        }
+        assert_eq!(told.asked(), 1);
+        told.names.write().unwrap().push("b");
+        // Names that are made up make nobody ask.
+        for _ in 0..20 {
+            assert_eq!(names(&issuer.keys(Some("b")).await), ["a"]);
+        }
+        assert_eq!(told.asked(), 1);
+        issuer.refresh(Duration::ZERO).await;
+        assert_eq!(names(&issuer.keys(Some("b")).await), ["a", "b"]);
+        assert_eq!(told.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_is_away_or_has_nothing_takes_no_key_from_us() {
+        let told = Told::start(&["a"]).await;
+        let issuer = Issuer::new(told.url.clone()).unwrap();
+        assert_eq!(names(&issuer.keys(None).await), ["a"]);
+        told.names.write().unwrap().clear();
+        issuer.refresh(Duration::ZERO).await;
+        assert_eq!(names(&issuer.keys(Some("a")).await), ["a"]);
+        told.serving.abort();
+        issuer.refresh(Duration::ZERO).await;
+        assert_eq!(names(&issuer.keys(Some("a")).await), ["a"]);
+        let nobody = Issuer::new("http://127.0.0.1:1/jwks".to_owned()).unwrap();
+        assert!(nobody.keys(Some("a")).await.is_empty());
+    }
+}
