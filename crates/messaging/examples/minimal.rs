@@ -5,11 +5,11 @@
 use std::{convert::Infallible, time::Duration};
 
 use anyhow::Context;
-use bson::{DateTime, doc, oid::ObjectId, rawdoc};
+use bson::{doc, oid::ObjectId, rawdoc};
 use clap::Parser;
 use db::{Abort, Db, MongoOptions};
 use futures_util::StreamExt;
-use messaging::{Event, EventType, JetStream, NatsOptions, Outbox, Publisher, Timing};
+use messaging::{Event, EventType, JetStream, Metadata, NatsOptions, Outbox, Publisher, Timing};
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::Schema;
 
@@ -48,17 +48,9 @@ async fn main() -> anyhow::Result<()> {
     let publishing = tokio::spawn(publisher.run(stop.clone()));
 
     let mut heard = client.subscribe("counter.created.*").await?;
-    // What the closure makes twice must be the same twice: ids and times are made outside of it.
-    let (key, now) = (ObjectId::new(), DateTime::now());
-    let data = rawdoc! { "id": key.to_hex(), "value": 1 };
-    let event = Event::new(
-        (ObjectId::new(), now),
-        "counter.created",
-        key.to_hex(),
-        0,
-        data,
-        None,
-    );
+    // What the closure makes twice must be the same twice: id and time are made outside of it.
+    let (key, data) = (ObjectId::new().to_hex(), rawdoc! { "value": 1 });
+    let event = Event::new(Metadata::now(), "counter.created", key.clone(), 0, data);
     let context = (db.clone(), outbox, key, event);
     let saved = db.transaction(context, |session, (db, outbox, key, event)| {
         Box::pin(async move {

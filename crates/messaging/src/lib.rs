@@ -19,7 +19,7 @@ mod stored;
 mod timing;
 mod told;
 
-pub use event::{Event, EventType, Sent};
+pub use event::{Event, EventType, Metadata, Sent};
 pub use jetstream::JetStream;
 pub use metrics::describe;
 pub use options::{EventOptions, NatsAccess, NatsOptions};

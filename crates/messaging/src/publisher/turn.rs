@@ -155,6 +155,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        Metadata,
         lease::tests::lease,
         publisher::{backlog::tests::turn_of, broker::tests::publisher},
     };
@@ -165,9 +166,12 @@ mod tests {
 
     fn event(created_at: DateTime, traceparent: Option<&str>) -> Event {
         let (key, data) = ("a".to_owned(), RawDocumentBuf::new());
-        let trace = traceparent.map(str::to_owned);
-        let id = (ObjectId::new(), created_at);
-        Event::new(id, "order.created", key, 0, data, trace)
+        let metadata = Metadata {
+            created_at,
+            traceparent: traceparent.map(str::to_owned),
+            ..Metadata::now()
+        };
+        Event::new(metadata, "order.created", key, 0, data)
     }
 
     #[test]

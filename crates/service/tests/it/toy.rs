@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::{extract::State, http::StatusCode};
-use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
+use bson::{Document, doc, oid::ObjectId, rawdoc};
 use db::{Abort, Db, MongoOptions};
 use futures_util::future::BoxFuture;
-use messaging::{Event, EventOptions, EventType, NatsAccess, NatsOptions};
+use messaging::{Event, EventOptions, EventType, Metadata, NatsAccess, NatsOptions};
 use mongodb::IndexModel;
 use reqwest::Response;
 use service::{Context, Http, NoOptions, Service, Timing};
@@ -45,14 +45,14 @@ fn collections(db: &Db) -> BoxFuture<'_, mongodb::error::Result<()>> {
 #[utoipa::path(post, path = "/api/counters", responses((status = 201, description = "Its id.", body = String)))]
 async fn create_counter(State(context): State<Context>) -> Result<(StatusCode, String), Refusal> {
     let (id, db) = (ObjectId::new(), context.db.clone());
-    let create = (context, id, (ObjectId::new(), DateTime::now()));
-    let created = db.transaction(create, |session, (context, id, event)| {
+    let create = (context, id, Metadata::now());
+    let created = db.transaction(create, |session, (context, id, metadata)| {
         Box::pin(async move {
             let counters = context.db.collection::<Document>(COUNTERS);
             let counter = doc! { "_id": id, "value": 0 };
             counters.insert_one(counter).session(&mut *session).await?;
             let (key, data) = (id.to_hex(), rawdoc! { "value": 0 });
-            let event = Event::new(*event, CREATED.name, key, 0, data, None);
+            let event = Event::new(metadata.clone(), CREATED.name, key, 0, data);
             context.outbox.record(session, &event).await?;
             Ok::<_, Abort<Refusal>>(())
         })
