@@ -1,7 +1,5 @@
 //! A service of notes, without events: the routes of a domain inside the whole stack.
 
-use std::time::{Duration, SystemTime};
-
 use axum::{
     Json, Router,
     extract::State,
@@ -10,11 +8,11 @@ use axum::{
     routing::get,
 };
 use bson::{DateTime, Document, doc, oid::ObjectId};
-use db::{Abort, Db, MongoOptions};
+use db::{Abort, Db, MongoOptions, setting};
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use testbed::Place;
+use testbed::{Place, now_seconds, text};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
@@ -246,15 +244,13 @@ fn open() -> Router {
 
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {
-        listen_addr: ([127, 0, 0, 1], 0).into(),
         jwt: jwt(JWT_KEY),
-        jwt_require_exp: true,
-        session_cookie: "express:sess".to_owned(),
-        rate_limit: 0,
-        trusted_proxies: Vec::new(),
-        concurrency_limit: 256,
-        stop_delay: Duration::ZERO,
-        cors_origins: Vec::new(),
+        ..setting::options([
+            "--listen-addr=127.0.0.1:0",
+            "--rate-limit=0",
+            "--stop-delay=0s",
+        ])
+        .unwrap()
     }
 }
 
@@ -276,25 +272,9 @@ pub(crate) fn stack_of(options: &HttpOptions, timing: Timing) -> Stack<'_> {
 }
 
 pub(crate) fn jwt(key: &str) -> JwtOptions {
-    JwtOptions {
-        jwt_key: key.into(),
-        jwt_public_key_file: None,
-        jwt_issuer: None,
-        jwt_audience: None,
-    }
+    setting::options([format!("--jwt-key={key}")]).unwrap()
 }
 
 pub(crate) fn token(user: &str) -> String {
     sign(&jwt(JWT_KEY), user, None, now_seconds(), 600).unwrap()
-}
-
-pub(crate) fn now_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
 }
