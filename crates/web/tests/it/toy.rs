@@ -15,13 +15,11 @@ use serde_json::{Value, json};
 use testbed::{Place, now_seconds, text};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{Info, OpenApi};
 use validator::Validate;
 use web::{
     Answer, Authenticator, Closing, HttpOptions, Id, IdempotencyKey, JwtOptions, PageQuery,
-    Preconditions, Refusal, Stack, Timing, User, ValidJson, etag,
-    openapi::{self, About},
-    paged, sign,
+    Preconditions, Refusal, Stack, Timing, User, ValidJson, etag, openapi, paged, sign,
 };
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
@@ -231,13 +229,11 @@ impl Toy {
 
 /// Beside the domain, neither limited nor signed: health, and the page of the interface.
 fn open() -> Router {
-    let about = About {
-        name: "toy",
-        version: "0.1.0",
-        description: "Notes.",
-        license: "MIT",
-    };
-    let api = openapi::document(about, OpenApi::default(), OpenApi::default());
+    let api = openapi::document(
+        Info::new("toy", "0.1.0"),
+        OpenApi::default(),
+        OpenApi::default(),
+    );
     let live = Router::new().route("/health/live", get(async || "ok"));
     live.merge(openapi::routes(api))
 }
