@@ -75,14 +75,6 @@ pub(super) async fn publish(
         if published.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        let parks = |reason, is_conflict| {
-            let id = event.id.into();
-            Then::Parks(Unpublishable {
-                id,
-                reason,
-                is_conflict,
-            })
-        };
         ended.then = match published {
             Ok(()) => {
                 counter!(PUBLISHED).increment(1);
@@ -98,8 +90,8 @@ pub(super) async fn publish(
                 ended.acked.push(event.id);
                 continue;
             }
-            Err(Failure::Never(reason)) => parks(reason, false),
-            Err(Failure::Conflict(reason)) => parks(reason, true),
+            Err(Failure::Never(reason)) => parks(event, reason, false),
+            Err(Failure::Conflict(reason)) => parks(event, reason, true),
             Err(Failure::Passing(whose, error)) => Then::Failed(whose, error, began),
         };
         return ended;
@@ -108,6 +100,14 @@ pub(super) async fn publish(
         ended.then = Then::Parks(unreadable);
     }
     ended
+}
+
+fn parks(event: &Event, reason: String, is_conflict: bool) -> Then {
+    Then::Parks(Unpublishable {
+        id: event.id.into(),
+        reason,
+        is_conflict,
+    })
 }
 
 impl Publisher {
