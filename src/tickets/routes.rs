@@ -132,7 +132,7 @@ async fn update_ticket(
     let answer = key.once(&db, update, |session, update| {
         Box::pin(async move {
             let Context { db, outbox, .. } = &update.context;
-            let ticket = store::find_in(db, session, update.id).await?;
+            let ticket = store::find_in_transaction(db, session, update.id).await?;
             let ticket = ticket.ok_or(TicketRefusal::NotFound)?;
             ticket.may_be_changed_by(&update.user_id)?;
             if !update.preconditions.accept(ticket.version) {
@@ -191,7 +191,7 @@ fn metadata(trace: Trace) -> Metadata {
 
 fn created(ticket: &Ticket) -> Answer {
     answer(StatusCode::CREATED, ticket)
-        .with(header::LOCATION, format!("/api/tickets/{}", ticket.id))
+        .with_header(header::LOCATION, format!("/api/tickets/{}", ticket.id))
 }
 
 fn updated(ticket: &Ticket) -> Answer {
@@ -199,5 +199,5 @@ fn updated(ticket: &Ticket) -> Answer {
 }
 
 fn answer(status: StatusCode, ticket: &Ticket) -> Answer {
-    Answer::json(status, &ticket.view()).with(header::ETAG, etag(ticket.version))
+    Answer::json(status, &ticket.view()).with_header(header::ETAG, etag(ticket.version))
 }

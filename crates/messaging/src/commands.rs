@@ -19,6 +19,7 @@ use arguments::{limit, object_id, time};
 
 use crate::{
     Event, EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
+    outbox::StandIn,
     replay::{Found, Lost, Range},
 };
 
@@ -100,11 +101,11 @@ impl Skip {
         let outbox = show.outbox(service).await?;
         let stand_in = outbox.stand_in(id, events).await?.context(NOT_PARKED)?;
         let told_as = match stand_in {
-            Some(event) => {
+            StandIn::Event(event) => {
                 let jetstream = connected(&self.nats, service, events).await?;
                 told_as(&jetstream, event).await?
             }
-            None => None,
+            StandIn::None => None,
         };
         let skipped = outbox.skip(id, &self.reason, told_as.as_deref());
         ensure!(skipped.await?, NOT_PARKED);

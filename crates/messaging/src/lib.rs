@@ -25,5 +25,5 @@ pub use metrics::describe;
 pub use options::{EventOptions, NatsAccess, NatsOptions};
 pub use outbox::{Outbox, Retry, read_figures};
 pub use publisher::Publisher;
-pub use status::{Parked, PublishingInstance, Status, Waiting};
+pub use status::{PublishingInstance, Status, Waiting, WhyParked};
 pub use timing::Timing;

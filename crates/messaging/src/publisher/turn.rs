@@ -38,11 +38,11 @@ pub(super) enum Then {
     /// No more.
     Nothing,
     /// The lease ended.
-    CutShort,
+    LeaseEnded,
     /// A publication, begun then, that failed.
     Failed(Whose, anyhow::Error, Instant),
     /// The connection was lost: what was sent may be stored, and is not acknowledged any more.
-    CutOff,
+    ConnectionLost,
     /// An event that can never be published, and why.
     Parks(Unpublishable),
 }
@@ -62,14 +62,14 @@ pub(super) async fn publish(
     for event in &turn.events {
         let began = Instant::now();
         if !lease.is_valid(began) {
-            ended.then = Then::CutShort;
+            ended.then = Then::LeaseEnded;
             return ended;
         }
         let span = publisher.span(event);
         let published = publisher.jetstream.publish(&publisher.outbox, event);
         let published = published.instrument(span.clone());
         let Some(published) = cut.run_until_cancelled(published).await else {
-            ended.then = Then::CutOff;
+            ended.then = Then::ConnectionLost;
             return ended;
         };
         if published.is_err() {
@@ -209,10 +209,10 @@ mod tests {
         let (valid, cut) = (now + Duration::from_secs(3600), CancellationToken::new());
         let ended = lease(now, None).await;
         let ended = publish(publisher().await, ended, cut.clone(), turn_of(1)).await;
-        assert!(matches!(ended.then, Then::CutShort) && ended.acked.is_empty());
+        assert!(matches!(ended.then, Then::LeaseEnded) && ended.acked.is_empty());
         cut.cancel();
         let lease = lease(valid, None).await;
         let ended = publish(publisher().await, lease, cut, turn_of(1)).await;
-        assert!(matches!(ended.then, Then::CutOff) && ended.acked.is_empty());
+        assert!(matches!(ended.then, Then::ConnectionLost) && ended.acked.is_empty());
     }
 }

@@ -129,7 +129,7 @@ impl Toy {
         self.stop.cancel();
         let drained = async {
             self.running.await.unwrap().unwrap();
-            self.db.drained().await;
+            self.db.drain().await;
         };
         if tokio::time::timeout(self.place.drain, drained)
             .await

@@ -48,8 +48,9 @@ impl Note {
     }
 
     fn answer(&self, status: StatusCode) -> Answer {
-        let answer = Answer::json(status, &self.view()).with(header::ETAG, etag(self.version));
-        answer.with(header::LOCATION, format!("/api/notes/{}", self.id))
+        let answer =
+            Answer::json(status, &self.view()).with_header(header::ETAG, etag(self.version));
+        answer.with_header(header::LOCATION, format!("/api/notes/{}", self.id))
     }
 }
 
