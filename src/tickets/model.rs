@@ -2,11 +2,10 @@
 
 use bson::{DateTime, oid::ObjectId, serialize_to_raw_document_buf};
 use db::Abort;
-use messaging::Event;
+use messaging::{Event, Metadata};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
-use web::Trace;
 
 use super::{
     price::{self, Price},
@@ -109,9 +108,8 @@ impl From<TicketRefusal> for Abort<TicketRefusal> {
 
 impl Ticket {
     /// A new ticket of `user_id`.
-    pub(super) fn new(new: &NewTicket, user_id: String) -> Self {
+    pub(super) fn new(new: &NewTicket, user_id: String, now: DateTime) -> Self {
         let (title, price) = new.parts();
-        let now = DateTime::now();
         Self {
             id: ObjectId::new(),
             title: title.to_owned(),
@@ -156,17 +154,18 @@ impl Ticket {
         }))
     }
 
-    /// The event of what the ticket has become; its first version is its creation. `id` is made outside the transaction.
-    pub(super) fn saved(&self, id: ObjectId, trace: &Trace) -> bson::error::Result<Event> {
-        let event = Event::new(
-            (id, self.updated_at),
-            if self.version == 0 { CREATED } else { UPDATED },
+    /// The event of what the ticket has become; its first version is its creation.
+    pub(super) fn event(&self, metadata: &Metadata) -> bson::error::Result<Event> {
+        let r#type = if self.version == 0 { CREATED } else { UPDATED };
+        let data = serialize_to_raw_document_buf(&self.view())?;
+        let metadata = metadata.clone();
+        Ok(Event::new(
+            metadata,
+            r#type,
             self.id.to_hex(),
             self.version,
-            serialize_to_raw_document_buf(&self.view())?,
-            trace.parent.clone(),
-        );
-        Ok(event.with_tracestate(trace.state.clone()))
+            data,
+        ))
     }
 
     pub(super) fn view(&self) -> TicketView<'_> {

@@ -6,8 +6,9 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bson::{DateTime, oid::ObjectId};
+use bson::oid::ObjectId;
 use db::Abort;
+use messaging::Metadata;
 use service::Context;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{
@@ -41,21 +42,18 @@ async fn create_ticket(
     key: IdempotencyKey,
     ValidJson(new): ValidJson<NewTicket>,
 ) -> Result<Answer, Refusal> {
-    let ticket = Ticket::new(&new, user.id);
-    let (id, event_id, db) = (ticket.id, ObjectId::new(), context.db.clone());
-    let create = (context, ticket, event_id, trace);
-    let answer = key.once(
-        &db,
-        create,
-        |session, (context, ticket, event_id, trace)| {
-            Box::pin(async move {
-                store::insert(&context.db, session, ticket).await?;
-                let event = ticket.saved(*event_id, trace)?;
-                context.outbox.record(session, &event).await?;
-                Ok::<_, Abort<TicketRefusal>>(created(ticket))
-            })
-        },
-    );
+    let metadata = metadata(trace);
+    let ticket = Ticket::new(&new, user.id, metadata.created_at);
+    let (id, db) = (ticket.id, context.db.clone());
+    let create = (context, ticket, metadata);
+    let answer = key.once(&db, create, |session, (context, ticket, metadata)| {
+        Box::pin(async move {
+            store::insert(&context.db, session, ticket).await?;
+            let event = ticket.event(metadata)?;
+            context.outbox.record(session, &event).await?;
+            Ok::<_, Abort<TicketRefusal>>(created(ticket))
+        })
+    });
     let answer = answer.await?;
     if answer.tells_of_a_change() {
         tracing::info!(ticket.id = %id, "ticket created");
@@ -129,24 +127,23 @@ async fn update_ticket(
         new,
         user_id: user.id,
         preconditions,
-        trace,
-        event_id: ObjectId::new(),
-        now: DateTime::now(),
+        metadata: metadata(trace),
     };
     let answer = key.once(&db, update, |session, update| {
         Box::pin(async move {
             let Context { db, outbox, .. } = &update.context;
-            let ticket = store::find_in(db, session, update.id).await?;
+            let ticket = store::find_in_transaction(db, session, update.id).await?;
             let ticket = ticket.ok_or(TicketRefusal::NotFound)?;
             ticket.may_be_changed_by(&update.user_id)?;
             if !update.preconditions.accept(ticket.version) {
                 return Err(TicketRefusal::AnotherVersion.into());
             }
-            let Some(ticket) = ticket.changed(&update.new, update.now)? else {
+            let now = update.metadata.created_at;
+            let Some(ticket) = ticket.changed(&update.new, now)? else {
                 return Ok(updated(&ticket).without_a_change());
             };
             store::update(db, session, &ticket).await?;
-            let event = ticket.saved(update.event_id, &update.trace)?;
+            let event = ticket.event(&update.metadata)?;
             outbox.record(session, &event).await?;
             Ok::<_, Abort<TicketRefusal>>(updated(&ticket))
         })
@@ -158,16 +155,14 @@ async fn update_ticket(
     Ok(answer)
 }
 
-/// What an update wants, and of which ticket. Id and time are those of each attempt.
+/// What an update wants, and of which ticket.
 struct Update {
     context: Context,
     id: ObjectId,
     new: NewTicket,
     user_id: String,
     preconditions: Preconditions,
-    trace: Trace,
-    event_id: ObjectId,
-    now: DateTime,
+    metadata: Metadata,
 }
 
 impl From<TicketRefusal> for Refusal {
@@ -185,9 +180,18 @@ impl From<TicketRefusal> for Refusal {
     }
 }
 
+/// Of the event of this request.
+fn metadata(trace: Trace) -> Metadata {
+    Metadata {
+        traceparent: trace.parent,
+        tracestate: trace.state,
+        ..Metadata::now()
+    }
+}
+
 fn created(ticket: &Ticket) -> Answer {
     answer(StatusCode::CREATED, ticket)
-        .with(header::LOCATION, format!("/api/tickets/{}", ticket.id))
+        .with_header(header::LOCATION, format!("/api/tickets/{}", ticket.id))
 }
 
 fn updated(ticket: &Ticket) -> Answer {
@@ -195,5 +199,5 @@ fn updated(ticket: &Ticket) -> Answer {
 }
 
 fn answer(status: StatusCode, ticket: &Ticket) -> Answer {
-    Answer::json(status, &ticket.view()).with(header::ETAG, etag(ticket.version))
+    Answer::json(status, &ticket.view()).with_header(header::ETAG, etag(ticket.version))
 }

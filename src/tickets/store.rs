@@ -34,7 +34,7 @@ pub(super) async fn insert(
 }
 
 /// The ticket as the transaction sees it.
-pub(super) async fn find_in(
+pub(super) async fn find_in_transaction(
     db: &Db,
     session: &mut ClientSession,
     id: ObjectId,

@@ -6,11 +6,11 @@ use bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::{
-    Mongo, Nats, assert_problem, at_the_next, eventually, has_entered, mongo_uri, nats_url,
+    Mongo, Nats, assert_problem, at_the_next, eventually, has_entered, mongo_uri, nats_url, text,
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Place, TestApp, text, token};
+use crate::harness::{Place, TestApp, token};
 
 #[tokio::test]
 async fn what_is_written_while_nats_is_down_is_published_in_order_when_it_is_back() {

@@ -2,16 +2,16 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use db::MongoOptions;
+use db::{MongoOptions, setting};
 use messaging::{EventOptions, NatsAccess, NatsOptions};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{Http, NoOptions, Service, Timing};
-use testbed::eventually;
+use testbed::{eventually, now_seconds, text};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use web::{Authenticator, HttpOptions, JwtOptions, sign};
@@ -70,12 +70,9 @@ impl Place {
 
     pub(crate) fn nats(&self) -> NatsOptions {
         NatsOptions {
-            nats_url: SecretString::from(self.nats_url.clone()),
-            nats_stream: self.name.clone(),
-            nats_replicas: 1,
             nats_duplicate_window: self.duplicate_window,
-            nats_subject_prefix: self.name.clone(),
             access: self.access.clone(),
+            ..setting::options(self.nats_flags()).unwrap()
         }
     }
 }
@@ -224,40 +221,20 @@ fn service() -> Service {
 
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {
-        listen_addr: ([127, 0, 0, 1], 0).into(),
         jwt: jwt(JWT_KEY),
-        jwt_require_exp: true,
-        session_cookie: "express:sess".to_owned(),
-        rate_limit: 0,
-        trusted_proxies: Vec::new(),
-        concurrency_limit: 256,
-        stop_delay: Duration::ZERO,
-        cors_origins: Vec::new(),
+        ..setting::options([
+            "--listen-addr=127.0.0.1:0",
+            "--rate-limit=0",
+            "--stop-delay=0s",
+        ])
+        .unwrap()
     }
 }
 
 pub(crate) fn jwt(key: &str) -> JwtOptions {
-    JwtOptions {
-        jwt_key: SecretString::from(key),
-        jwt_key_previous: SecretString::default(),
-        jwks_url: None,
-        jwt_public_key_file: None,
-        jwt_issuer: None,
-        jwt_audience: None,
-    }
+    setting::options([format!("--jwt-key={key}")]).unwrap()
 }
 
 pub(crate) fn token(user: &str) -> String {
     sign(&jwt(JWT_KEY), user, None, now_seconds(), 600).unwrap()
-}
-
-pub(crate) fn now_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
 }

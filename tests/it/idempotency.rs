@@ -6,9 +6,9 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use testbed::{Mongo, assert_problem, at_the_next, eventually, fail, nats_url};
+use testbed::{Mongo, assert_problem, at_the_next, eventually, fail, nats_url, text};
 
-use crate::harness::{Place, TestApp, text, token};
+use crate::harness::{Place, TestApp, token};
 
 pub(crate) async fn post(app: &TestApp, user: &str, key: &str, body: Value) -> Response {
     let request = app.request(Method::POST, "/api/tickets");

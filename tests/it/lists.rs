@@ -6,7 +6,8 @@ use mongodb::{Collection, Database};
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::harness::{TestApp, text};
+use crate::harness::TestApp;
+use testbed::text;
 
 /// The path in the `Link` header, where there is one.
 fn next(page: &Response) -> Option<String> {

@@ -7,12 +7,12 @@ use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
 use reqwest::{Client, header::COOKIE};
 use serde_json::{Value, json};
-use testbed::{Process, eventually, free_port, local, nats_url};
+use testbed::{Process, eventually, free_port, local, nats_url, now_seconds, text};
 use web::sign;
 
 use crate::{
     collector::{Traced, collector},
-    harness::{JWT_KEY, Place, jwt, now_seconds, text, token},
+    harness::{JWT_KEY, Place, jwt, token},
     process::{command, create, start},
 };
 

@@ -7,12 +7,12 @@ use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::nats_url;
+use testbed::{nats_url, text};
 
 use testbed::Process;
 
 use crate::{
-    harness::{Place, TestApp, text, token},
+    harness::{Place, TestApp, token},
     operators::{event, plant},
     process::command,
 };

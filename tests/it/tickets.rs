@@ -6,9 +6,9 @@ use bson::{Document, doc, oid::ObjectId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use testbed::assert_problem;
+use testbed::{assert_problem, text};
 
-use crate::harness::{Place, TestApp, text, token};
+use crate::harness::{Place, TestApp, token};
 
 #[tokio::test]
 async fn a_ticket_is_created_and_read() {

@@ -250,7 +250,7 @@ impl Db {
     }
 
     /// Waits for the operations that are under way. What is begun meanwhile is waited for too.
-    pub async fn drained(&self) {
+    pub async fn drain(&self) {
         for tasks in [&self.tasks, &self.tasks_beside] {
             tasks.close();
             tasks.wait().await;

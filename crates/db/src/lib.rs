@@ -28,7 +28,7 @@ pub use error::{
 };
 pub use metrics::describe;
 pub use options::MongoOptions;
-pub use owner::OwnerError;
+pub use owner::{LEASES, OwnerError};
 pub use page::{Page, Place, newest_first};
 pub use printable::printable;
 pub use timing::Timing;

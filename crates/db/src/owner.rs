@@ -8,6 +8,8 @@ use crate::{
     setting::{Unusable, unusable},
 };
 
+/// The collection of what one process or service has at a time: the database's owner, and the leases of other crates.
+pub const LEASES: &str = "leases";
 const OWNER: &str = "service";
 
 /// Why a database is not known to be this service's.
@@ -36,7 +38,7 @@ impl Db {
     /// # Errors
     /// When it is another service's, and the driver's.
     pub async fn claim(&self) -> Result<(), OwnerError> {
-        self.need("leases", &["find", "insert", "update"]);
+        self.need(LEASES, &["find", "insert", "update"]);
         let leases = self.leases();
         let owner = doc! { "$setOnInsert": { "name": &*self.service } };
         let claim = async move {
@@ -62,7 +64,7 @@ impl Db {
     }
 
     fn leases(&self) -> Collection<Document> {
-        self.collection("leases")
+        self.collection(LEASES)
     }
 
     fn owned(&self, owner: Option<Document>) -> Result<(), OwnerError> {

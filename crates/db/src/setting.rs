@@ -1,6 +1,8 @@
 //! How a setting is read, for the options of every crate: what is wanted is told in words that go behind the variable's name.
 
-use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Command, builder::Resettable};
 
 /// Empty is as good as not set. (clap takes a field that is written `Option` for one that may be absent, and would not accept an
 /// empty variable.)
@@ -20,6 +22,19 @@ pub fn unusable<E: Display>(variable: &'static str) -> impl Fn(E) -> Unusable {
         variable,
         reason: reason.to_string(),
     }
+}
+
+/// The options that `flags` give, as on a command line; the environment counts for nothing. For programs without a command line, such as
+/// tests.
+///
+/// # Errors
+/// When a flag is unknown, or its value can't be used.
+pub fn options<O: Args>(
+    flags: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<O, clap::Error> {
+    let command = O::augment_args(Command::new("options").no_binary_name(true));
+    let command = command.mut_args(|arg| arg.env(Resettable::Reset));
+    O::from_arg_matches(&command.try_get_matches_from(flags)?)
 }
 
 /// The value where it is accepted.

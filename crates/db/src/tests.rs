@@ -36,7 +36,7 @@ async fn who_waits_for_the_end_waits_for_what_nobody_else_waits_for() {
         Ok(goes_on.await.map_err(io::Error::other)?)
     });
     assert!(given_up.await.is_err());
-    let mut drained = std::pin::pin!(db.drained());
+    let mut drained = std::pin::pin!(db.drain());
     assert!(futures_util::poll!(&mut drained).is_pending());
     go_on.send(()).unwrap();
     drained.await;

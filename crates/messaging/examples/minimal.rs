@@ -5,64 +5,42 @@
 use std::{convert::Infallible, time::Duration};
 
 use anyhow::Context;
-use bson::{DateTime, doc, oid::ObjectId, rawdoc};
-use clap::Parser;
-use db::{Abort, Db, MongoOptions};
+use bson::{doc, oid::ObjectId, rawdoc};
+use db::{Abort, Db, setting::options};
 use futures_util::StreamExt;
-use messaging::{Event, EventType, JetStream, NatsOptions, Outbox, Publisher, Timing};
+use messaging::{Event, EventType, JetStream, Metadata, Outbox, Publisher, Timing};
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::Schema;
 
-const EVENTS: &[EventType] = &[EventType {
+const CREATED: EventType = EventType {
     name: "counter.created",
     schema: || Schema::default().into(),
-}];
+};
 const RETENTION: Duration = Duration::from_secs(3600);
-
-#[derive(Parser)]
-struct Options {
-    #[command(flatten)]
-    mongo: MongoOptions,
-    #[command(flatten)]
-    nats: NatsOptions,
-}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Options { mongo, nats } = Options::parse_from([
-        "minimal",
-        "--mongo-uri=mongodb://127.0.0.1:27017/minimal?replicaSet=rs0",
-        "--nats-url=nats://127.0.0.1:4222",
-        "--nats-stream=MINIMAL",
-    ]);
+    let mongo = options(["--mongo-uri=mongodb://127.0.0.1:27017/minimal?replicaSet=rs0"])?;
     let db = Db::connect(&mongo, "minimal", db::Timing::default()).await?;
     let outbox = Outbox::new(&db);
     db.ensure_collection("counters", []).await?;
     outbox.prepare(RETENTION).await?;
     db.mark_prepared();
 
-    let jetstream = JetStream::connect(&nats, "minimal", EVENTS, Timing::default()).await?;
-    let client = jetstream.client().clone();
+    let nats = options(["--nats-url=nats://127.0.0.1:4222", "--nats-stream=MINIMAL"])?;
+    let jetstream = JetStream::connect(&nats, "minimal", &[CREATED], Timing::default()).await?;
+    let mut messages = jetstream.client().subscribe("counter.created.*").await?;
     let publisher = Publisher::new(&outbox, jetstream, RETENTION);
     let stop = CancellationToken::new();
     let publishing = tokio::spawn(publisher.run(stop.clone()));
 
-    let mut heard = client.subscribe("counter.created.*").await?;
-    // What the closure makes twice must be the same twice: ids and times are made outside of it.
-    let (key, now) = (ObjectId::new(), DateTime::now());
-    let data = rawdoc! { "id": key.to_hex(), "value": 1 };
-    let event = Event::new(
-        (ObjectId::new(), now),
-        "counter.created",
-        key.to_hex(),
-        0,
-        data,
-        None,
-    );
-    let context = (db.clone(), outbox, key, event);
-    let saved = db.transaction(context, |session, (db, outbox, key, event)| {
+    // The closure may run more than once, so the event's id and time are made before it.
+    let (key, data) = (ObjectId::new().to_hex(), rawdoc! { "value": 1 });
+    let event = Event::new(Metadata::now(), CREATED.name, key, 0, data);
+    let context = (db.clone(), outbox, event);
+    let saved = db.transaction(context, |session, (db, outbox, event)| {
         Box::pin(async move {
-            let counter = doc! { "_id": key, "value": 1 };
+            let counter = doc! { "_id": &event.key, "value": 1 };
             let counters = db.collection("counters");
             counters.insert_one(counter).session(&mut *session).await?;
             outbox.record(session, event).await?;
@@ -71,12 +49,9 @@ async fn main() -> anyhow::Result<()> {
     });
     saved.await?;
 
-    let message = heard.next().await.context("the connection to NATS ended")?;
-    println!(
-        "{}: {}",
-        message.subject,
-        String::from_utf8_lossy(&message.payload)
-    );
+    let message = messages.next().await.context("NATS has ended it")?;
+    let payload = String::from_utf8_lossy(&message.payload);
+    println!("{}: {payload}", message.subject);
     stop.cancel();
     publishing.await?
 }

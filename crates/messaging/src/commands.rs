@@ -19,6 +19,7 @@ use arguments::{limit, object_id, time};
 
 use crate::{
     Event, EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
+    outbox::StandIn,
     replay::{Found, Lost, Range},
 };
 
@@ -47,18 +48,7 @@ pub enum OutboxCommand {
         show: Show,
     },
     /// Give a parked event up: later events of its key go on, and consumers are told by a message without a payload.
-    Skip {
-        /// The id of a parked event.
-        #[arg(value_parser = object_id)]
-        id: ObjectId,
-        /// Why; it is kept.
-        #[arg(long, value_name = "text", value_parser = NonEmptyStringValueParser::new())]
-        reason: String,
-        #[command(flatten)]
-        nats: Box<NatsOptions>,
-        #[command(flatten)]
-        show: Show,
-    },
+    Skip(Skip),
     /// Publish again what the broker acknowledged and lost, as far back as events are retained.
     Replay {
         /// Look at events that were created since then: a time such as 2026-01-31T12:00:00Z, or how long ago.
@@ -89,6 +79,42 @@ pub struct Which {
     /// Every parked event.
     #[arg(long)]
     all_parked: bool,
+}
+
+#[derive(Args)]
+pub struct Skip {
+    /// The id of a parked event.
+    #[arg(value_parser = object_id)]
+    id: ObjectId,
+    /// Why; it is kept.
+    #[arg(long, value_name = "text", value_parser = NonEmptyStringValueParser::new())]
+    reason: String,
+    #[command(flatten)]
+    nats: Box<NatsOptions>,
+    #[command(flatten)]
+    show: Show,
+}
+
+impl Skip {
+    async fn execute(self, service: &str, events: &[EventType]) -> anyhow::Result<()> {
+        let Self { id, show, .. } = self;
+        let outbox = show.outbox(service).await?;
+        let stand_in = outbox.stand_in(id, events).await?.context(NOT_PARKED)?;
+        let told_as = match stand_in {
+            StandIn::Event(event) => {
+                let jetstream = connected(&self.nats, service, events).await?;
+                told_as(&jetstream, event).await?
+            }
+            StandIn::None => None,
+        };
+        let skipped = outbox.skip(id, &self.reason, told_as.as_deref());
+        ensure!(skipped.await?, NOT_PARKED);
+        let answer = json!({ "skipped": id.to_hex(), "toldAs": told_as });
+        show.print(&answer, |_| match &told_as {
+            Some(told_as) => format!("{id} is skipped; consumers are told by {told_as}"),
+            None => format!("{id} is skipped; consumers are not told"),
+        })
+    }
 }
 
 #[derive(Args)]
@@ -157,29 +183,7 @@ pub async fn execute(
                 format!("{retried} events are tried again")
             })
         }
-        OutboxCommand::Skip {
-            id,
-            reason,
-            nats,
-            show,
-        } => {
-            let outbox = show.outbox(service).await?;
-            let stand_in = outbox.stand_in(id, events).await?.context(NOT_PARKED)?;
-            let told_as = match stand_in {
-                Some(event) => {
-                    let jetstream = connected(&nats, service, events).await?;
-                    told_as(&jetstream, event).await?
-                }
-                None => None,
-            };
-            let skipped = outbox.skip(id, &reason, told_as.as_deref()).await?;
-            ensure!(skipped, NOT_PARKED);
-            let answer = json!({ "skipped": id.to_hex(), "toldAs": told_as });
-            show.print(&answer, |_| match &told_as {
-                Some(told_as) => format!("{id} is skipped; consumers are told by {told_as}"),
-                None => format!("{id} is skipped; consumers are not told"),
-            })
-        }
+        OutboxCommand::Skip(skip) => skip.execute(service, events).await,
         OutboxCommand::Replay {
             since,
             until,

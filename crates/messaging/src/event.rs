@@ -61,7 +61,7 @@ pub struct Event {
     pub data: RawDocumentBuf,
     pub sent: Sent,
     pub created_at: DateTime,
-    /// Of the request that the event comes from.
+    /// The headers of the request that the event comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,46 +83,63 @@ pub enum Sent {
     Yes,
 }
 
+/// What an event says of its making. It is made outside the transaction, which may run its closure more than once: what the closure makes
+/// twice must be the same twice.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    pub id: ObjectId,
+    pub created_at: DateTime,
+    /// The headers of the request that the event comes from (W3C trace context).
+    pub traceparent: Option<String>,
+    pub tracestate: Option<String>,
+}
+
+impl Metadata {
+    /// Of an event that is made now, by no request that is known.
+    pub fn now() -> Self {
+        Self {
+            id: ObjectId::new(),
+            created_at: DateTime::now(),
+            traceparent: None,
+            tracestate: None,
+        }
+    }
+}
+
 impl Event {
-    /// A new event, to be recorded; its subject is `<type>.<key>`. Id and time are made outside a transaction,
-    /// which may be tried more than once.
+    /// A new event, to be recorded; its subject is `<type>.<key>`.
     pub fn new(
-        (id, created_at): (ObjectId, DateTime),
+        metadata: Metadata,
         r#type: &str,
         key: String,
         version: i64,
         data: RawDocumentBuf,
-        traceparent: Option<String>,
     ) -> Self {
         Self {
-            id,
+            id: metadata.id,
             r#type: r#type.to_owned(),
             subject: format!("{type}.{key}"),
             key,
             version,
             data,
             sent: Sent::No,
-            created_at,
-            traceparent,
-            tracestate: None,
+            created_at: metadata.created_at,
+            traceparent: metadata.traceparent,
+            tracestate: metadata.tracestate,
             replay: false,
             is_skipped: false,
         }
     }
 
-    /// The same with what goes on beside its `traceparent`.
-    #[must_use]
-    pub fn with_tracestate(mut self, tracestate: Option<String>) -> Self {
-        self.tracestate = tracestate;
-        self
-    }
-
     /// What stands for an event that an operator gave up.
     pub(crate) fn skipped(id: ObjectId, r#type: &str, key: String, version: i64) -> Self {
-        let made = (id, DateTime::now());
+        let metadata = Metadata {
+            id,
+            ..Metadata::now()
+        };
         Self {
             is_skipped: true,
-            ..Self::new(made, r#type, key, version, RawDocumentBuf::new(), None)
+            ..Self::new(metadata, r#type, key, version, RawDocumentBuf::new())
         }
     }
 }

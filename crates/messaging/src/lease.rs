@@ -6,7 +6,7 @@ mod gave_up;
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
-use db::{Db, cause};
+use db::{Db, LEASES, cause};
 use metrics::counter;
 use mongodb::options::ReturnDocument;
 use tokio::{sync::watch, time::Instant};
@@ -15,12 +15,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 pub(crate) use gave_up::GaveUp;
 
 use crate::{
-    Timing,
+    PublishingInstance, Timing,
     metrics::{LEASE_CHANGES, LEASES_FORCED},
     told::Told,
 };
 
-const LEASES: &str = "leases";
 const PUBLISHER: &str = "publisher";
 /// A lease that expires in so many terms counts as expired: no holder takes it for more than one.
 const IMPOSSIBLY_FAR_AHEAD: i64 = 4;
@@ -242,15 +241,19 @@ fn instance() -> String {
 }
 
 /// Who publishes at this moment, and the fence of its lease.
-pub(crate) async fn holder(db: &Db) -> mongodb::error::Result<Option<(String, i64)>> {
+pub(crate) async fn publishing_instance(
+    db: &Db,
+) -> mongodb::error::Result<Option<PublishingInstance>> {
     let far_ahead = milliseconds(Timing::default().lease_term).saturating_mul(IMPOSSIBLY_FAR_AHEAD);
     let left = doc! { "$subtract": ["$expiresAt", "$$NOW"] };
     let is_valid = doc! { "$and": [{ "$gt": [&left, 0_i64] }, { "$lt": [&left, far_ahead] }] };
     let valid = doc! { "_id": PUBLISHER, "expiresAt": { "$type": "date" }, "$expr": is_valid };
     let lease = db.collection::<Document>(LEASES).find_one(valid).await?;
     Ok(lease.and_then(|lease| {
-        let instance = lease.get_str("instance").ok()?.to_owned();
-        Some((instance, lease.get_i64("fence").ok()?))
+        Some(PublishingInstance {
+            instance: lease.get_str("instance").ok()?.to_owned(),
+            fence: lease.get_i64("fence").ok()?,
+        })
     }))
 }
 

@@ -19,11 +19,11 @@ mod stored;
 mod timing;
 mod told;
 
-pub use event::{Event, EventType, Sent};
+pub use event::{Event, EventType, Metadata, Sent};
 pub use jetstream::JetStream;
 pub use metrics::describe;
 pub use options::{EventOptions, NatsAccess, NatsOptions};
 pub use outbox::{Outbox, Retry, read_figures};
 pub use publisher::Publisher;
-pub use status::{Parked, PublishingInstance, Status, Waiting};
+pub use status::{PublishingInstance, Status, Waiting, WhyParked};
 pub use timing::Timing;

@@ -70,6 +70,10 @@ pub fn describe() {
     );
     describe_histogram!(SWEEP_SIZE, "Events published in one sweep of the backlog.");
     describe_histogram!(MARK_SIZE, "Events marked as sent by one write.");
+    begin();
+}
+
+fn begin() {
     for name in [IS_PUBLISHER, STATUS_READ] {
         gauge!(name).set(0.0);
     }

@@ -19,7 +19,7 @@ use mongodb::{
 pub(crate) use backlog::{LeftOut, WalkFrom};
 pub use figures::read_figures;
 pub use parked::Retry;
-pub(crate) use parked::{PARKED, Parked, Skips, Unpublishable};
+pub(crate) use parked::{PARKED, Parked, Skips, StandIn, Unpublishable};
 use parked::{totals, with_parked, without_held_back};
 
 use crate::{Event, Status, Waiting, lease};
@@ -106,7 +106,7 @@ impl Outbox {
             doc! { "$project": { "_id": 1, "ns": 1 } },
         ];
         self.db.need("", &["find", "changeStream"]);
-        // The pass that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
+        // The sweep that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
         let since = self.db.majority_time().await?;
         let watch = self.db.database().watch().pipeline(pipeline);
         Ok(watch.start_at_operation_time(since).await?.with_type())
@@ -181,7 +181,7 @@ impl Outbox {
         let events = self.events::<Document>();
         let groups = events.aggregate(pipeline).with_options(options);
         let groups: Vec<Document> = groups.await?.try_collect().await?;
-        let publisher = lease::holder(&self.db).await?;
+        let publisher = lease::publishing_instance(&self.db).await?;
         Ok(Status::new(groups.first(), publisher))
     }
 

@@ -21,7 +21,7 @@ pub struct Status {
 
 impl Status {
     /// `totals` are what the outbox counts; none where nothing is unsent.
-    pub(crate) fn new(totals: Option<&Document>, publisher: Option<(String, i64)>) -> Self {
+    pub(crate) fn new(totals: Option<&Document>, publisher: Option<PublishingInstance>) -> Self {
         let figure = |name| totals.and_then(|totals| totals.get_i64(name).ok());
         let seconds = |name| figure(name).map(|ms| ms as f64 / 1000.0);
         Self {
@@ -29,7 +29,7 @@ impl Status {
             oldest_unsent_seconds: seconds("oldestMs"),
             oldest_waiting_seconds: seconds("oldestWaitingMs"),
             parked: figure("parked").unwrap_or_default(),
-            publisher: publisher.map(|(instance, fence)| PublishingInstance { instance, fence }),
+            publisher,
         }
     }
 }
@@ -53,12 +53,12 @@ pub struct Waiting {
     pub version: Option<i64>,
     /// RFC 3339, as all times here.
     pub created_at: Option<String>,
-    pub parked: Option<Parked>,
+    pub parked: Option<WhyParked>,
 }
 
 /// Why an event was put aside.
 #[derive(Debug, Serialize)]
-pub struct Parked {
+pub struct WhyParked {
     pub reason: Option<String>,
     pub at: Option<String>,
     /// How often it was tried and parked.
@@ -67,7 +67,7 @@ pub struct Parked {
 
 impl From<&RawDocument> for Waiting {
     fn from(event: &RawDocument) -> Self {
-        let parked = event.get_document("parked").ok().map(|parked| Parked {
+        let parked = event.get_document("parked").ok().map(|parked| WhyParked {
             reason: shown(parked, "reason"),
             at: time(parked, "at"),
             attempts: parked.get_i64("attempts").ok(),

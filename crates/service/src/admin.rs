@@ -16,9 +16,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use web::{Closing, Timing, openapi::About};
+use web::{Closing, Timing};
 
-use crate::metrics::install;
+use crate::{About, metrics::install};
 
 /// The pause between two readings of the outbox's figures, however often they are scraped.
 pub const READ_INTERVAL: Duration = Duration::from_secs(5);

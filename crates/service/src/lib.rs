@@ -22,9 +22,8 @@ mod timing;
 use db::Db;
 use futures_util::future::BoxFuture;
 use messaging::EventType;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{Info, InfoBuilder, LicenseBuilder, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
-use web::openapi::About;
 
 pub use admin::READ_INTERVAL;
 pub use context::{Context, NoOptions};
@@ -35,6 +34,30 @@ pub use timing::Timing;
 
 type Routes<O> = fn() -> OpenApiRouter<Context<O>>;
 type Collections = for<'a> fn(&'a Db) -> BoxFuture<'a, mongodb::error::Result<()>>;
+
+/// What the service is called, and what its documents say of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) description: &'static str,
+    /// An SPDX expression.
+    pub(crate) license: &'static str,
+}
+
+impl About {
+    fn info(self) -> Info {
+        let license = LicenseBuilder::new()
+            .name(self.license)
+            .identifier(Some(self.license));
+        InfoBuilder::new()
+            .title(self.name)
+            .version(self.version)
+            .description(Some(self.description))
+            .license(Some(license.build()))
+            .build()
+    }
+}
 
 /// What a service is made of: a name, and a domain.
 pub struct Service<O = NoOptions> {
@@ -126,6 +149,6 @@ impl<O: Send + Sync + 'static> Service<O> {
         let (_, domain) = self.domain().split_for_parts();
         let (_, health) = health::routes().split_for_parts();
         let (_, problems) = problems::routes().split_for_parts();
-        web::openapi::document(self.about, domain, health.merge_from(problems))
+        web::openapi::document(self.about.info(), domain, health.merge_from(problems))
     }
 }

@@ -108,7 +108,7 @@ impl Lifecycle {
             while let Some(ended) = self.tasks.join_next().await {
                 failure = failure.take().or_else(|| failure_of(ended));
             }
-            db.drained().await;
+            db.drain().await;
         };
         if tokio::time::timeout(self.drain_limit, drained)
             .await

@@ -18,9 +18,9 @@ use tracing_subscriber::{
 use db::setting::{Unusable, unusable};
 use sampler::AsLinked;
 
-use web::{UNTRACED, openapi::About};
+use web::UNTRACED;
 
-use crate::{log, options::LogOptions};
+use crate::{About, log, options::LogOptions};
 
 /// What is not sent by then is given up when the process ends.
 pub const FLUSH_LIMIT: Duration = Duration::from_secs(3);

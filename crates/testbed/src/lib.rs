@@ -8,6 +8,8 @@
     reason = "what goes wrong with the machine fails the test"
 )]
 
+#[cfg(feature = "http")]
+mod answers;
 mod certificates;
 mod fail_point;
 mod folder;
@@ -18,8 +20,6 @@ mod nats;
 mod place;
 mod poison;
 mod ports;
-#[cfg(feature = "http")]
-mod problem;
 mod process;
 pub mod proxy;
 mod shared;
@@ -27,6 +27,8 @@ mod shared;
 mod stream;
 mod wait;
 
+#[cfg(feature = "http")]
+pub use answers::{assert_problem, text};
 pub use certificates::Certificates;
 pub use fail_point::{at_the_next, fail, has_entered};
 pub use folder::{empty, target};
@@ -35,10 +37,8 @@ pub use nats::Nats;
 pub use place::{Place, plant};
 pub use poison::{LARGEST_DOCUMENT, poison};
 pub use ports::{free_port, free_ports, local};
-#[cfg(feature = "http")]
-pub use problem::assert_problem;
 pub use process::{Process, program};
 pub use shared::{mongo_uri, nats_url};
 #[cfg(feature = "nats")]
 pub use stream::stream;
-pub use wait::{DEADLINE, eventually, within};
+pub use wait::{DEADLINE, eventually, now_seconds, within};

@@ -34,6 +34,15 @@ impl Place {
         }
     }
 
+    /// How a process is told to publish there.
+    pub fn nats_flags(&self) -> [String; 3] {
+        [
+            format!("--nats-url={}", self.nats_url),
+            format!("--nats-stream={}", self.name),
+            format!("--nats-subject-prefix={}", self.name),
+        ]
+    }
+
     pub async fn database(&self) -> Database {
         let client = Client::with_uri_str(&self.mongo_uri).await;
         client.unwrap().database(&self.name)

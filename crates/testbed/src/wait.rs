@@ -1,6 +1,6 @@
 //! Something observable is awaited with a deadline.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use tokio::time::{sleep, timeout};
@@ -39,4 +39,10 @@ where
         }
         sleep(LOOK_AGAIN_AFTER).await;
     }
+}
+
+/// Since 1970, as tokens count.
+pub fn now_seconds() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs()
 }

@@ -30,12 +30,12 @@ pub struct IdempotencyKey(Option<Claim>);
 /// Whose key it is, and of which request.
 #[derive(Clone)]
 struct Claim {
-    id: Id,
+    id: ClaimId,
     fingerprint: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Id {
+struct ClaimId {
     user: String,
     key: String,
 }
@@ -44,7 +44,7 @@ struct Id {
 #[serde(rename_all = "camelCase")]
 struct Stored {
     #[serde(rename = "_id")]
-    id: Id,
+    id: ClaimId,
     fingerprint: String,
     /// Always there once the transaction is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         })?;
         let user = User::from_request_parts(parts, state).await?.id;
         let fingerprint = fingerprint(parts);
-        let id = Id { user, key };
+        let id = ClaimId { user, key };
         Ok(Self(Some(Claim { id, fingerprint })))
     }
 }
@@ -152,7 +152,7 @@ impl IdempotencyKey {
         match done.await {
             Err(TransactionError::Refused(Refusal::KeyInUse)) => {
                 let first = claim.first_answer(db).await?;
-                Ok(first.with(REPLAYED, "true"))
+                Ok(first.with_header(REPLAYED, "true"))
             }
             done => Ok(done?),
         }

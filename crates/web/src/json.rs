@@ -120,7 +120,7 @@ impl Answer {
 
     /// The same with one more header.
     #[must_use]
-    pub fn with(mut self, name: HeaderName, value: impl ToString) -> Self {
+    pub fn with_header(mut self, name: HeaderName, value: impl ToString) -> Self {
         self.headers.insert(name.to_string(), value.to_string());
         self
     }

@@ -161,12 +161,12 @@ pub(crate) fn with_bounded_work(
         permits: Arc::new(Semaphore::new(concurrency_limit)),
         timing,
     };
-    routes.layer(middleware::from_fn_with_state(workload, bound))
+    routes.layer(middleware::from_fn_with_state(workload, bound_work))
 }
 
 /// Work goes on in a task of its own when its client hangs up, as it does in the database, and counts until it is done or
 /// its time is over: clients that give up and send again would else pile up more than is allowed.
-async fn bound(State(workload): State<Workload>, request: Request, next: Next) -> Response {
+async fn bound_work(State(workload): State<Workload>, request: Request, next: Next) -> Response {
     let Workload { permits, timing } = workload;
     let request = match timeout(timing.body, with_whole_body(request)).await {
         Ok(Ok(request)) => request,

@@ -28,7 +28,7 @@ const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 pub(crate) const HTTP_REFUSED: &str = "http_server_requests_refused_total";
 
 /// Removes an `x-request-id` that is too long or holds anything but letters, digits and `-_.:`.
-pub(crate) async fn drop_insane(mut request: Request) -> Request {
+pub(crate) async fn drop_bad_request_id(mut request: Request) -> Request {
     let sane = |id: &[u8]| {
         (1..=LONGEST_REQUEST_ID).contains(&id.len())
             && id

@@ -15,7 +15,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
+        Components, Info, OpenApi, OpenApiBuilder,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -30,19 +30,9 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
-/// What the document says of the service.
-#[derive(Debug, Clone, Copy)]
-pub struct About {
-    pub name: &'static str,
-    pub version: &'static str,
-    pub description: &'static str,
-    /// An SPDX expression.
-    pub license: &'static str,
-}
-
 /// The document: what can be asked of the service, for machines to read.
-pub fn document(about: About, domain: OpenApi, open: OpenApi) -> OpenApi {
-    let api = without_routes(about);
+pub fn document(info: Info, domain: OpenApi, open: OpenApi) -> OpenApi {
+    let api = without_routes(info);
     let api = api.merge_from(with_shared_answers(domain)).merge_from(open);
     with_request_ids(api)
 }
@@ -70,16 +60,7 @@ pub fn methods(api: &OpenApi) -> Vec<Method> {
     all.into_iter().filter(has).collect()
 }
 
-fn without_routes(about: About) -> OpenApi {
-    let license = LicenseBuilder::new()
-        .name(about.license)
-        .identifier(Some(about.license));
-    let info = InfoBuilder::new()
-        .title(about.name)
-        .version(about.version)
-        .description(Some(about.description))
-        .license(Some(license.build()))
-        .build();
+fn without_routes(info: Info) -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")

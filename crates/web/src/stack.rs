@@ -98,7 +98,7 @@ pub fn stack(
 fn with_middleware(routes: Router, cors: Option<CorsLayer>, is_traced: bool) -> Router {
     let stack = ServiceBuilder::new()
         // An id that comes in is kept if it is sane, else replaced.
-        .layer(middleware::map_request(observe::drop_insane))
+        .layer(middleware::map_request(observe::drop_bad_request_id))
         .layer(SetRequestIdLayer::new(X_REQUEST_ID, MakeRequestUuid))
         .layer(SetSensitiveRequestHeadersLayer::new([
             header::AUTHORIZATION,

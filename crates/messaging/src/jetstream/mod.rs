@@ -33,7 +33,7 @@ use publish::Published;
 use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 
 pub(crate) use failure::{Failure, Whose};
-pub(crate) use stream::Found;
+pub(crate) use stream::StreamState;
 #[cfg(test)]
 pub(crate) use tests::{connected, nowhere};
 

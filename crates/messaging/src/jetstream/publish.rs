@@ -71,22 +71,11 @@ impl JetStream {
                     return Err(failure
                         .map(|error| self.explained(error, began, |denied| denied == subject)));
                 }
-                // A message that somebody has deleted since counts as published, unless it is to be published again.
-                Ok(ack)
-                    if ack.duplicate
-                        && !Box::pin(self.holds_at(ack.sequence, ours)).await?
-                        && event.replay =>
-                {
-                    // An id is known for longer than its message is there.
-                    return Err(Failure::Passing(
-                        Whose::Keys,
-                        anyhow::anyhow!(
-                            "the stream still knows the id of a message that it lost, until its window has passed"
-                        ),
-                    ));
-                }
                 Ok(ack) => {
                     let sequence = ack.sequence;
+                    if ack.duplicate {
+                        self.check_first(sequence, ours).await?;
+                    }
                     self.published
                         .remember(event, subject.clone(), before, sequence);
                     return Ok(());
@@ -97,6 +86,20 @@ impl JetStream {
             Whose::Keys,
             anyhow::anyhow!("the subject keeps changing: {refused:?}"),
         ))
+    }
+
+    /// Looks at the first message with the event's id, which the stream has taken this one for a copy of. Where somebody has deleted it since,
+    /// the event counts as published, unless it is to be published again.
+    async fn check_first(&self, sequence: u64, ours: Ours<'_>) -> Result<(), Failure> {
+        let is_held = Box::pin(self.holds_at(sequence, ours)).await?;
+        if is_held || !ours.event.replay {
+            return Ok(());
+        }
+        // An id is known for longer than its message is there.
+        let error = anyhow::anyhow!(
+            "the stream still knows the id of a message that it lost, until its window has passed"
+        );
+        Err(Failure::Passing(Whose::Keys, error))
     }
 
     /// On the heap, as it is rare: hundreds of publications are in flight, and each has room for what it may do.

@@ -10,7 +10,7 @@ use super::JetStream;
 
 /// What a stream was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum StreamState {
     /// It was there.
     There,
     /// It was not, and has been made.
@@ -46,25 +46,25 @@ impl JetStream {
     ///
     /// # Errors
     /// When it can't be asked or made.
-    pub(crate) async fn ensure_stream(&self) -> anyhow::Result<Found> {
+    pub(crate) async fn ensure_stream(&self) -> anyhow::Result<StreamState> {
         let began = Instant::now();
         let found = self.look_for_stream().await;
         found.map_err(|error| self.explained_answer(error, began))
     }
 
-    async fn look_for_stream(&self) -> anyhow::Result<Found> {
+    async fn look_for_stream(&self) -> anyhow::Result<StreamState> {
         let name = &self.stream.name;
         let asked = format!("STREAM.INFO.{name}");
         match self.jetstream.request(asked, &()).await? {
             Response::Err { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 self.jetstream.create_stream(self.stream.clone()).await?;
                 self.forgets.store(false, Ordering::Relaxed);
-                Ok(Found::Made)
+                Ok(StreamState::Made)
             }
             Response::Err { error } => Err(error.into()),
             Response::Ok(Info { config }) => {
                 if let Err(unfit) = config.check(name, &self.needed) {
-                    return Ok(Found::Unfit(unfit));
+                    return Ok(StreamState::Unfit(unfit));
                 }
                 let tells = self.skipped.iter().all(|subject| config.takes(subject));
                 if !tells && self.tells_skips.swap(false, Ordering::Relaxed) {
@@ -83,7 +83,7 @@ impl JetStream {
                         "the stream forgets messages by limits of its own: a copy of a forgotten one is stored again, and a replay can't tell it from a lost one"
                     );
                 }
-                Ok(Found::There)
+                Ok(StreamState::There)
             }
         }
     }

@@ -1,10 +1,8 @@
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde_json::json;
 
 use super::*;
-use crate::NatsAccess;
 
 const EVENTS: [EventType; 2] = [of("order.created"), of("order.updated")];
 
@@ -16,12 +14,14 @@ const fn of(name: &'static str) -> EventType {
 /// A server that is not there.
 pub(crate) fn nowhere(prefix: &str) -> NatsOptions {
     NatsOptions {
-        nats_url: SecretString::from("nats://127.0.0.1:1"),
-        nats_stream: "SHOP".to_owned(),
-        nats_replicas: 3,
-        nats_duplicate_window: Duration::from_secs(7),
         nats_subject_prefix: prefix.to_owned(),
-        access: NatsAccess::default(),
+        ..db::setting::options([
+            "--nats-url=nats://127.0.0.1:1",
+            "--nats-stream=SHOP",
+            "--nats-replicas=3",
+            "--nats-duplicate-window=7s",
+        ])
+        .unwrap()
     }
 }
 

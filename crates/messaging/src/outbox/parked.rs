@@ -13,6 +13,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, IndexModel};
 
 pub use operators::Retry;
+pub(crate) use operators::StandIn;
 
 use super::{EVENTS, unsent};
 use crate::{
@@ -163,7 +164,7 @@ impl Outbox {
                     };
                     let skip = note.get_document("skip").ok();
                     let told_as = skip.and_then(|skip| skip.get_str("type").ok());
-                    let event = told_as.and_then(|told_as| stand_in(&note, told_as));
+                    let event = told_as.and_then(|told_as| skipped_event(&note, told_as));
                     // It is marked, and nothing is published.
                     let silent = || Event::skipped(id, "", String::new(), 0);
                     skips.insert(id.into(), event.unwrap_or_else(silent));
@@ -215,7 +216,7 @@ impl Outbox {
 }
 
 /// What is published in place of an event that was given up, if anything can be.
-fn stand_in(note: &RawDocument, r#type: &str) -> Option<Event> {
+fn skipped_event(note: &RawDocument, r#type: &str) -> Option<Event> {
     let id = note.get_object_id("_id").ok()?;
     let key = note.get_str("key").ok().filter(|key| !key.is_empty())?;
     let version = note.get("version").ok().flatten()?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::Publisher;
-use crate::{jetstream::Found, pauses::Pauses, told::Told};
+use crate::{jetstream::StreamState, pauses::Pauses, told::Told};
 
 /// The broker, as this instance sees it.
 pub(super) struct Broker {
     publisher: Arc<Publisher>,
-    asked: Option<JoinHandle<anyhow::Result<Found>>>,
+    asked: Option<JoinHandle<anyhow::Result<StreamState>>>,
     /// Since when nothing can be published; while it is asked for the first time that is not sure.
     failing_since: Option<Instant>,
     is_away: bool,
@@ -74,8 +74,8 @@ impl Broker {
         self.asked = Some(tokio::spawn(async move { publisher.check_stream().await }));
     }
 
-    /// Returns when it answered or failed to, where it was asked; what [`Broker::take`] takes.
-    pub(super) async fn answer(&mut self) -> anyhow::Result<Found> {
+    /// Returns when it answered or failed to, where it was asked; what [`Broker::heed`] takes.
+    pub(super) async fn answer(&mut self) -> anyhow::Result<StreamState> {
         let Some(asked) = &mut self.asked else {
             return std::future::pending().await;
         };
@@ -85,7 +85,7 @@ impl Broker {
     }
 
     /// It has answered, or failed to; whether it has.
-    pub(super) fn take(&mut self, answer: &anyhow::Result<Found>, now: Instant) -> bool {
+    pub(super) fn heed(&mut self, answer: &anyhow::Result<StreamState>, now: Instant) -> bool {
         if let Err(error) = answer {
             let failure = "the stream cannot be used; events wait";
             self.told.tell(failure, format!("{error:#}"));
@@ -94,7 +94,7 @@ impl Broker {
             return false;
         }
         let unfit = match answer {
-            Ok(Found::Unfit(why)) => why.as_str(),
+            Ok(StreamState::Unfit(why)) => why.as_str(),
             _ => "",
         };
         if self.unfit != unfit {
@@ -198,7 +198,7 @@ pub(super) mod tests {
         let no_answer = Err(anyhow::anyhow!("time-out"));
         let mut pauses = Vec::new();
         for _ in 0..3 {
-            assert!(!broker.take(&no_answer, now));
+            assert!(!broker.heed(&no_answer, now));
             assert!(broker.is_away());
             pauses.push(broker.next_question().unwrap() - now);
         }
@@ -209,9 +209,9 @@ pub(super) mod tests {
         assert!(broker.asked.is_some());
         assert_eq!(broker.next_question(), None, "it is asked");
         broker.asked = None;
-        assert!(broker.take(&Ok(Found::There), now));
+        assert!(broker.heed(&Ok(StreamState::There), now));
         assert!(!broker.is_away());
-        assert!(!broker.take(&no_answer, now));
+        assert!(!broker.heed(&no_answer, now));
         assert!(broker.next_question().unwrap() - now <= 2 * first);
     }
 
@@ -227,8 +227,8 @@ pub(super) mod tests {
     async fn no_answer_comes_where_nothing_was_asked_and_the_one_that_came_is_taken_once() {
         let mut broker = connected_broker().await;
         assert!(broker.answer().now_or_never().is_none());
-        broker.asked = Some(tokio::spawn(async { Ok(Found::There) }));
-        assert_eq!(broker.answer().await.unwrap(), Found::There);
+        broker.asked = Some(tokio::spawn(async { Ok(StreamState::There) }));
+        assert_eq!(broker.answer().await.unwrap(), StreamState::There);
         assert!(broker.asked.is_none());
     }
 
@@ -236,9 +236,9 @@ pub(super) mod tests {
     async fn a_stream_that_is_not_what_it_was_is_told_until_it_is_fit_again() {
         let mut broker = connected_broker().await;
         let now = Instant::now();
-        assert!(broker.take(&Ok(Found::Unfit("sealed".to_owned())), now));
+        assert!(broker.heed(&Ok(StreamState::Unfit("sealed".to_owned())), now));
         assert_eq!(broker.unfit, "sealed");
-        assert!(broker.take(&Ok(Found::There), now));
+        assert!(broker.heed(&Ok(StreamState::There), now));
         assert_eq!(broker.unfit, "");
     }
 
@@ -264,7 +264,7 @@ pub(super) mod tests {
             let before = Duration::from_millis(1);
             assert_eq!(broker.is_for_another(now + limit - before), None);
             assert_eq!(broker.is_for_another(now + limit), Some((now, why)));
-            broker.take(&Ok(Found::There), now);
+            broker.heed(&Ok(StreamState::There), now);
             assert_eq!(broker.is_for_another(now + 2 * limit), None);
             broker.is_cut_off(now + limit);
             assert_eq!(broker.is_for_another(now + limit), None, "it is away anew");

@@ -60,20 +60,20 @@ pub(super) struct Holder<'a> {
     undecided: Vec<(Stored, anyhow::Error, Instant)>,
     marks: Marks,
     parked: Parked,
-    parked_read: Instant,
+    parked_read_at: Instant,
     /// Parked since that was begun to be read.
     parked_meanwhile: Vec<(Stored, Stored)>,
     sweep: Option<Sweep>,
     is_wanted: bool,
-    swept: Instant,
+    swept_at: Instant,
     /// When something was read last, or nothing was to be.
-    read: Instant,
+    read_at: Instant,
     /// No sweep before.
     not_before: Instant,
     pauses: Pauses,
     told: Told,
     /// When a key's failure was logged last.
-    key_told: Option<Instant>,
+    key_told_at: Option<Instant>,
     /// Cancelled when the connection is lost.
     cut: CancellationToken,
     /// An operator gave something another try: what the client knows of the server may be old.
@@ -113,17 +113,17 @@ impl<'a> Holder<'a> {
             undecided: Vec::new(),
             marks: Marks::new(timing),
             parked: Parked::default(),
-            parked_read: now,
+            parked_read_at: now,
             parked_meanwhile: Vec::new(),
             sweep: None,
             is_wanted: true,
             // The first begins at once.
-            swept: now - timing.sweep_pause,
-            read: now,
+            swept_at: now - timing.sweep_pause,
+            read_at: now,
             not_before: now,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
             told: Told::default(),
-            key_told: None,
+            key_told_at: None,
             cut: CancellationToken::new(),
             reconnects: None,
             prepares: None,
@@ -195,7 +195,7 @@ impl<'a> Holder<'a> {
             }
             if !reads {
                 // Nobody waited for something to read.
-                self.read = Instant::now();
+                self.read_at = Instant::now();
             }
         }
     }
@@ -229,7 +229,7 @@ impl<'a> Holder<'a> {
         let timing = self.publisher.timing;
         let stalls = self
             .may_read()
-            .then(|| self.read + timing.sweep_stalled_after);
+            .then(|| self.read_at + timing.sweep_stalled_after);
         let of_stage = match self.stage {
             Stage::Holding => [self.keys.next_try(), self.broker.next_question()],
             Stage::Last(until) => [Some(until), None],

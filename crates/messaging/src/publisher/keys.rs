@@ -132,7 +132,7 @@ impl Keys {
     }
 
     /// Beside its turn, the key has a mark that is to be finished; whether a sweep waits for it.
-    pub(super) fn has_mark(&mut self, key: &Stored) -> bool {
+    pub(super) fn begin_mark(&mut self, key: &Stored) -> bool {
         self.in_hand.get_mut(key).is_some_and(|it| {
             it.unfinished += 1;
             it.has_more

@@ -22,7 +22,7 @@ use watcher::Bell;
 
 use crate::{
     JetStream, Outbox, Timing,
-    jetstream::Found,
+    jetstream::StreamState,
     lease::{Lease, Taken},
     metrics::{IS_PUBLISHER, STREAM_CHECK_FAILURES},
     told::Told,
@@ -132,8 +132,8 @@ impl Publisher {
 
     async fn could_publish(&self) -> anyhow::Result<()> {
         match self.check_stream().await? {
-            Found::There | Found::Made => Ok(()),
-            Found::Unfit(why) => Err(anyhow::Error::msg(why)),
+            StreamState::There | StreamState::Made => Ok(()),
+            StreamState::Unfit(why) => Err(anyhow::Error::msg(why)),
         }
     }
 
@@ -141,12 +141,12 @@ impl Publisher {
     ///
     /// # Errors
     /// When it can't be asked or made.
-    async fn check_stream(&self) -> anyhow::Result<Found> {
+    async fn check_stream(&self) -> anyhow::Result<StreamState> {
         let found = self.jetstream.ensure_stream().await;
         match &found {
-            Ok(Found::There) => {}
-            Ok(Found::Made) => self.tell_of_what_is_lost().await,
-            Ok(Found::Unfit(_)) | Err(_) => counter!(STREAM_CHECK_FAILURES).increment(1),
+            Ok(StreamState::There) => {}
+            Ok(StreamState::Made) => self.tell_of_what_is_lost().await,
+            Ok(StreamState::Unfit(_)) | Err(_) => counter!(STREAM_CHECK_FAILURES).increment(1),
         }
         found
     }

@@ -38,11 +38,11 @@ pub(super) enum Then {
     /// No more.
     Nothing,
     /// The lease ended.
-    CutShort,
+    LeaseEnded,
     /// A publication, begun then, that failed.
     Failed(Whose, anyhow::Error, Instant),
     /// The connection was lost: what was sent may be stored, and is not acknowledged any more.
-    CutOff,
+    ConnectionLost,
     /// An event that can never be published, and why.
     Parks(Unpublishable),
 }
@@ -62,27 +62,19 @@ pub(super) async fn publish(
     for event in &turn.events {
         let began = Instant::now();
         if !lease.is_valid(began) {
-            ended.then = Then::CutShort;
+            ended.then = Then::LeaseEnded;
             return ended;
         }
         let span = publisher.span(event);
         let published = publisher.jetstream.publish(&publisher.outbox, event);
         let published = published.instrument(span.clone());
         let Some(published) = cut.run_until_cancelled(published).await else {
-            ended.then = Then::CutOff;
+            ended.then = Then::ConnectionLost;
             return ended;
         };
         if published.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        let parks = |reason, is_conflict| {
-            let id = event.id.into();
-            Then::Parks(Unpublishable {
-                id,
-                reason,
-                is_conflict,
-            })
-        };
         ended.then = match published {
             Ok(()) => {
                 counter!(PUBLISHED).increment(1);
@@ -98,8 +90,8 @@ pub(super) async fn publish(
                 ended.acked.push(event.id);
                 continue;
             }
-            Err(Failure::Never(reason)) => parks(reason, false),
-            Err(Failure::Conflict(reason)) => parks(reason, true),
+            Err(Failure::Never(reason)) => parks(event, reason, false),
+            Err(Failure::Conflict(reason)) => parks(event, reason, true),
             Err(Failure::Passing(whose, error)) => Then::Failed(whose, error, began),
         };
         return ended;
@@ -108,6 +100,14 @@ pub(super) async fn publish(
         ended.then = Then::Parks(unreadable);
     }
     ended
+}
+
+fn parks(event: &Event, reason: String, is_conflict: bool) -> Then {
+    Then::Parks(Unpublishable {
+        id: event.id.into(),
+        reason,
+        is_conflict,
+    })
 }
 
 impl Publisher {
@@ -155,6 +155,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        Metadata,
         lease::tests::lease,
         publisher::{backlog::tests::turn_of, broker::tests::publisher},
     };
@@ -165,9 +166,12 @@ mod tests {
 
     fn event(created_at: DateTime, traceparent: Option<&str>) -> Event {
         let (key, data) = ("a".to_owned(), RawDocumentBuf::new());
-        let trace = traceparent.map(str::to_owned);
-        let id = (ObjectId::new(), created_at);
-        Event::new(id, "order.created", key, 0, data, trace)
+        let metadata = Metadata {
+            created_at,
+            traceparent: traceparent.map(str::to_owned),
+            ..Metadata::now()
+        };
+        Event::new(metadata, "order.created", key, 0, data)
     }
 
     #[test]
@@ -205,10 +209,10 @@ mod tests {
         let (valid, cut) = (now + Duration::from_secs(3600), CancellationToken::new());
         let ended = lease(now, None).await;
         let ended = publish(publisher().await, ended, cut.clone(), turn_of(1)).await;
-        assert!(matches!(ended.then, Then::CutShort) && ended.acked.is_empty());
+        assert!(matches!(ended.then, Then::LeaseEnded) && ended.acked.is_empty());
         cut.cancel();
         let lease = lease(valid, None).await;
         let ended = publish(publisher().await, lease, cut, turn_of(1)).await;
-        assert!(matches!(ended.then, Then::CutOff) && ended.acked.is_empty());
+        assert!(matches!(ended.then, Then::ConnectionLost) && ended.acked.is_empty());
     }
 }

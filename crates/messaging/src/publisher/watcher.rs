@@ -25,7 +25,7 @@ impl Bell {
     }
 
     /// Says so once.
-    pub(super) fn parked_may_have_changed(&self) -> bool {
+    pub(super) fn take_doubt(&self) -> bool {
         !self.parked_is_known.swap(true, Ordering::Relaxed)
     }
 
@@ -111,15 +111,15 @@ mod tests {
         let bell = Bell::default();
         let events = rawdoc! { "ns": { "coll": "events" } };
         let parked = rawdoc! { "ns": { "coll": PARKED } };
-        assert!(bell.parked_may_have_changed(), "nothing is known");
-        assert!(!bell.parked_may_have_changed());
+        assert!(bell.take_doubt(), "nothing is known");
+        assert!(!bell.take_doubt());
         bell.ring_for(&events);
-        assert!(!bell.parked_may_have_changed());
+        assert!(!bell.take_doubt());
         bell.doubt_parked();
-        assert!(bell.parked_may_have_changed());
+        assert!(bell.take_doubt());
         bell.rung().now_or_never();
         bell.ring_for(&parked);
-        assert!(bell.parked_may_have_changed());
+        assert!(bell.take_doubt());
         assert!(bell.rung().now_or_never().is_some());
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use db::{Db, MongoOptions};
+use db::{Db, MongoOptions, setting};
 use messaging::{JetStream, NatsAccess, NatsOptions, Outbox, Timing};
 use secrecy::SecretString;
 
@@ -65,12 +65,11 @@ impl Place {
 
     pub(crate) fn nats(&self) -> NatsOptions {
         NatsOptions {
-            nats_url: SecretString::from(self.nats_url.clone()),
             nats_stream: self.stream.clone(),
             nats_replicas: self.replicas,
             nats_duplicate_window: self.duplicate_window,
-            nats_subject_prefix: self.name.clone(),
             access: self.access.clone(),
+            ..setting::options(self.nats_flags()).unwrap()
         }
     }
 

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
 use db::{Abort, Db};
-use messaging::{Event, EventType, Outbox, Publisher};
+use messaging::{Event, EventType, Metadata, Outbox, Publisher};
 use mongodb::options::ReturnDocument;
 use testbed::{DEADLINE, eventually};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -93,8 +93,10 @@ impl Toy {
             db: self.db.clone(),
             outbox: Outbox::new(&self.db),
             key: key.to_owned(),
-            event: (ObjectId::new(), DateTime::now()),
-            traceparent: traceparent.map(str::to_owned),
+            metadata: Metadata {
+                traceparent: traceparent.map(str::to_owned),
+                ..Metadata::now()
+            },
         };
         let counted = self.db.transaction(context, |session, counting| {
             Box::pin(async move {
@@ -110,8 +112,8 @@ impl Toy {
                 let version = value - 1;
                 let r#type = EVENTS[usize::from(version > 0)].name;
                 let data = rawdoc! { "id": key.as_str(), "version": version, "value": value };
-                let trace = counting.traceparent.clone();
-                let event = Event::new(counting.event, r#type, key.clone(), version, data, trace);
+                let metadata = counting.metadata.clone();
+                let event = Event::new(metadata, r#type, key.clone(), version, data);
                 counting.outbox.record(session, &event).await?;
                 Ok::<_, Abort<Infallible>>(())
             })
@@ -127,7 +129,7 @@ impl Toy {
         self.stop.cancel();
         let drained = async {
             self.running.await.unwrap().unwrap();
-            self.db.drained().await;
+            self.db.drain().await;
         };
         if tokio::time::timeout(self.place.drain, drained)
             .await
@@ -150,9 +152,7 @@ struct Counting {
     db: Db,
     outbox: Outbox,
     key: String,
-    /// Its id and time: what the closure makes twice must be the same twice.
-    event: (ObjectId, DateTime),
-    traceparent: Option<String>,
+    metadata: Metadata,
 }
 
 /// Makes the collections, as long as that takes; then publishes until `stop`.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::{extract::State, http::StatusCode};
-use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
-use db::{Abort, Db, MongoOptions};
+use bson::{Document, doc, oid::ObjectId, rawdoc};
+use db::{Abort, Db, MongoOptions, setting};
 use futures_util::future::BoxFuture;
-use messaging::{Event, EventOptions, EventType, NatsAccess, NatsOptions};
+use messaging::{Event, EventOptions, EventType, Metadata};
 use mongodb::IndexModel;
 use reqwest::Response;
 use service::{Context, Http, NoOptions, Service, Timing};
@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::Schema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::{Authenticator, HttpOptions, Id, JwtOptions, Refusal};
+use web::{Authenticator, HttpOptions, Id, Refusal};
 
 /// Longer than any test lasts.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
@@ -45,14 +45,14 @@ fn collections(db: &Db) -> BoxFuture<'_, mongodb::error::Result<()>> {
 #[utoipa::path(post, path = "/api/counters", responses((status = 201, description = "Its id.", body = String)))]
 async fn create_counter(State(context): State<Context>) -> Result<(StatusCode, String), Refusal> {
     let (id, db) = (ObjectId::new(), context.db.clone());
-    let create = (context, id, (ObjectId::new(), DateTime::now()));
-    let created = db.transaction(create, |session, (context, id, event)| {
+    let create = (context, id, Metadata::now());
+    let created = db.transaction(create, |session, (context, id, metadata)| {
         Box::pin(async move {
             let counters = context.db.collection::<Document>(COUNTERS);
             let counter = doc! { "_id": id, "value": 0 };
             counters.insert_one(counter).session(&mut *session).await?;
             let (key, data) = (id.to_hex(), rawdoc! { "value": 0 });
-            let event = Event::new(*event, CREATED.name, key, 0, data, None);
+            let event = Event::new(metadata.clone(), CREATED.name, key, 0, data);
             context.outbox.record(session, &event).await?;
             Ok::<_, Abort<Refusal>>(())
         })
@@ -116,7 +116,8 @@ impl Toy {
         let mongo_uri = place.mongo_uri.clone().into();
         let event_retention = Duration::from_secs(3600);
         let events = EventOptions { event_retention };
-        let (mongo, nats) = (MongoOptions { mongo_uri }, nats(&place));
+        let mongo = MongoOptions { mongo_uri };
+        let nats = setting::options(place.nats_flags()).unwrap();
         let process = service.connect(&mongo, events, Some(&nats), timing);
         let mut process = process.await.unwrap();
         let options = http();
@@ -175,34 +176,13 @@ impl Toy {
     }
 }
 
-fn nats(place: &Place) -> NatsOptions {
-    NatsOptions {
-        nats_url: place.nats_url.clone().into(),
-        nats_stream: place.name.clone(),
-        nats_replicas: 1,
-        nats_duplicate_window: Duration::from_secs(120),
-        nats_subject_prefix: place.name.clone(),
-        access: NatsAccess::default(),
-    }
-}
-
 fn http() -> HttpOptions {
-    HttpOptions {
-        listen_addr: ([127, 0, 0, 1], 0).into(),
-        jwt: JwtOptions {
-            jwt_key: "a key of thirty-two bytes or more".into(),
-            jwt_key_previous: String::new().into(),
-            jwks_url: None,
-            jwt_public_key_file: None,
-            jwt_issuer: None,
-            jwt_audience: None,
-        },
-        jwt_require_exp: true,
-        session_cookie: "express:sess".to_owned(),
-        rate_limit: 0,
-        trusted_proxies: Vec::new(),
-        concurrency_limit: 256,
-        stop_delay: Duration::ZERO,
-        cors_origins: Vec::new(),
-    }
+    let key = "--jwt-key=a key of thirty-two bytes or more";
+    setting::options([
+        "--listen-addr=127.0.0.1:0",
+        "--rate-limit=0",
+        "--stop-delay=0s",
+        key,
+    ])
+    .unwrap()
 }

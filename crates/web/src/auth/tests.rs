@@ -1,22 +1,17 @@
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{HeaderValue, Request, StatusCode},
+    http::{Request, StatusCode},
     middleware,
     routing::any,
 };
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{EncodingKey, Header, encode};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::JwtOptions;
 
 const KEY: &str = "a key of thirty-two bytes or more";
 const NOBODY: Result<String, StatusCode> = Err(StatusCode::UNAUTHORIZED);
@@ -33,24 +28,12 @@ impl Caller {
 }
 
 fn options() -> HttpOptions {
-    HttpOptions {
-        listen_addr: ([127, 0, 0, 1], 0).into(),
-        jwt: JwtOptions {
-            jwt_key: SecretString::from(KEY),
-            jwt_key_previous: SecretString::default(),
-            jwks_url: None,
-            jwt_public_key_file: None,
-            jwt_issuer: None,
-            jwt_audience: None,
-        },
-        jwt_require_exp: true,
-        session_cookie: "session".to_owned(),
-        rate_limit: 0,
-        trusted_proxies: Vec::new(),
-        concurrency_limit: 1,
-        stop_delay: Duration::ZERO,
-        cors_origins: vec![HeaderValue::from_static("https://app.example.com")],
-    }
+    let flags = [
+        "--session-cookie=session",
+        "--cors-origins=https://app.example.com",
+    ];
+    let key = format!("--jwt-key={KEY}");
+    db::setting::options(flags.map(str::to_owned).into_iter().chain([key])).unwrap()
 }
 
 /// Seconds from now, which may be past.

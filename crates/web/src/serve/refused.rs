@@ -4,9 +4,7 @@
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use tower_http::request_id::{MakeRequestId, MakeRequestUuid};
 
-use crate::{
-    Kind, PROBLEM_JSON, Problem, caching, observe::X_REQUEST_ID, stack::ON_EVERY_ANSWER,
-};
+use crate::{Kind, PROBLEM_JSON, Problem, caching, observe::X_REQUEST_ID, stack::ON_EVERY_ANSWER};
 
 /// What to send in place of `text`; `None` where that is no answer without a body that refuses a request.
 pub(super) fn in_place_of(text: &[u8]) -> Option<Vec<u8>> {

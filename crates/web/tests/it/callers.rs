@@ -11,8 +11,9 @@ use web::Timing;
 
 use crate::{
     tokens::signed,
-    toy::{Toy, now_seconds, options, stack_of, token},
+    toy::{Toy, options, stack_of, token},
 };
+use testbed::now_seconds;
 
 /// Routes that take so many requests a second of each caller, and twice as many at once.
 fn limited(rate_limit: u32) -> Router {

@@ -8,7 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use web::{LONGEST_TOKEN, LONGEST_USER_ID};
 
-use crate::toy::{JWT_KEY, Toy, now_seconds, token};
+use crate::toy::{JWT_KEY, Toy, token};
+use testbed::now_seconds;
 
 /// Signed, whatever header and claims are.
 fn signed(header: &Value, claims: &str) -> String {

@@ -12,12 +12,12 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::eventually;
+use testbed::{eventually, now_seconds};
 use tokio::net::TcpListener;
 
 use crate::{
     tokens::signed,
-    toy::{JWT_KEY, Toy, now_seconds},
+    toy::{JWT_KEY, Toy},
 };
 
 /// A pair of keys with a name.

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use web::LEEWAY_SECONDS;
 
-use testbed::assert_problem;
+use testbed::{assert_problem, now_seconds};
 
-use crate::toy::{JWT_KEY, Toy, now_seconds, token};
+use crate::toy::{JWT_KEY, Toy, token};
 
 pub(crate) fn signed(header: Algorithm, key: &str, claims: Value) -> String {
     encode(

@@ -1,7 +1,5 @@
 //! A service of notes, without events: the routes of a domain inside the whole stack.
 
-use std::time::{Duration, SystemTime};
-
 use axum::{
     Json, Router,
     extract::State,
@@ -10,20 +8,18 @@ use axum::{
     routing::get,
 };
 use bson::{DateTime, Document, doc, oid::ObjectId};
-use db::{Abort, Db, MongoOptions};
+use db::{Abort, Db, MongoOptions, setting};
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use testbed::Place;
+use testbed::{Place, now_seconds, text};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{Info, OpenApi};
 use validator::Validate;
 use web::{
     Answer, Authenticator, Closing, HttpOptions, Id, IdempotencyKey, JwtOptions, PageQuery,
-    Preconditions, Refusal, Stack, Timing, User, ValidJson, etag,
-    openapi::{self, About},
-    paged, sign,
+    Preconditions, Refusal, Stack, Timing, User, ValidJson, etag, openapi, paged, sign,
 };
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
@@ -52,8 +48,9 @@ impl Note {
     }
 
     fn answer(&self, status: StatusCode) -> Answer {
-        let answer = Answer::json(status, &self.view()).with(header::ETAG, etag(self.version));
-        answer.with(header::LOCATION, format!("/api/notes/{}", self.id))
+        let answer =
+            Answer::json(status, &self.view()).with_header(header::ETAG, etag(self.version));
+        answer.with_header(header::LOCATION, format!("/api/notes/{}", self.id))
     }
 }
 
@@ -231,28 +228,24 @@ impl Toy {
 
 /// Beside the domain, neither limited nor signed: health, and the page of the interface.
 fn open() -> Router {
-    let about = About {
-        name: "toy",
-        version: "0.1.0",
-        description: "Notes.",
-        license: "MIT",
-    };
-    let api = openapi::document(about, OpenApi::default(), OpenApi::default());
+    let api = openapi::document(
+        Info::new("toy", "0.1.0"),
+        OpenApi::default(),
+        OpenApi::default(),
+    );
     let live = Router::new().route("/health/live", get(async || "ok"));
     live.merge(openapi::routes(api))
 }
 
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {
-        listen_addr: ([127, 0, 0, 1], 0).into(),
         jwt: jwt(JWT_KEY),
-        jwt_require_exp: true,
-        session_cookie: "express:sess".to_owned(),
-        rate_limit: 0,
-        trusted_proxies: Vec::new(),
-        concurrency_limit: 256,
-        stop_delay: Duration::ZERO,
-        cors_origins: Vec::new(),
+        ..setting::options([
+            "--listen-addr=127.0.0.1:0",
+            "--rate-limit=0",
+            "--stop-delay=0s",
+        ])
+        .unwrap()
     }
 }
 
@@ -274,27 +267,9 @@ pub(crate) fn stack_of(options: &HttpOptions, timing: Timing) -> Stack<'_> {
 }
 
 pub(crate) fn jwt(key: &str) -> JwtOptions {
-    JwtOptions {
-        jwt_key: key.into(),
-        jwt_key_previous: String::new().into(),
-        jwks_url: None,
-        jwt_public_key_file: None,
-        jwt_issuer: None,
-        jwt_audience: None,
-    }
+    setting::options([format!("--jwt-key={key}")]).unwrap()
 }
 
 pub(crate) fn token(user: &str) -> String {
     sign(&jwt(JWT_KEY), user, None, now_seconds(), 600).unwrap()
-}
-
-pub(crate) fn now_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
 }

@@ -1,7 +1,7 @@
-use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
+use bson::RawDocumentBuf;
 
 use super::*;
-use crate::jetstream::tests::jetstream;
+use crate::{Metadata, jetstream::tests::jetstream};
 
 #[test]
 fn a_version_above_the_next_one_tells_which_is_missing() {
@@ -35,10 +35,10 @@ async fn the_versions_of_a_key_are_looked_for_under_all_types_of_its_noun() {
         ),
         ("order", "1", "order.1", "test.order.1"),
     ] {
-        let (id, data) = ((ObjectId::new(), DateTime::now()), RawDocumentBuf::new());
+        let (metadata, data) = (Metadata::now(), RawDocumentBuf::new());
         let event = Event {
             subject: subject.to_owned(),
-            ..Event::new(id, r#type, key.to_owned(), 0, data, None)
+            ..Event::new(metadata, r#type, key.to_owned(), 0, data)
         };
         let published_as = format!("test.{subject}");
         assert_eq!(jetstream.of_key(&event, &published_as), of_key);

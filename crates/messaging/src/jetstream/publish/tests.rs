@@ -1,12 +1,11 @@
-use bson::{DateTime, RawDocumentBuf, oid::ObjectId, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
 
 use super::*;
-use crate::jetstream::tests::jetstream;
+use crate::{Metadata, jetstream::tests::jetstream};
 
 fn event(key: &str, version: i64) -> Event {
-    let (id, now, key) = (ObjectId::new(), DateTime::now(), key.to_owned());
-    let data = RawDocumentBuf::new();
-    Event::new((id, now), "order.updated", key, version, data, None)
+    let (key, data) = (key.to_owned(), RawDocumentBuf::new());
+    Event::new(Metadata::now(), "order.updated", key, version, data)
 }
 
 fn before(sequence: u64, reached: i64) -> Before {

@@ -6,7 +6,7 @@ use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 
-use super::{GIVEN_UP, PARKED, RETRIED, SKIPPED_AND_TOLD, stand_in, waits};
+use super::{GIVEN_UP, PARKED, RETRIED, SKIPPED_AND_TOLD, skipped_event, waits};
 use crate::{
     Event, EventType, Outbox, Waiting,
     event::SKIPPED,
@@ -19,6 +19,13 @@ use crate::{
 pub enum Retry {
     One(ObjectId),
     AllParked,
+}
+
+/// What would tell the consumers of a parked event that it is given up.
+pub(crate) enum StandIn {
+    Event(Event),
+    /// Nothing could: the stream holds another event in its place, or nobody can tell what it is of.
+    None,
 }
 
 impl Outbox {
@@ -64,8 +71,7 @@ impl Outbox {
         Ok(count.map_or(0, i32::unsigned_abs).into())
     }
 
-    /// What would tell the consumers of a parked event, one of `types`, that it is given up. No event where nothing could: the stream holds
-    /// another in its place, or nobody can tell what it is of. `None` where no such event is parked.
+    /// What stands for a parked event, one of `types`, that is to be given up. `None` where no such event is parked.
     ///
     /// # Errors
     /// The driver's.
@@ -73,7 +79,7 @@ impl Outbox {
         &self,
         id: ObjectId,
         types: &[EventType],
-    ) -> mongodb::error::Result<Option<Option<Event>>> {
+    ) -> mongodb::error::Result<Option<StandIn>> {
         let parked = self.parked::<Document>();
         let mut found = parked.aggregate(parked_events(Some(id))).await?.with_type();
         let Some::<RawDocumentBuf>(note) = found.try_next().await? else {
@@ -84,9 +90,8 @@ impl Outbox {
         let r#type = event.and_then(|event| shown(event, "type"));
         let noun = EventType::noun_of(types, &r#type.unwrap_or_default());
         let noun = noun.filter(|_| !is_conflict);
-        Ok(Some(noun.and_then(|noun| {
-            stand_in(&note, &format!("{noun}.{SKIPPED}"))
-        })))
+        let event = noun.and_then(|noun| skipped_event(&note, &format!("{noun}.{SKIPPED}")));
+        Ok(Some(event.map_or(StandIn::None, StandIn::Event)))
     }
 
     /// Events that were skipped, and that nobody was told of: no message is of them.

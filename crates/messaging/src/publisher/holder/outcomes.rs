@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Holder, Written};
 use crate::{
-    jetstream::{Found, Whose},
+    jetstream::{StreamState, Whose},
     metrics::PUBLISH_FAILURES,
     outbox::Unpublishable,
     publisher::{
@@ -29,7 +29,7 @@ impl Holder<'_> {
         let Ended { key, acked, then } = ended;
         if !acked.is_empty() {
             self.is_wanted |= self.keys.succeeded(&key, now);
-            let is_waited_for = self.keys.has_mark(&key);
+            let is_waited_for = self.keys.begin_mark(&key);
             let is_alone = self.keys.is_refused(&key);
             self.marks.add((key.clone(), acked), is_alone, now);
             if is_waited_for {
@@ -37,8 +37,8 @@ impl Holder<'_> {
             }
         }
         match then {
-            Then::Nothing | Then::CutShort => self.finish(&key),
-            Then::CutOff => self.broker_failed(&key),
+            Then::Nothing | Then::LeaseEnded => self.finish(&key),
+            Then::ConnectionLost => self.broker_failed(&key),
             Then::Failed(Whose::Unclear, error, began) => {
                 self.broker.failed(began);
                 if self.broker.is_away() {
@@ -70,10 +70,10 @@ impl Holder<'_> {
         let now = Instant::now();
         counter!(PUBLISH_FAILURES, "reason" => "key").increment(1);
         if self
-            .key_told
+            .key_told_at
             .is_none_or(|told| now.duration_since(told) >= TOLD_AGAIN)
         {
-            self.key_told = Some(now);
+            self.key_told_at = Some(now);
             let (key, error) = (key.text(), format!("{error:#}"));
             tracing::warn!(key, error, "an event could not be published; its key waits");
         }
@@ -138,10 +138,10 @@ impl Holder<'_> {
     }
 
     /// What the stream answered tells whose the failures before were.
-    pub(super) fn answered(&mut self, answer: anyhow::Result<Found>) {
+    pub(super) fn answered(&mut self, answer: anyhow::Result<StreamState>) {
         let (was_away, now) = (self.broker.is_away(), Instant::now());
-        let answers = self.broker.take(&answer, now);
-        let is_new = matches!(answer, Ok(Found::Made));
+        let answers = self.broker.heed(&answer, now);
+        let is_new = matches!(answer, Ok(StreamState::Made));
         for (key, error, began) in std::mem::take(&mut self.undecided) {
             if answers && !was_away && !is_new {
                 self.key_failed(key, &error, began);

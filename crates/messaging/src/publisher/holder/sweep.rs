@@ -92,7 +92,7 @@ impl Holder<'_> {
             // More gather meanwhile, as long as the slowest is not slow.
             (true, _) => timing.busy_sweep_pause,
         };
-        (may && !self.marks.are_too_many()).then(|| self.not_before.max(self.swept + pause))
+        (may && !self.marks.are_too_many()).then(|| self.not_before.max(self.swept_at + pause))
     }
 
     pub(super) fn begin_or_give_up_sweep(&mut self, now: Instant) {
@@ -100,20 +100,20 @@ impl Holder<'_> {
             return self.begin_sweep(now);
         }
         let stalled = self.publisher.timing.sweep_stalled_after;
-        if now.duration_since(self.read) >= stalled {
+        if now.duration_since(self.read_at) >= stalled {
             self.sweep_failed(&anyhow::anyhow!("nothing was read for {stalled:?}"));
         }
     }
 
     fn begin_sweep(&mut self, now: Instant) {
         self.is_wanted = false;
-        (self.swept, self.read) = (now, now);
+        (self.swept_at, self.read_at) = (now, now);
         let timing = self.publisher.timing;
-        let is_old = now.duration_since(self.parked_read) >= timing.safety_interval;
-        if !self.bell.parked_may_have_changed() && !is_old {
+        let is_old = now.duration_since(self.parked_read_at) >= timing.safety_interval;
+        if !self.bell.take_doubt() && !is_old {
             return self.read_backlog();
         }
-        self.parked_read = now;
+        self.parked_read_at = now;
         self.parked_meanwhile.clear();
         let outbox = self.publisher.outbox.clone();
         let limit = timing.sweep_stalled_after;
@@ -145,7 +145,7 @@ impl Holder<'_> {
 
     /// A turn that begins, where that is what was read.
     pub(super) fn has_read(&mut self, step: Step) -> Option<Turn> {
-        self.read = Instant::now();
+        self.read_at = Instant::now();
         match step {
             Step::Turn(turn) => return self.take_up(turn),
             Step::Parked(parked) => self.know_parked(parked),
@@ -192,8 +192,8 @@ impl Holder<'_> {
         self.bell.doubt_parked();
         self.sweep = None;
         self.is_wanted = true;
-        self.read = Instant::now();
-        self.not_before = self.read + self.pauses.next();
+        self.read_at = Instant::now();
+        self.not_before = self.read_at + self.pauses.next();
         let publisher = self.publisher.clone();
         let preparing = async move { publisher.prepare_again().await };
         self.prepares = Some(tokio::spawn(preparing));

@@ -57,7 +57,7 @@ async fn a_sweep_begins_after_a_pause_and_only_where_nothing_is_in_its_way() {
     let house = House::new().await;
     let mut holder = house.holder();
     let (now, timing) = (Instant::now(), timing());
-    holder.swept = now;
+    holder.swept_at = now;
     assert_eq!(holder.next_sweep(), Some(now + timing.sweep_pause));
     holder.in_flight = 1;
     assert_eq!(holder.next_sweep(), Some(now + timing.busy_sweep_pause));
@@ -101,8 +101,8 @@ async fn a_sweep_that_is_due_begins_and_one_in_which_nothing_was_read_for_long_i
     let house = House::new().await;
     let mut holder = house.holder();
     let now = Instant::now();
-    holder.swept = now;
-    holder.read = now;
+    holder.swept_at = now;
+    holder.read_at = now;
     holder.begin_or_give_up_sweep(now);
     assert!(holder.sweep.is_none(), "the pause is not over");
     holder.begin_or_give_up_sweep(now + timing().sweep_pause);
@@ -115,7 +115,7 @@ async fn a_sweep_that_is_due_begins_and_one_in_which_nothing_was_read_for_long_i
     holder.begin_or_give_up_sweep(stalled);
     assert!(holder.sweep.is_none() && holder.is_wanted);
     assert!(holder.prepares.is_some());
-    assert!(holder.not_before >= holder.read + timing().first_retry);
+    assert!(holder.not_before >= holder.read_at + timing().first_retry);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn what_is_parked_is_read_where_it_may_have_changed_or_is_old() {
         holder.begin_or_give_up_sweep(now);
         matches!(holder.sweep, Some(Sweep::Parked(_)))
     };
-    holder.swept = now - SECOND;
+    holder.swept_at = now - SECOND;
     assert!(reads_parked(&mut holder, now), "nothing is known");
     assert!(!reads_parked(&mut holder, now + SECOND));
     house.bell.doubt_parked();
@@ -144,14 +144,14 @@ async fn the_loop_sleeps_until_what_comes_next() {
     let house = House::new().await;
     let mut holder = house.holder();
     let now = Instant::now();
-    holder.swept = now;
+    holder.swept_at = now;
     holder.is_wanted = false;
     assert_eq!(holder.next_due(now), now + timing().safety_interval);
     holder.keys.failed(Stored::from("a"), now, now);
     assert_eq!(Some(holder.next_due(now)), holder.keys.next_try());
     holder.keys.forget(&Stored::from("a"));
     holder.sweep = backlog();
-    holder.read = now;
+    holder.read_at = now;
     assert_eq!(holder.next_due(now), now + timing().sweep_stalled_after);
     holder
         .marks
@@ -242,7 +242,7 @@ async fn it_ends_when_the_lease_has_run_out_or_nothing_is_left_of_a_stop() {
     let mut holder = house.holder();
     holder.stop();
     holder.is_wanted = false;
-    holder.swept = now;
+    holder.swept_at = now;
     assert!(ends(&mut holder, now), "nothing is left");
 
     let mut holder = house.holder();
@@ -265,7 +265,7 @@ async fn a_key_whose_delay_is_over_is_a_reason_to_look_again() {
     let mut holder = house.holder();
     let now = Instant::now();
     holder.is_wanted = false;
-    holder.swept = now;
+    holder.swept_at = now;
     holder.keys.failed(Stored::from("a"), now, now);
     let over = holder.keys.next_try().unwrap();
     holder.do_what_is_due(now);

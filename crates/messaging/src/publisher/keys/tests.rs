@@ -31,7 +31,7 @@ fn a_key_in_hand_is_left_out_until_all_of_it_is_finished() {
     let left_out = |comes_back| Look::LeaveOut { comes_back };
     assert_eq!(keys.look_at(&key("a"), &ids, false), left_out(false));
     assert_eq!(keys.look_at(&key("b"), &ids, false), Look::Begin);
-    assert!(!keys.has_mark(&key("a")));
+    assert!(!keys.begin_mark(&key("a")));
     assert!(!keys.finish(&key("a")), "its mark is not");
     assert_eq!(keys.look_at(&key("a"), &ids, false), left_out(false));
     assert!(!keys.finish_mark(&key("a"), &ids), "there is no more of it");
@@ -47,7 +47,7 @@ fn a_sweep_comes_back_for_a_key_that_it_left_out_with_an_event_that_is_not_in_ha
     let look = keys.look_at(&key("a"), &[first, second], false);
     assert_eq!(look, Look::LeaveOut { comes_back: true });
     assert_eq!(keys.to_leave_out().collect::<Vec<_>>(), [&key("a")]);
-    assert!(keys.has_mark(&key("a")), "a sweep waits for it");
+    assert!(keys.begin_mark(&key("a")), "a sweep waits for it");
     assert!(!keys.finish(&key("a")));
     assert!(keys.finish_mark(&key("a"), &[first]));
 }
@@ -210,7 +210,7 @@ fn a_key_whose_mark_is_refused_fails_until_it_is_marked_however_often_it_is_publ
     for doubled in 0..4 {
         keys.begin(key("a"), ids.clone(), false);
         assert!(!keys.succeeded(&key("a"), now));
-        keys.has_mark(&key("a"));
+        keys.begin_mark(&key("a"));
         keys.finish(&key("a"));
         keys.finish(&key("a"));
         keys.refused(key("a"), now);

@@ -66,7 +66,7 @@ async fn a_turn_that_ends_without_an_acknowledgement_is_finished() {
     for has_more in [false, true] {
         let mut holder = house.holder();
         begin(&mut holder, has_more);
-        ends(&mut holder, Vec::new(), Then::CutShort);
+        ends(&mut holder, Vec::new(), Then::LeaseEnded);
         assert!(holder.marks.are_none());
         assert_eq!(holder.keys.look_at(&key(), &[], false), Look::Begin);
         assert_eq!(holder.is_wanted, has_more);
@@ -78,7 +78,7 @@ async fn what_was_cut_off_is_read_again() {
     let house = House::new().await;
     let mut holder = house.holder();
     begin(&mut holder, false);
-    ends(&mut holder, Vec::new(), Then::CutOff);
+    ends(&mut holder, Vec::new(), Then::ConnectionLost);
     assert!(holder.is_wanted && !waits(&mut holder));
 }
 
@@ -121,21 +121,21 @@ async fn failures_are_told_once_a_second() {
     let mut holder = house.holder();
     let now = Instant::now();
     for (told, is_told) in [(now - 2 * SECOND, true), (now, false)] {
-        holder.key_told = Some(told);
+        holder.key_told_at = Some(told);
         holder.key_failed(key(), &error(), now);
-        assert_eq!(holder.key_told > Some(told), is_told);
+        assert_eq!(holder.key_told_at > Some(told), is_told);
     }
 }
 
 #[tokio::test]
 async fn of_a_failure_that_may_be_the_brokers_the_stream_is_asked_and_its_answer_decides() {
-    let unfit = || Found::Unfit("it is another".to_owned());
+    let unfit = || StreamState::Unfit("it is another".to_owned());
     let answers = [
-        (false, Ok(Found::There), true),
+        (false, Ok(StreamState::There), true),
         (false, Ok(unfit()), true),
-        (false, Ok(Found::Made), false),
+        (false, Ok(StreamState::Made), false),
         (false, Err(error()), false),
-        (true, Ok(Found::There), false),
+        (true, Ok(StreamState::There), false),
     ];
     for (number, (was_away, answer, is_the_keys)) in answers.into_iter().enumerate() {
         let house = House::new().await;
@@ -160,9 +160,9 @@ async fn of_a_failure_that_may_be_the_brokers_the_stream_is_asked_and_its_answer
 #[tokio::test]
 async fn when_the_broker_answers_again_or_the_stream_is_new_no_key_waits() {
     for (was_away, answer) in [
-        (true, Found::There),
-        (false, Found::Made),
-        (false, Found::There),
+        (true, StreamState::There),
+        (false, StreamState::Made),
+        (false, StreamState::There),
     ] {
         let house = House::new().await;
         let mut holder = house.holder();
@@ -172,7 +172,7 @@ async fn when_the_broker_answers_again_or_the_stream_is_new_no_key_waits() {
             holder.broker.is_cut_off(now);
         }
         holder.is_wanted = false;
-        let ends_delays = was_away || answer == Found::Made;
+        let ends_delays = was_away || answer == StreamState::Made;
         holder.answered(Ok(answer));
         assert_eq!(holder.keys.next_try().is_none(), ends_delays);
         assert_eq!(holder.is_wanted, ends_delays);

@@ -1,9 +1,9 @@
-//! The form of every error that a service answers (RFC 9457).
+//! What a service answers, as tests look at it.
 
 use reqwest::Response;
 use serde_json::Value;
 
-/// The error, which has that form, and this status.
+/// The error, which has the form of all errors (RFC 9457), and this status.
 pub async fn assert_problem(response: Response, status: u16) -> Value {
     assert_eq!(response.status(), status);
     assert_eq!(
@@ -24,4 +24,9 @@ pub async fn assert_problem(response: Response, status: u16) -> Value {
             .all(|error| error["message"].is_string())
     );
     problem
+}
+
+/// A member of an answer that is a text.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }
