@@ -29,6 +29,7 @@ mod process;
 mod replays;
 mod retries;
 mod rights;
+mod secrets;
 mod secured;
 mod settings;
 mod shells;

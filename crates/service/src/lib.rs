@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod options;
 mod prepare;
+mod secrets;
 mod serve;
 mod telemetry;
 mod timing;
