@@ -22,11 +22,11 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	else \
 		env $$(scripts/services env) cargo test --workspace --all-targets --locked; \
 	fi
-	@FUZZ_EXAMPLES=10 FUZZ_SEED=7 scripts/fuzz
+	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
 	@$(MAKE) --no-print-directory alerts chaos-short
 
-fuzz: tools services ## requests made from the OpenAPI document (schemathesis); FUZZ_EXAMPLES, FUZZ_SEED
+fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
 	scripts/fuzz
 
 mutants: ## change the code in one place at a time, and see a test fail each time; FILE=crates/messaging/src/lease.rs for a part

@@ -105,3 +105,13 @@ async fn a_key_is_of_one_user_and_of_one_request_to_the_byte() {
         assert_ne!(other.fingerprint, first.fingerprint, "{request:?} {body}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_key_in_quotes_is_what_was_meant_and_no_text_makes_it_panic(meant in "[ -~]{1,100}", text in "[ -~]{0,100}") {
+        let escaped = meant.replace('\\', "\\\\").replace('"', "\\\"");
+        let quoted = HeaderValue::from_str(&format!("\"{escaped}\"")).unwrap();
+        proptest::prop_assert_eq!(key_of(&quoted), Some(meant));
+        let _ = key_of(&HeaderValue::from_str(&text).unwrap());
+    }
+}

@@ -85,10 +85,12 @@ impl IntoParams for Trace {
     fn into_params(_: impl Fn() -> Given) -> Vec<Parameter> {
         let told = "W3C trace context; it goes on to the consumers of the event.";
         let trace = text("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-        let state = text("vendor=value").max_length(Some(LONGEST_TRACESTATE));
+        let state = format!(
+            "It goes on with `traceparent`; one of more than {LONGEST_TRACESTATE} bytes is passed over."
+        );
         vec![
             header("traceparent", told, trace),
-            header("tracestate", "It goes on with `traceparent`.", state),
+            header("tracestate", &state, text("vendor=value")),
         ]
     }
 }
