@@ -74,6 +74,19 @@ impl Outbox {
         Self { db: db.clone() }
     }
 
+    /// Runs `call` to its end in a task of its own, and waits for it for `limit` at most: see [`Db::bounded`].
+    pub(crate) async fn bounded<T, F>(
+        &self,
+        limit: Duration,
+        call: impl FnOnce(Self) -> F,
+    ) -> mongodb::error::Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.db.bounded(limit, call(self.clone())).await
+    }
+
     fn events<T: Send + Sync>(&self) -> Collection<T> {
         self.db.collection(EVENTS)
     }
@@ -158,9 +171,10 @@ impl Outbox {
     /// # Errors
     /// The driver's, or a time-out.
     pub async fn sampled_status(&self) -> mongodb::error::Result<Status> {
-        let outbox = self.clone();
-        let status = async move { outbox.read_status(Some(SAMPLE), Some(SAMPLE_LIMIT)).await };
-        self.db.bounded(SAMPLE_LIMIT * 2, status).await
+        let sampled = |outbox: Self| async move {
+            outbox.read_status(Some(SAMPLE), Some(SAMPLE_LIMIT)).await
+        };
+        self.bounded(SAMPLE_LIMIT * 2, sampled).await
     }
 
     async fn read_status(
