@@ -31,11 +31,13 @@ use crate::{
 /// Publishes the events that are unsent.
 #[derive(Clone)]
 pub struct Publisher {
+    /// Give it a [`Db`](db::Db) of its own ([`Db::beside`](db::Db::beside)) where requests use another: it goes on where all of theirs hang.
     pub outbox: Outbox,
     pub jetstream: JetStream,
+    /// Events are kept this long after their publication; an index that is dropped comes back with it.
     pub event_retention: Duration,
     pub timing: Timing,
-    /// Whether there is a collector: what is for traces alone is not made in vain.
+    /// Whether a collector takes traces. Without one, no spans are made.
     pub is_traced: bool,
 }
 

@@ -19,7 +19,7 @@ use crate::{
     stored::Stored,
 };
 
-/// Of the failures of keys so much time lies between two that are logged.
+/// Failures of keys are logged at most this often.
 const TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Holder<'_> {
