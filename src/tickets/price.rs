@@ -17,6 +17,7 @@ impl Price {
         (1..=MAX_CENTS).contains(&cents).then_some(Self { cents })
     }
 
+    /// The price in cents, from 1 to 100,000,000.
     pub fn cents(self) -> i64 {
         self.cents
     }

@@ -28,10 +28,10 @@ use crate::{
     writes::Writes,
 };
 
-/// Of five connections transactions may have four.
+/// Transactions may use four of five connections. The rest is for reads.
 const WRITES: u32 = 4;
 const OF: u32 = 5;
-/// What goes on beside requests has connections of its own: so many.
+/// Work beside the requests has this many connections of its own.
 const POOL_SIZE_BESIDE: u32 = 16;
 /// The most operations that wait for the database, those among them that nobody waits for any more. More than a service works
 /// on at once.
@@ -50,7 +50,7 @@ pub struct Db {
     pub(crate) needs: Arc<Needs>,
     /// Why collections and indexes are not there: nothing, or what goes behind the sentence that says so.
     pub(crate) unprepared: Arc<Mutex<String>>,
-    /// Whose it is to be.
+    /// The service that the database belongs to, or is to belong to.
     pub(crate) service: Arc<str>,
     pub(crate) timing: Timing,
     pub(crate) tasks: TaskTracker,
@@ -97,7 +97,7 @@ impl Db {
         })
     }
 
-    /// The same database over connections of its own, for what goes on beside requests: where theirs all hang it goes on.
+    /// The same database over connections of its own, for work beside the requests: it goes on where all of theirs hang.
     ///
     /// # Errors
     /// The driver's.

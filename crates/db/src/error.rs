@@ -46,7 +46,7 @@ pub enum Abort<R> {
 }
 
 impl<R> Abort<R> {
-    /// The same with another refusal.
+    /// Makes another type of the refusal; a driver's error stays as it is.
     pub fn map<S>(self, refusal: impl FnOnce(R) -> S) -> Abort<S> {
         match self {
             Self::Driver(error) => Abort::Driver(error),

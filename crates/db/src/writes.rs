@@ -29,7 +29,7 @@ pub(crate) struct Writes {
 #[derive(Debug, Default)]
 struct Waiting {
     under_way: usize,
-    /// Since when some wait and none is answered.
+    /// Since when transactions have been waiting and MongoDB has answered none.
     since: Option<Instant>,
     is_told: bool,
 }

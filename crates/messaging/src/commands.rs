@@ -26,6 +26,7 @@ use crate::{
 const NOT_PARKED: &str =
     "no event with this id is parked; `outbox list --parked` shows those that are";
 
+/// What an operator asks of the outbox.
 #[derive(Subcommand)]
 pub enum OutboxCommand {
     /// How many events are unsent and parked, how old the oldest is, and which instance publishes.

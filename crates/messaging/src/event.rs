@@ -13,7 +13,7 @@ pub(crate) const SKIPPED: &str = "skipped";
 pub struct EventType {
     /// In the past tense, such as `order.created`; the first word is what the event is of.
     pub name: &'static str,
-    /// Of its payload.
+    /// The schema of its payload, for the documents that machines read.
     pub schema: fn() -> RefOr<Schema>,
 }
 
@@ -52,6 +52,7 @@ pub struct Event {
     pub id: ObjectId,
     /// In the past tense, such as `order.created`.
     pub r#type: String,
+    /// Where the message goes: `<type>.<key>`, behind the prefix that the connection puts before it.
     pub subject: String,
     /// What the event is about; events of one key are published in the order of their versions.
     pub key: String,
@@ -59,7 +60,9 @@ pub struct Event {
     pub version: i64,
     /// The payload, never taken apart: it goes from the database to the message as it is.
     pub data: RawDocumentBuf,
+    /// `NO` until the broker has acknowledged the event: the publisher has no other cursor.
     pub sent: Sent,
+    /// When the event was made, a moment before its commit.
     pub created_at: DateTime,
     /// The headers of the request that the event comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,8 +80,10 @@ pub struct Event {
 /// Whether the broker acknowledged the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sent {
+    /// Not yet, or not again since an operator gave it back.
     #[serde(rename = "NO")]
     No,
+    /// It did, and the stream holds it.
     #[serde(rename = "YES")]
     Yes,
 }
@@ -87,6 +92,7 @@ pub enum Sent {
 /// twice must be the same twice.
 #[derive(Debug, Clone)]
 pub struct Metadata {
+    /// Also the message's id: no other event may have it.
     pub id: ObjectId,
     pub created_at: DateTime,
     /// The headers of the request that the event comes from (W3C trace context).
@@ -95,7 +101,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Of an event that is made now, by no request that is known.
+    /// A new id and the time of this moment, without a trace.
     pub fn now() -> Self {
         Self {
             id: ObjectId::new(),

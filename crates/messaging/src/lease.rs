@@ -159,7 +159,7 @@ impl Lease {
     }
 }
 
-/// Until when a holder that asked at `asked` publishes.
+/// An instance that asked for the lease at `asked` may publish until then.
 fn valid_until(asked: Instant, timing: Timing) -> Instant {
     asked + timing.lease_term - timing.lease_margin
 }

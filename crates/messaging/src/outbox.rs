@@ -40,8 +40,11 @@ pub struct Outbox {
 /// Which events a replay looks at: by their creation, and by their key where there is one.
 #[derive(Debug, Clone)]
 pub struct Range {
+    /// Created at this time or later.
     pub since: DateTime,
+    /// Created before this time.
     pub until: DateTime,
+    /// Only events of this key; `None` for all.
     pub key: Option<String>,
 }
 
@@ -55,7 +58,7 @@ impl Range {
     }
 }
 
-/// What is not published yet. The server's index of it costs the backlog, never the history.
+/// Matches the events that are not published yet. Their partial index grows with the backlog, not with the history.
 fn unsent() -> Document {
     doc! { "sent": "NO" }
 }
@@ -70,8 +73,22 @@ fn by_unsent_index() -> Hint {
 }
 
 impl Outbox {
+    /// Of the service whose database it is. Nothing is read or written yet.
     pub fn new(db: &Db) -> Self {
         Self { db: db.clone() }
+    }
+
+    /// Runs `call` to its end in a task of its own, and waits for it for `limit` at most: see [`Db::bounded`].
+    pub(crate) async fn bounded<T, F>(
+        &self,
+        limit: Duration,
+        call: impl FnOnce(Self) -> F,
+    ) -> mongodb::error::Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.db.bounded(limit, call(self.clone())).await
     }
 
     fn events<T: Send + Sync>(&self) -> Collection<T> {
@@ -146,21 +163,24 @@ impl Outbox {
         events.update_many(of_ids, update).await.map(drop)
     }
 
+    /// How many events are unsent and parked, how old the oldest is, and who publishes.
+    ///
     /// # Errors
     /// The driver's.
     pub async fn status(&self) -> mongodb::error::Result<Status> {
         self.read_status(None, None).await
     }
 
-    /// The same of at most 100,000 unsent events, those of the oldest keys: it costs the same however long an outage lasts.
+    /// The same, but counts 100,000 unsent events at most, in the order of their keys. So it costs the same however long an outage lasts.
     /// The server gives it up after 5 s.
     ///
     /// # Errors
     /// The driver's, or a time-out.
     pub async fn sampled_status(&self) -> mongodb::error::Result<Status> {
-        let outbox = self.clone();
-        let status = async move { outbox.read_status(Some(SAMPLE), Some(SAMPLE_LIMIT)).await };
-        self.db.bounded(SAMPLE_LIMIT * 2, status).await
+        let sampled = |outbox: Self| async move {
+            outbox.read_status(Some(SAMPLE), Some(SAMPLE_LIMIT)).await
+        };
+        self.bounded(SAMPLE_LIMIT * 2, sampled).await
     }
 
     async fn read_status(

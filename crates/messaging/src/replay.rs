@@ -27,18 +27,21 @@ pub struct Found {
     pub checked: usize,
     /// Those of them that the stream does not hold, in the order in which they are published.
     pub lost: Vec<Lost>,
-    /// So long after its publication the stream takes an event for a copy, although it does not hold it any more.
+    /// The stream's duplicate window: for this long after a publication it takes the event for a copy, although it has lost the message.
     #[serde(skip)]
     pub known_for: Duration,
 }
 
+/// An event that is marked as sent, and that the stream does not hold.
 #[derive(Debug, Clone, Serialize)]
 pub struct Lost {
+    /// The event's.
     #[serde(serialize_with = "hex")]
     pub id: ObjectId,
     pub r#type: String,
     pub key: String,
     pub version: i64,
+    /// When it was marked as sent; long ago where that is not known.
     #[serde(skip)]
     pub sent_at: DateTime,
 }

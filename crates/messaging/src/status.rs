@@ -11,9 +11,11 @@ use crate::stored::shown;
 pub struct Status {
     /// Events that are not published yet, those that are parked among them.
     pub unsent: i64,
+    /// The age of the oldest of them.
     pub oldest_unsent_seconds: Option<f64>,
-    /// Apart from those that are parked, and those that wait behind them.
+    /// The same without those that are parked, and without those that wait behind a parked one.
     pub oldest_waiting_seconds: Option<f64>,
+    /// Events that can't be published as they are, and wait for an operator.
     pub parked: i64,
     /// Which instance publishes at this moment.
     pub publisher: Option<PublishingInstance>,
@@ -34,6 +36,7 @@ impl Status {
     }
 }
 
+/// The process that has the publisher's lease.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishingInstance {

@@ -17,7 +17,7 @@ pub struct Timing {
     pub safety_interval: Duration,
     /// The shortest pause between the beginnings of two sweeps: an event alone goes at once, several go together.
     pub sweep_pause: Duration,
-    /// The same while publications of the sweeps before are in flight.
+    /// The shortest pause while publications of earlier sweeps are in flight.
     pub busy_sweep_pause: Duration,
     /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
     pub sweep_stalled_after: Duration,
@@ -33,15 +33,15 @@ pub struct Timing {
     pub longest_probe: Duration,
     /// An instance that stands by looks this often whether it could publish, while it could not.
     pub stream_check: Duration,
-    /// The same while it could.
+    /// An instance that stands by and could publish looks this often whether it still could.
     pub stream_check_again: Duration,
     /// The name of an instance that waits for the lease counts for this long.
     pub waiter_counts: Duration,
     /// A holder of the lease that has no connection to NATS gives the lease up to one that waits after this.
     pub unconnected_limit: Duration,
-    /// The same of one to which the stream does not answer, or several of whose keys fail and none succeeds.
+    /// A holder to which the stream does not answer, or several of whose keys fail and none succeeds, gives the lease up after this.
     pub failing_limit: Duration,
-    /// The same of one that a single key fails for.
+    /// A holder gives the lease up after a single key has failed for this long.
     pub failing_key_limit: Duration,
     /// An instance that gave the lease up does not ask for it for this long.
     pub precedence: Duration,

@@ -112,6 +112,7 @@ impl Refusal {
         Self::Invalid(vec![Invalid::new(message, Some(field))])
     }
 
+    /// The status that the client is answered.
     pub fn status(&self) -> StatusCode {
         self.kind().status
     }

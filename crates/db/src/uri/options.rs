@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is done with an option.
+/// How an option of the connection string is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// Counts, whatever it says.

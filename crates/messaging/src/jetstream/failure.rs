@@ -16,7 +16,7 @@ pub(crate) enum Failure {
     Conflict(String),
 }
 
-/// Whose a failure is that may pass.
+/// Who causes a failure that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
     /// The broker's, or the key's: who asks for the stream knows.

@@ -16,7 +16,7 @@ use crate::{Event, Outbox, metrics::GAPS};
 
 pub(super) const ID_HEADER: &str = "ce-id";
 pub(super) const VERSION_HEADER: &str = "ce-keyversion";
-/// Of a message that was published again: which version of its key the stream had reached before.
+/// A message that is published again says in this header which version of its key the stream had reached before.
 pub(super) const REACHED_HEADER: &str = "outbox-reached";
 
 /// What the stream holds of an event's key.
@@ -30,7 +30,7 @@ pub(super) enum Held {
 /// Only what comes before the event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Before {
-    /// Of the last message of the event's subject; 0 where there is none.
+    /// The sequence of the last message of the event's subject; 0 where there is none.
     pub(super) sequence: u64,
     /// The highest version that the stream had of the key.
     pub(super) reached: Option<i64>,

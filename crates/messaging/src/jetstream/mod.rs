@@ -43,7 +43,7 @@ const RECONNECTS_WITHIN: Duration = Duration::from_secs(1);
 /// A connection to a service's stream.
 #[derive(Clone)]
 pub struct JetStream {
-    /// Whose events they are.
+    /// The service that records the events; messages name it as their source.
     service: String,
     client: Client,
     jetstream: Context,
@@ -125,6 +125,7 @@ impl JetStream {
         })
     }
 
+    /// The client, for whoever wants to subscribe over the same connection.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -152,7 +153,7 @@ impl JetStream {
         }
     }
 
-    /// The same of a question, for which a server of the stream's domain has another name.
+    /// The same for a question to JetStream. A server of the stream's domain may know its subject by another name.
     fn explained_answer(&self, error: anyhow::Error, began: Instant) -> anyhow::Error {
         self.explained(error, began, |subject| subject.starts_with("$JS."))
     }

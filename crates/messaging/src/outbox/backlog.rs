@@ -24,7 +24,7 @@ pub(crate) struct LeftOut {
 }
 
 impl Outbox {
-    /// What is unsent, in order; but for what is `left_out`, which is not even read.
+    /// Reads what is unsent, in order. The server does not even read what is `left_out`.
     pub(crate) async fn backlog(
         &self,
         from: WalkFrom<'_>,

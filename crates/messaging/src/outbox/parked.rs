@@ -38,7 +38,7 @@ pub(crate) struct Unpublishable {
     pub(crate) is_conflict: bool,
 }
 
-/// What is parked, as the publisher needs it.
+/// What the publisher has to know of the parked events.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     /// Nothing of these keys is published.
@@ -50,7 +50,7 @@ pub(crate) struct Parked {
     pub(crate) skips: Skips,
 }
 
-/// What is published in place of events that an operator gave up, by their ids.
+/// The events that the publisher publishes in place of those that an operator gave up, by id.
 pub(crate) type Skips = Arc<HashMap<Stored, Event>>;
 
 impl Parked {
@@ -215,7 +215,7 @@ impl Outbox {
     }
 }
 
-/// What is published in place of an event that was given up, if anything can be.
+/// The event that the publisher publishes in place of one that was given up. `None` where the note names no key or version.
 fn skipped_event(note: &RawDocument, r#type: &str) -> Option<Event> {
     let id = note.get_object_id("_id").ok()?;
     let key = note.get_str("key").ok().filter(|key| !key.is_empty())?;

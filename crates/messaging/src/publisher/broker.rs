@@ -11,7 +11,7 @@ use crate::{jetstream::StreamState, pauses::Pauses, told::Told};
 pub(super) struct Broker {
     publisher: Arc<Publisher>,
     asked: Option<JoinHandle<anyhow::Result<StreamState>>>,
-    /// Since when nothing can be published; while it is asked for the first time that is not sure.
+    /// Publications have failed since then. Until the stream has been asked, that may have been a key's failure.
     failing_since: Option<Instant>,
     is_away: bool,
     again: Instant,
@@ -119,7 +119,7 @@ impl Broker {
         true
     }
 
-    /// Since when, and why, another instance should publish, where one waits.
+    /// Since when the broker has been away for so long that another instance should publish, if one waits for the lease; and why.
     pub(super) fn is_for_another(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let timing = self.publisher.timing;
         let since = self.failing_since.filter(|_| self.is_away)?;

@@ -30,21 +30,21 @@ use crate::{
 };
 use sweep::Sweep;
 
-/// What was written.
+/// A write to the database has ended.
 enum Written {
     Marks(Vec<Acked>, mongodb::error::Result<()>),
     /// The key, and the event's id.
     Parked((Stored, Stored), mongodb::error::Result<()>),
 }
 
-/// How long it goes on.
+/// How the loop goes on.
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
-    /// While it has the lease.
+    /// It publishes while it has the lease.
     Holding,
     /// It stops: what the last requests saved is published until then; the rest of a long backlog is for another instance.
     Last(Instant),
-    /// What is in flight is waited for until then.
+    /// It takes up nothing more, and waits until then for what is in flight.
     Ending(Instant),
 }
 
@@ -61,14 +61,14 @@ pub(super) struct Holder<'a> {
     marks: Marks,
     parked: Parked,
     parked_read_at: Instant,
-    /// Parked since that was begun to be read.
+    /// What this instance has parked since the reading of `parked` began.
     parked_meanwhile: Vec<(Stored, Stored)>,
     sweep: Option<Sweep>,
     is_wanted: bool,
     swept_at: Instant,
-    /// When something was read last, or nothing was to be.
+    /// When the sweep last read something, or had no room to. A sweep that reads nothing for too long has stalled.
     read_at: Instant,
-    /// No sweep before.
+    /// No sweep begins before then.
     not_before: Instant,
     pauses: Pauses,
     told: Told,

@@ -15,7 +15,7 @@ use crate::{Timing, lease::GaveUp, stored::Stored};
 
 /// Keys in flight at once; below the client's own limit of acknowledgements that are waited for.
 const MOST_IN_FLIGHT: usize = 512;
-/// The same while nothing succeeds.
+/// The limit while no publication succeeds.
 const FEWER_IN_FLIGHT: usize = 16;
 
 /// The keys that this instance is busy with.
@@ -38,10 +38,10 @@ pub(super) struct Keys {
 /// From the first publication until the marks are written.
 struct InHand {
     ids: Vec<ObjectId>,
-    /// Whether there is more of it that a sweep has to come back for.
+    /// Whether the key has more events, for which a sweep has to come back.
     has_more: bool,
     sweep: u64,
-    /// What is not finished of it: a turn, a mark.
+    /// How many turns and marks of the key are not finished.
     unfinished: usize,
 }
 
@@ -50,7 +50,7 @@ struct InHand {
 pub(super) enum Look {
     Begin,
     LeaveOut {
-        /// As soon as the key is marked.
+        /// Whether a sweep comes back for the key as soon as it is marked.
         comes_back: bool,
     },
 }
@@ -152,7 +152,7 @@ impl Keys {
         is_free && has_more
     }
 
-    /// The same of a mark of these events.
+    /// A mark of these events is finished; whether a sweep has to come back for the key.
     pub(super) fn finish_mark(&mut self, key: &Stored, marked: &[ObjectId]) -> bool {
         let began = self.in_hand.get(key).map(|it| it.sweep);
         if began.is_some_and(|began| began < self.sweep) {
@@ -242,7 +242,7 @@ impl Keys {
         self.run.is_the_streams(|_| true)
     }
 
-    /// Since when, and why, another instance should try, where one waits: it may succeed where this one fails.
+    /// Since when this instance has failed for so long that another should publish, if one waits for the lease; and why.
     pub(super) fn are_for_another(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let is_new = |key: &Stored| !self.gave_up.contains(key);
         let fails_for = |since: Instant, limit| now.duration_since(since) >= limit;

@@ -24,11 +24,11 @@ pub(super) struct Marks {
     waiting: Vec<Acked>,
     /// How many events these are.
     count: usize,
-    /// Batches, one of whose keys the database refuses.
+    /// Halves of batches that the database refused: one of their keys is at fault.
     apart: Vec<Vec<Acked>>,
-    /// Of these a batch is next, if others are due too.
+    /// Whether a batch of `apart` is written next where `waiting` is due too: they take turns.
     apart_is_next: bool,
-    /// Since when something waits; long ago where a sweep waits for its mark.
+    /// Since when the first of `waiting` waits; `None` where a sweep waits for a mark, which is then written at once.
     since: Option<Instant>,
     /// Whether more comes, as a sweep is being read: then there will be company.
     pub(super) more_comes: bool,
@@ -98,7 +98,7 @@ impl Marks {
         (self.in_flight < MOST_IN_FLIGHT).then_some(due)
     }
 
-    /// What is to be marked now, if anything.
+    /// Takes the batch that is to be marked now, if there is one.
     pub(super) fn next(&mut self, now: Instant) -> Option<Vec<Acked>> {
         self.due().filter(|due| *due <= now)?;
         self.in_flight += 1;

@@ -31,11 +31,13 @@ use crate::{
 /// Publishes the events that are unsent.
 #[derive(Clone)]
 pub struct Publisher {
+    /// Give it a [`Db`](db::Db) of its own ([`Db::beside`](db::Db::beside)) where requests use another: it goes on where all of theirs hang.
     pub outbox: Outbox,
     pub jetstream: JetStream,
+    /// Events are kept this long after their publication; an index that is dropped comes back with it.
     pub event_retention: Duration,
     pub timing: Timing,
-    /// Whether there is a collector: what is for traces alone is not made in vain.
+    /// Whether a collector takes traces. Without one, no spans are made.
     pub is_traced: bool,
 }
 
@@ -153,8 +155,7 @@ impl Publisher {
 
     async fn tell_of_what_is_lost(&self) {
         let limit = self.timing.sweep_stalled_after;
-        let last_sent = self.outbox.clone().last_sent();
-        match self.outbox.db.bounded(limit, last_sent).await {
+        match self.outbox.bounded(limit, Outbox::last_sent).await {
             Ok(None) => {}
             Ok(Some(last)) => tracing::error!(
                 last_published = %last,
@@ -169,10 +170,9 @@ impl Publisher {
 
     /// A collection that was dropped comes back with its indexes.
     async fn prepare_again(&self) {
-        let (outbox, retention) = (self.outbox.clone(), self.event_retention);
-        let preparing = async move { outbox.restore(retention).await };
-        let (db, limit) = (&self.outbox.db, self.timing.sweep_stalled_after);
-        if let Err(error) = db.bounded(limit, preparing).await {
+        let (retention, limit) = (self.event_retention, self.timing.sweep_stalled_after);
+        let restore = |outbox: Outbox| async move { outbox.restore(retention).await };
+        if let Err(error) = self.outbox.bounded(limit, restore).await {
             // That what is read fails was told.
             tracing::debug!(error = cause(&error), "cannot prepare the events");
         }

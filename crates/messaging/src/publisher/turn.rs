@@ -28,14 +28,14 @@ use crate::{
 /// What became of a turn.
 pub(super) struct Ended {
     pub(super) key: Stored,
-    /// What is to be marked as sent.
+    /// The stream has acknowledged these events, which are to be marked as sent.
     pub(super) acked: Vec<ObjectId>,
     pub(super) then: Then,
 }
 
-/// What came behind the events that were acknowledged.
+/// Why the turn ended behind the events that were acknowledged.
 pub(super) enum Then {
-    /// No more.
+    /// All of it is published.
     Nothing,
     /// The lease ended.
     LeaseEnded,

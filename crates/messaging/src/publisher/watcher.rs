@@ -56,9 +56,8 @@ impl Bell {
 pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
     let mut told = Told::default();
     loop {
-        let watched = outbox.clone();
-        let opening = async move { watched.watch().await };
-        match outbox.db.bounded(timing.watch_silence_limit, opening).await {
+        let open = |outbox: Outbox| async move { outbox.watch().await };
+        match outbox.bounded(timing.watch_silence_limit, open).await {
             Err(error) => {
                 told.tell("cannot watch the events", cause(&error));
             }

@@ -110,13 +110,13 @@ async fn every_claim_that_is_asked_for_has_to_be_there_whatever_else_is_asked_fo
     let asked_for = |issuer: bool, audience: bool| {
         let mut options = options();
         options.jwt.jwt_issuer = issuer.then(|| "us".to_owned());
-        options.jwt.jwt_audience = audience.then(|| "tickets".to_owned());
+        options.jwt.jwt_audience = audience.then(|| "shop".to_owned());
         let required = [("exp", true), ("iss", issuer), ("aud", audience)];
         (options, required)
     };
     for (issuer, audience) in [(false, false), (true, false), (false, true), (true, true)] {
         let (options, claims) = asked_for(issuer, audience);
-        let all = json!({ "sub": "alice", "exp": seconds(60), "iss": "us", "aud": "tickets" });
+        let all = json!({ "sub": "alice", "exp": seconds(60), "iss": "us", "aud": "shop" });
         for (missing, is_required) in claims {
             let mut claims = all.clone();
             claims.as_object_mut().unwrap().remove(missing);

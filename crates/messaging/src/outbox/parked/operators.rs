@@ -17,7 +17,9 @@ use crate::{
 /// Which parked events get another try.
 #[derive(Debug, Clone, Copy)]
 pub enum Retry {
+    /// The one of this id.
     One(ObjectId),
+    /// All that wait for an operator.
     AllParked,
 }
 

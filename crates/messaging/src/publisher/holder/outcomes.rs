@@ -19,7 +19,7 @@ use crate::{
     stored::Stored,
 };
 
-/// Of the failures of keys so much time lies between two that are logged.
+/// Failures of keys are logged at most this often.
 const TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Holder<'_> {
@@ -87,7 +87,7 @@ impl Holder<'_> {
         let limit = self.publisher.timing.mark_limit;
         let parking = async move {
             let one = (key, it.id.clone());
-            let parked = outbox.db.bounded(limit, outbox.clone().park(it)).await;
+            let parked = outbox.bounded(limit, |outbox| outbox.park(it)).await;
             Written::Parked(one, parked)
         };
         self.writes.push(parking.boxed());
@@ -99,8 +99,8 @@ impl Holder<'_> {
         let ids: Vec<_> = batch.iter().flat_map(|(_, ids)| ids).copied().collect();
         let settles = self.parked.decided(&ids);
         let marking = async move {
-            let marked = mark(outbox.clone(), ids, settles);
-            Written::Marks(batch, outbox.db.bounded(limit, marked).await)
+            let marked = outbox.bounded(limit, |outbox| mark(outbox, ids, settles));
+            Written::Marks(batch, marked.await)
         };
         self.writes.push(marking.boxed());
     }

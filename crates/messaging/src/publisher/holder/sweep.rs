@@ -12,6 +12,7 @@ use tokio::{
 
 use super::Holder;
 use crate::{
+    Outbox,
     metrics::SWEEP_SIZE,
     outbox::{LeftOut, Parked},
     publisher::{
@@ -117,7 +118,7 @@ impl Holder<'_> {
         self.parked_meanwhile.clear();
         let outbox = self.publisher.outbox.clone();
         let limit = timing.sweep_stalled_after;
-        let reading = async move { outbox.db.bounded(limit, outbox.clone().read_parked()).await };
+        let reading = async move { outbox.bounded(limit, Outbox::read_parked).await };
         self.sweep = Some(Sweep::Parked(tokio::spawn(reading)));
     }
 

@@ -115,7 +115,7 @@ impl Failing {
             .retain(|key, it| it.waits_until.is_some() || it.tried_in >= sweep || is_in_hand(key));
     }
 
-    /// Since when the first of those fails that another instance may publish, if only the keys count that `count`.
+    /// Since when the first key has failed that another instance may succeed with. Only keys count for which `count` says so.
     pub(super) fn since(&self, count: impl Fn(&Stored) -> bool) -> Option<Instant> {
         let counted = self.keys.iter();
         let counted = counted.filter(|(key, it)| !it.is_refused && count(key));

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{Timing, pauses::Pauses, stored::Stored};
 
-/// So many different keys fail, and none succeeds: that is the stream's failure.
+/// When this many different keys fail and none succeeds, the stream is at fault.
 const STREAM_FAILS_AT: usize = 3;
 /// More say nothing new.
 const MOST_KEYS: usize = 1_000;
@@ -16,7 +16,7 @@ pub(super) struct Run {
     since: Option<Instant>,
     /// The stream says that it is full or busy.
     pub(super) stream_says_so: bool,
-    /// Before one of the keys is tried again, while it is the stream's failure.
+    /// The pauses between two keys that are tried again while the stream is at fault.
     pauses: Pauses,
     probe_at: Option<Instant>,
 }
