@@ -18,7 +18,6 @@ use crate::http::Connection;
 /// As `scripts/services` starts it.
 const OF_MONGO: &str = "--wiredTigerCacheSizeGB 0.5 --oplogSize 1024 \
                         --setParameter transactionLifetimeLimitSeconds=15 \
-                        --setParameter enableTestCommands=1 \
                         --setParameter diagnosticDataCollectionEnabled=false";
 const JWT_KEY: &str = "a key for measurements only, 32 b";
 const START_DEADLINE: Duration = Duration::from_secs(60);

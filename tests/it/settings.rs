@@ -2,7 +2,7 @@
 
 use testbed::{Process, mongo_uri, nats_url};
 
-use crate::{harness::Place, process::command};
+use crate::{documents::read, harness::Place, process::command};
 
 /// The one line that a service ends with, which begins with the variable; its exit code is 2.
 #[track_caller]
@@ -73,4 +73,54 @@ fn a_service_that_waits_for_a_server_says_which_and_why() {
         !service.log().contains("async_nats"),
         "it says so itself, each time"
     );
+}
+
+#[test]
+fn a_key_that_is_soon_guessed_is_refused_with_the_reason() {
+    for (key, reason) in [
+        (" ".repeat(32), "blanks"),
+        ("a".repeat(64), "repeats itself"),
+        ("0123456789".repeat(4), "repeats itself"),
+        ("changeme".repeat(4), "placeholder"),
+        (
+            "please-change-me-0f3c9a7be15d84e2".to_owned(),
+            "placeholder",
+        ),
+    ] {
+        let told = refused("JWT_KEY", &key);
+        assert!(told.contains(reason) && !told.contains(&key), "{told}");
+    }
+}
+
+#[test]
+fn what_a_setting_opens_is_told_at_the_start() {
+    let place = Place::new();
+    let any = "&tls=true&tlsAllowInvalidCertificates=true";
+    let mut service = command(&place);
+    service.env("MONGO_URI", format!("{}{any}", place.mongo_uri));
+    Process::logged(&mut service).told("MONGO_URI takes any certificate");
+
+    let mut service = command(&place);
+    service.env("ADMIN_ADDR", "0.0.0.0:0");
+    Process::logged(&mut service).told("ADMIN_ADDR is open on all interfaces");
+}
+
+#[test]
+fn stores_are_open_to_nobody_else_and_git_takes_no_secret() {
+    let compose = read("docker-compose.yml");
+    for published in [
+        "${BIND_ADDRESS:-127.0.0.1}:${TICKETS_PORT:-3000}:3000",
+        "${STORES_BIND_ADDRESS:-127.0.0.1}:${MONGO_PORT:-27017}:27017",
+        "${STORES_BIND_ADDRESS:-127.0.0.1}:${NATS_PORT:-4222}:4222",
+        "127.0.0.1:${ADMIN_PORT:-9090}:9090",
+    ] {
+        assert!(
+            compose.contains(&format!("- \"{published}\"")),
+            "{published}"
+        );
+    }
+    // By those, whoever reaches MongoDB could reconfigure it.
+    assert!(!read("scripts/services").contains("enableTestCommands"));
+    let ignored = read(".gitignore");
+    assert!(ignored.contains("\n.env*\n!.env.example\n"), "{ignored}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mongodb::{
     error::ErrorKind,
-    options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, WriteConcern},
+    options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, Tls, WriteConcern},
 };
 
 use crate::{
@@ -35,6 +35,13 @@ pub(crate) async fn client_options(
     let options = resolve(&uri, timing.look_up_again).await;
     let mut options = options.map_err(unusable("MONGO_URI"))?;
     check_files(options.tls.as_ref()).map_err(unusable("MONGO_URI"))?;
+    if let Some(Tls::Enabled(tls)) = &options.tls
+        && tls.allow_invalid_certificates == Some(true)
+    {
+        tracing::warn!(
+            "MONGO_URI takes any certificate: whoever is on the way can answer in MongoDB's place, and read and change everything"
+        );
+    }
     complete(&mut options, service, timing);
     Ok(options)
 }

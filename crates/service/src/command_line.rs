@@ -229,7 +229,11 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                 domain,
             });
         }
-        process.admin = Some(listen(servers.admin.admin_addr, "ADMIN_ADDR").await?);
+        let admin = servers.admin.admin_addr;
+        if admin.ip().is_unspecified() {
+            tracing::warn!(address = %admin, "ADMIN_ADDR is open on all interfaces: whoever reaches it reads the metrics");
+        }
+        process.admin = Some(listen(admin, "ADMIN_ADDR").await?);
         process.is_traced = telemetry.is_traced();
         let ended = self.serve(process, stop).await;
         telemetry.end().await;

@@ -38,8 +38,7 @@ const REQUEST_MS: u64 = 8_000;
 const TIME_LIMITS: &str = "the service limits the time of each operation itself";
 const PROXY: &str = "the service is built without SOCKS";
 const ANOTHER_MEMBER: &str = "it chooses secondaries, and reads are the primary's";
-const ANYBODY: &str =
-    "whoever is on the way could answer in MongoDB's place; tlsCAFile names a private authority";
+const ANYBODY: &str = "with `true` whoever is on the way can answer in MongoDB's place, and the log warns of it; tlsCAFile names a private authority";
 
 /// Every option that there is a decision for; all others are refused. Names are compared without regard to case.
 pub const OPTIONS: &[UriOption] = &[
@@ -183,7 +182,7 @@ pub const OPTIONS: &[UriOption] = &[
     ),
     of(
         "tlsAllowInvalidCertificates",
-        Rule::Only(&["false"]),
+        Rule::Only(YES_OR_NO),
         ANYBODY,
     ),
     of(
@@ -206,7 +205,7 @@ pub const OPTIONS: &[UriOption] = &[
         Rule::Refused,
         "the service is built without encrypted keys",
     ),
-    of("tlsInsecure", Rule::Only(&["false"]), ANYBODY),
+    of("tlsInsecure", Rule::Only(YES_OR_NO), ANYBODY),
     of("uuidRepresentation", Rule::Overridden, "no UUID is stored"),
     of(
         "w",

@@ -28,8 +28,6 @@ fn each_option_that_would_weaken_the_promise_is_refused_by_its_name_and_value() 
         ("retryReads", "true", "false"),
         ("directConnection", "false", "true"),
         ("loadBalanced", "false", "true"),
-        ("tlsInsecure", "false", "true"),
-        ("tlsAllowInvalidCertificates", "false", "true"),
     ] {
         refused(
             &format!("{name}={bad}"),

@@ -1,6 +1,7 @@
 //! What each variable wants: a parser says it in words that go behind the variable's name.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -31,9 +32,33 @@ pub(super) fn cookie_name(value: &str) -> Result<String, String> {
     )
 }
 
+/// Empty is not set.
 pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
     let wants = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
-    text(value, wants, |key| key.is_empty() || key.len() >= 32).map(SecretString::from)
+    let key = text(value, wants, |key| key.is_empty() || key.len() >= 32)?;
+    match weakness(&key) {
+        Some(weakness) if !key.is_empty() => Err(format!("{wants}; this one {weakness}")),
+        _ => Ok(SecretString::from(key)),
+    }
+}
+
+/// What makes a key of sufficient length easy to guess. A random one of 32 digits has 27 different pairs of neighbours; `changeme` four
+/// times has 8.
+fn weakness(key: &str) -> Option<&'static str> {
+    const LEAST_PAIRS: usize = 16;
+    const PLACEHOLDERS: [&str; 4] = ["changeme", "replaceme", "placeholder", "yoursecret"];
+    let pairs: BTreeSet<_> = key.as_bytes().windows(2).collect();
+    let letters = key.chars().filter(char::is_ascii_alphanumeric);
+    let letters: String = letters.map(|it| it.to_ascii_lowercase()).collect();
+    if key.trim().is_empty() {
+        Some("has nothing but blanks")
+    } else if PLACEHOLDERS.iter().any(|it| letters.contains(it)) {
+        Some("is a placeholder")
+    } else if pairs.len() < LEAST_PAIRS {
+        Some("repeats itself")
+    } else {
+        None
+    }
 }
 
 pub(super) fn delay(value: &str) -> Result<Duration, String> {
