@@ -111,24 +111,36 @@ fn defaults_of_help() -> BTreeMap<String, String> {
     }
     let help = help.args(["serve", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
+    let (options, secrets) = help.split_once("\nSecrets, ").unwrap();
+    let default = |text: &str| {
+        let is_required = text.contains("Required");
+        if is_required { "required" } else { "none" }.to_owned()
+    };
     // An option's lines are one text, wherever they are wrapped.
-    let options = help.split("\n      --");
-    let options = options.map(|option| option.split_whitespace().collect::<Vec<_>>().join(" "));
-    let of_option = options.filter_map(|option| {
-        let (text, variable) = option.split_once("[env: ")?;
-        let (variable, rest) = variable.split_once(']')?;
-        let default = rest.split_once("[default: ").map(|it| it.1);
-        let default = match default.and_then(|it| it.split_once(']')) {
-            Some((default, _)) => default,
-            None if text.contains("Required") => "required",
-            None => "none",
-        };
-        Some((
-            variable.trim_end_matches('=').to_owned(),
-            default.to_owned(),
-        ))
+    let unwrapped = |it: &str| it.split_whitespace().collect::<Vec<_>>().join(" ");
+    let of_option = options
+        .split("\n      --")
+        .map(unwrapped)
+        .filter_map(|option| {
+            let (text, variable) = option.split_once("[env: ")?;
+            let (variable, rest) = variable.split_once(']')?;
+            let told = rest.split_once("[default: ").map(|it| it.1);
+            let default = match told.and_then(|it| it.split_once(']')) {
+                Some((told, _)) => told.to_owned(),
+                None => default(text),
+            };
+            Some((variable.trim_end_matches('=').to_owned(), default))
+        });
+    let of_secret = secrets.split("\n\n").map(unwrapped).flat_map(|secret| {
+        let (names, text) = secret.split_once(": ").unwrap_or_default();
+        let names = names.split(", or the path of its file in ");
+        let names = names.filter(|name| !name.is_empty());
+        let default = default(text);
+        names
+            .map(|name| (name.to_owned(), default.clone()))
+            .collect::<Vec<_>>()
     });
-    of_option.collect()
+    of_option.chain(of_secret).collect()
 }
 
 #[test]

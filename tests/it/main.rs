@@ -30,6 +30,7 @@ mod replays;
 mod retention;
 mod retries;
 mod rights;
+mod secrets;
 mod secured;
 mod settings;
 mod shells;

@@ -24,7 +24,7 @@ use crate::{
     options::{
         AdminOptions, LogOptions, bad_value, duration, told, user_id, without_what_is_empty,
     },
-    telemetry,
+    secrets, telemetry,
 };
 
 /// How wide help is.
@@ -32,7 +32,8 @@ const COLUMNS: usize = 80;
 
 #[derive(Parser)]
 #[command(
-    after_help = "Configuration comes from flags, the environment and a file .env, in this order.",
+    after_help = "Configuration comes from flags, the environment and a file .env, in this order. Secrets have no flags: \
+                  MONGO_URI, NATS_URL and JWT_KEY, or MONGO_URI_FILE, NATS_URL_FILE and JWT_KEY_FILE with the paths of files that hold them.",
     flatten_help = true
 )]
 struct Cli<O: Args> {
@@ -109,7 +110,7 @@ struct Healthcheck {
 impl<O: Args + Send + Sync + 'static> Service<O> {
     /// Does what the command line asks for.
     pub fn run(self) -> ExitCode {
-        if let Err(line) = dotenv::load() {
+        if let Err(line) = dotenv::load().and_then(|()| secrets::load()) {
             eprintln!("{line}");
             return ExitCode::from(2);
         }
@@ -118,6 +119,10 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
             args.push("serve".into());
         }
         let read = self.command_line().try_get_matches_from(args);
+        if let Some(line) = read.as_ref().ok().and_then(secrets::by_flag) {
+            eprintln!("{line}");
+            return ExitCode::from(2);
+        }
         let cli = match read.and_then(|read| Cli::<O>::from_arg_matches(&read)) {
             Ok(cli) => cli,
             Err(error) => match bad_value(&error) {
@@ -152,6 +157,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                 _ => arg,
             });
             let command = command.mut_args(without_what_is_empty);
+            let command = secrets::explained(command.mut_args(secrets::hidden));
             command.mut_subcommands(|command| named(command, stream, noun))
         }
         let about = self.about;

@@ -34,14 +34,24 @@ pub(crate) fn load() -> Result<(), String> {
     }
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     counts.retain(|name, entry| !entry.value.is_empty() && !is_set(name));
-    let lines: String = counts.values().map(line).collect();
-    // The environment can't be written without `unsafe`, but for this crate, which reads its own format.
-    let set = dotenvy::Iter::new(lines.as_bytes()).load_override();
-    set.map_err(|error| format!("{FILE} cannot be used: {error}"))
+    counts
+        .values()
+        .try_for_each(|entry| set(&entry.name, &entry.value))
+}
+
+/// Sets a variable; call it before any thread starts. The environment can't be written without `unsafe`, but for this crate, which
+/// reads its own format.
+///
+/// # Errors
+/// One line that names the variable.
+pub(crate) fn set(name: &str, value: &str) -> Result<(), String> {
+    let line = line(name, value);
+    let set = dotenvy::Iter::new(line.as_bytes()).load_override();
+    set.map_err(|_| format!("{name} cannot be used: it is not text for a variable"))
 }
 
 /// As dotenvy reads it.
-fn line(Entry { name, value, .. }: &Entry) -> String {
+fn line(name: &str, value: &str) -> String {
     let mut quoted = String::new();
     for character in value.chars() {
         if "\\\"$".contains(character) {
@@ -197,8 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn dotenvy_sets_what_was_read(value in "[^\\x00\\r]{1,40}") {
-            let entry = Entry { line: 1, name: "A".to_owned(), value: value.clone() };
-            let read = dotenvy::Iter::new(line(&entry).as_bytes()).next().unwrap().unwrap();
+            let read = dotenvy::Iter::new(line("A", &value).as_bytes()).next().unwrap().unwrap();
             prop_assert_eq!(read, ("A".to_owned(), value));
         }
 

@@ -15,6 +15,7 @@ mod metrics;
 mod options;
 mod prepare;
 mod problems;
+mod secrets;
 mod serve;
 mod telemetry;
 mod timing;

@@ -1,0 +1,78 @@
+//! Secrets come from the environment or from files, never from flags.
+
+use std::fs;
+
+use crate::{
+    harness::{JWT_KEY, Place},
+    process::{command, create, start},
+};
+
+#[tokio::test]
+async fn a_secret_is_taken_from_a_file_without_the_line_break_at_its_end() {
+    let place = Place::new();
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = command(&place);
+    let secrets = [
+        ("MONGO_URI", place.mongo_uri.as_str()),
+        ("NATS_URL", &place.nats_url),
+        ("JWT_KEY", JWT_KEY),
+    ];
+    for (variable, secret) in secrets {
+        let file = folder.path().join(variable);
+        fs::write(&file, format!("{secret}\r\n")).unwrap();
+        service.env_remove(variable);
+        service.env(format!("{variable}_FILE"), file);
+    }
+    // It takes a token that is signed with the key as it is, and finds both servers.
+    let (_process, address) = start(&mut service).await;
+    assert_eq!(create(&address).await.unwrap().status(), 201);
+}
+
+#[test]
+fn a_secret_in_a_variable_and_in_a_file_is_refused_with_both_names() {
+    for variable in ["MONGO_URI", "NATS_URL", "JWT_KEY"] {
+        let file = format!("{variable}_FILE");
+        let mut service = command(&Place::new());
+        let output = service.env(&file, "/dev/null").output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(
+            told,
+            format!("{variable} and {file} are both set: keep one\n")
+        );
+    }
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_and_not_shown() {
+    let place = Place::new();
+    for (flag, value, command_line) in [
+        ("--jwt-key", JWT_KEY, "token --user alice"),
+        ("--jwt-key", JWT_KEY, "serve"),
+        ("--mongo-uri", &place.mongo_uri, "outbox status"),
+        ("--nats-url", &place.nats_url, "publish"),
+    ] {
+        let mut program = command(&place);
+        let program = program.args(command_line.split(' ')).args([flag, value]);
+        let output = program.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(
+            told.starts_with(&format!("{flag} is not taken: ")),
+            "{told}"
+        );
+        assert!(!told.contains(value), "{told}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_secret_is_told_by_its_variable() {
+    for path in ["/there/is/no/such/file", "/dev/null"] {
+        let mut service = command(&Place::new());
+        service.env_remove("JWT_KEY").env("JWT_KEY_FILE", path);
+        let told = service.output().unwrap().stderr;
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.starts_with("JWT_KEY_FILE cannot be used: "), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
