@@ -8,6 +8,7 @@ mod atomic;
 mod collector;
 mod command_line;
 mod commands;
+mod contention;
 mod counters;
 mod documents;
 mod faults;

@@ -122,11 +122,16 @@ impl Authenticator {
             jwt: String,
         }
         let lines = headers.get_all(header::COOKIE).iter();
-        let session = lines
-            .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
-            .flat_map(|line| Cookie::split_parse(line).flatten().collect::<Vec<_>>())
-            .find(|cookie| cookie.name() == self.session_cookie)?;
-        let session = BASE64.decode(session.value_trimmed()).ok()?;
+        // No further than it stands: the rest is nobody's business, and may be long.
+        let value = lines.map(HeaderValue::as_bytes).find_map(|line| {
+            let line = String::from_utf8_lossy(line);
+            let cookies = Cookie::split_parse(line.as_ref());
+            let mut ours = cookies
+                .flatten()
+                .filter(|cookie| cookie.name() == self.session_cookie);
+            Some(ours.next()?.value_trimmed().to_owned())
+        })?;
+        let session = BASE64.decode(value).ok()?;
         Some(serde_json::from_slice::<Session>(&session).ok()?.jwt)
     }
 }
