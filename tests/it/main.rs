@@ -9,6 +9,7 @@ mod collector;
 mod command_line;
 mod commands;
 mod contention;
+mod costs;
 mod counters;
 mod documents;
 mod faults;

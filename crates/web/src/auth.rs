@@ -121,17 +121,17 @@ impl Authenticator {
         struct Session {
             jwt: String,
         }
-        let lines = headers.get_all(header::COOKIE).iter();
-        // No further than it stands: the rest is nobody's business, and may be long.
-        let value = lines.map(HeaderValue::as_bytes).find_map(|line| {
-            let line = String::from_utf8_lossy(line);
-            let cookies = Cookie::split_parse(line.as_ref());
-            let mut ours = cookies
-                .flatten()
-                .filter(|cookie| cookie.name() == self.session_cookie);
-            Some(ours.next()?.value_trimmed().to_owned())
+        let mut pairs = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        // The others are not read: there may be thousands.
+        let ours = pairs.find(|pair| {
+            let name = pair.split(|byte| *byte == b'=').next();
+            name.is_some_and(|name| name.trim_ascii() == self.session_cookie.as_bytes())
         })?;
-        let session = BASE64.decode(value).ok()?;
+        let ours = Cookie::parse(std::str::from_utf8(ours).ok()?).ok()?;
+        let session = BASE64.decode(ours.value_trimmed()).ok()?;
         Some(serde_json::from_slice::<Session>(&session).ok()?.jwt)
     }
 }
