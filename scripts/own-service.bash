@@ -40,7 +40,7 @@ start_own_service() {
   unset JWT_PUBLIC_KEY_FILE JWT_KEY_PREVIOUS JWKS_URL JWT_ISSUER JWT_AUDIENCE TRUSTED_PROXIES
   export MONGO_URI="mongodb://127.0.0.1:$mongo_port/$name?replicaSet=rs0"
   export NATS_URL="nats://127.0.0.1:$nats_port" NATS_STREAM=$name NATS_SUBJECT_PREFIX=$name
-  export JWT_KEY="a key of this run's own: $name $RANDOM $RANDOM" RATE_LIMIT=0 STOP_DELAY=0s
+  export JWT_KEY="a key of this run's own: $name $RANDOM $RANDOM" RATE_LIMIT=0 WRITE_RATE_LIMIT=0 STOP_DELAY=0s
   export LISTEN_ADDR=127.0.0.1:0 ADMIN_ADDR=127.0.0.1:0 RUST_LOG=info LOG_FORMAT=text
   touch "$log"
   "$program" serve 2>"$log" &

@@ -95,7 +95,8 @@ impl Servers {
             .env("JWT_KEY", JWT_KEY)
             .env("LISTEN_ADDR", &self.address)
             .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("RATE_LIMIT", "0");
+            .env("RATE_LIMIT", "0")
+            .env("WRITE_RATE_LIMIT", "0");
         let log = self.folder.join("service.log");
         let mut process = Process::new("service", command, log);
         process.start();

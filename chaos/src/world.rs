@@ -17,12 +17,13 @@ use crate::wiring::{DATABASE, ToMongo, ToNats, instance_name};
 
 pub(crate) const STREAM: &str = "CHAOS";
 /// Every instance's.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("NATS_STREAM", STREAM),
     // Short, so that faults outlast it: exactly once must not hang on it.
     ("NATS_DUPLICATE_WINDOW", "2s"),
     ("ADMIN_ADDR", "127.0.0.1:0"),
     ("RATE_LIMIT", "0"),
+    ("WRITE_RATE_LIMIT", "0"),
     ("RUST_LOG", "info,async_nats=warn"),
 ];
 /// The oplog is short, for a pause of the publisher to outlast it; it is cut no further than the last checkpoint, hence one

@@ -116,6 +116,7 @@ fn the_bounds_of_a_variable_are_taken_and_what_lies_beyond_is_refused() {
     };
     for (variable, bounds, beyond) in [
         ("RATE_LIMIT", ["0", "1000000"], ["-1", "1000001"]),
+        ("WRITE_RATE_LIMIT", ["0", "1000000"], ["-1", "1000001"]),
         ("CONCURRENCY_LIMIT", ["1", "1000"], ["0", "1001"]),
         ("STOP_DELAY", ["0s", "9s"], ["-1s", "9001ms"]),
         ("EVENT_RETENTION", ["1s", "68y"], ["999ms", "69y"]),

@@ -100,6 +100,7 @@ fn a_bad_value_is_one_line_that_names_the_variable_and_exit_code_2() {
         ("NATS_TLS_KEY_FILE", "/etc/hostname"),
         ("ADMIN_ADDR", "9090"),
         ("RATE_LIMIT", "many"),
+        ("WRITE_RATE_LIMIT", "-1"),
         ("CONCURRENCY_LIMIT", "0"),
         ("JWKS_URL", "id.example.com"),
         ("JWKS_URL", "https://me:hunter2@id.example.com/jwks"),

@@ -225,6 +225,7 @@ pub(crate) fn options() -> HttpOptions {
         ..setting::options([
             "--listen-addr=127.0.0.1:0",
             "--rate-limit=0",
+            "--write-rate-limit=0",
             "--stop-delay=0s",
         ])
         .unwrap()

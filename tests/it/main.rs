@@ -8,6 +8,8 @@ mod atomic;
 mod collector;
 mod command_line;
 mod commands;
+mod contention;
+mod costs;
 mod counters;
 mod documents;
 mod faults;

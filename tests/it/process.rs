@@ -31,6 +31,7 @@ pub(crate) fn command(place: &Place) -> Command {
         .env("LISTEN_ADDR", "127.0.0.1:0")
         .env("ADMIN_ADDR", "127.0.0.1:0")
         .env("RATE_LIMIT", "0")
+        .env("WRITE_RATE_LIMIT", "0")
         .env("RUST_LOG", "info")
         .env("LOG_FORMAT", "text");
     command

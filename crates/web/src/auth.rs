@@ -121,12 +121,17 @@ impl Authenticator {
         struct Session {
             jwt: String,
         }
-        let lines = headers.get_all(header::COOKIE).iter();
-        let session = lines
-            .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
-            .flat_map(|line| Cookie::split_parse(line).flatten().collect::<Vec<_>>())
-            .find(|cookie| cookie.name() == self.session_cookie)?;
-        let session = BASE64.decode(session.value_trimmed()).ok()?;
+        let mut pairs = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        // The others are not read: there may be thousands.
+        let ours = pairs.find(|pair| {
+            let name = pair.split(|byte| *byte == b'=').next();
+            name.is_some_and(|name| name.trim_ascii() == self.session_cookie.as_bytes())
+        })?;
+        let ours = Cookie::parse(std::str::from_utf8(ours).ok()?).ok()?;
+        let session = BASE64.decode(ours.value_trimmed()).ok()?;
         Some(serde_json::from_slice::<Session>(&session).ok()?.jwt)
     }
 }

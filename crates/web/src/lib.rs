@@ -5,6 +5,7 @@
 
 mod auth;
 mod caching;
+mod changes;
 mod forwarded;
 mod host;
 mod id;
@@ -18,6 +19,7 @@ mod options;
 mod pages;
 mod preconditions;
 mod problem;
+mod rate;
 mod refusal;
 mod serve;
 mod stack;
@@ -25,6 +27,7 @@ mod timing;
 mod trace;
 
 pub use auth::{Authenticator, LEEWAY_SECONDS, LONGEST_TOKEN, LONGEST_USER_ID, User, sign};
+pub use changes::CHANGES_AT_ONCE;
 pub use id::Id;
 pub use idempotency::{IdempotencyKey, collections};
 pub use json::{Answer, REPLAYED, ValidJson, etag};

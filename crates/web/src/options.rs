@@ -34,6 +34,9 @@ pub struct HttpOptions {
     /// Requests a second of one user, or of one address where there is no user; twice as many at once. 0 for no limit.
     #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = requests_per_second)]
     pub rate_limit: u32,
+    /// Writes a second of one user, besides; twice as many at once. 0 for no limit.
+    #[arg(long, env, value_name = "WRITE_RATE_LIMIT", default_value = "20", value_parser = requests_per_second)]
+    pub write_rate_limit: u32,
     /// Proxies whose `X-Forwarded-For` or `Forwarded` is believed: addresses or networks, separated by commas. None by default.
     #[arg(long, env, value_name = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub trusted_proxies: Networks,

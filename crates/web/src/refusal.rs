@@ -67,6 +67,9 @@ pub enum Refusal {
     /// 503: so many requests are worked on that this one was not begun.
     #[error("too many requests are being worked on; nothing of this one was done")]
     Overloaded,
+    /// 503: so many changes of the same thing by this user are worked on that this one was not begun.
+    #[error("too many of your changes of this are being worked on; nothing of this one was done")]
+    Contended,
     /// 503: the database could not answer in time. Whether the write happened may be unknown.
     #[error(
         "the database could not answer in time; if this was a write, it is not known whether it was saved"
@@ -134,7 +137,7 @@ impl Refusal {
             Self::KeyReused => Kind::KEY_REUSED,
             Self::TooManyRequests => Kind::TOO_MANY,
             Self::NotReady => Kind::NOT_READY,
-            Self::Overloaded => Kind::OVERLOADED,
+            Self::Overloaded | Self::Contended => Kind::OVERLOADED,
             Self::Unavailable(_) => Kind::UNAVAILABLE,
             Self::Internal(_) => Kind::INTERNAL,
         }
@@ -158,7 +161,7 @@ impl IntoResponse for Refusal {
             Self::Unavailable(cause) | Self::Internal(cause) => {
                 response.extensions_mut().insert(Cause(Arc::new(cause)));
             }
-            Self::NotReady | Self::Overloaded => {
+            Self::NotReady | Self::Overloaded | Self::Contended => {
                 response.extensions_mut().insert(NotBegun);
             }
             Self::InvalidToken(wrong) => {

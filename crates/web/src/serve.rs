@@ -1,6 +1,7 @@
 //! The listener: takes connections, bounds how long a client may take to send a head and to read an answer, and drains without
 //! losing a request: who is connected is told first that the connection closes.
 
+mod activity;
 mod connection;
 mod link;
 mod refused;
@@ -37,7 +38,7 @@ pub struct Closing {
 pub async fn serve(listener: TcpListener, routes: Router, timing: Timing, closing: Closing) {
     let connections = TaskTracker::new();
     let idle_ones_close = CancellationToken::new();
-    let room = Room::new(timing.head);
+    let room = Room::new(timing.idle);
     let take = |(stream, peer): (TcpStream, SocketAddr)| {
         let connection = Connection {
             peer,

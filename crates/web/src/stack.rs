@@ -25,9 +25,10 @@ use crate::{
     auth::{identify, refuse_cross_site},
     caching,
     host::ask_for_one_host,
-    limits::{RATE_LIMIT, RATE_LIMIT_POLICY, with_bounded_work, with_rate_limit},
+    limits::with_bounded_work,
     observe::{self, X_REQUEST_ID},
     problem::Cause,
+    rate::{RATE_LIMIT, RATE_LIMIT_POLICY, Rates, with_deaf_ear, with_rate_limit},
 };
 
 /// The largest body that is read, in bytes.
@@ -83,14 +84,12 @@ pub fn stack(
     let domain = with_bounded_work(domain, options.concurrency_limit, timing);
     let auth = Arc::new(auth);
     let cross_site = middleware::from_fn_with_state(Arc::clone(&auth), refuse_cross_site);
+    let rates = Rates::new(options);
     // Counted before anything else is refused, for the caller that its token names.
-    let domain = with_rate_limit(
-        domain.layer(cross_site),
-        options.rate_limit,
-        &options.trusted_proxies,
-    );
+    let domain = with_rate_limit(domain.layer(cross_site), &rates);
     let domain = domain.layer(middleware::from_fn(caching::say_who_may_keep_it));
     let domain = domain.layer(middleware::from_fn_with_state(auth, identify));
+    let domain = with_deaf_ear(domain, &rates);
     let cors = (!options.cors_origins.is_empty()).then(|| cors(&options.cors_origins, methods));
     with_middleware(domain.merge(open), cors, is_traced)
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// The defaults are listed in `docs/guarantees.md`; a test compares that list with these.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// For the head of a request; a connection is idle no longer either. Proxies keep idle ones for 60 s, and must not
-    /// find one closed as they send on it.
+    /// For a connection to be idle. Proxies keep idle ones for 60 s, and must not find one closed as they send on it.
+    pub idle: Duration,
+    /// For the head of a request, once it has begun.
     pub head: Duration,
     /// For a client to read more of an answer, before its connection is closed.
     pub write: Duration,
@@ -21,7 +22,8 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            head: Duration::from_secs(65),
+            idle: Duration::from_secs(65),
+            head: Duration::from_secs(10),
             write: Duration::from_secs(30),
             linger: Duration::from_millis(500),
             body: Duration::from_secs(10),

@@ -181,6 +181,7 @@ fn http() -> HttpOptions {
     setting::options([
         "--listen-addr=127.0.0.1:0",
         "--rate-limit=0",
+        "--write-rate-limit=0",
         "--stop-delay=0s",
         key,
     ])

@@ -5,7 +5,7 @@ use std::{
     future::pending,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,16 +22,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{
-    net::TcpStream,
-    sync::watch,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
     HEAD_LIMIT_BYTES,
+    activity::{Activity, InHand},
     link::{Link, Protocol},
 };
 use crate::Timing;
@@ -54,7 +51,8 @@ impl Connection {
         let activity = Activity::default();
         let opened = Link::open(stream, self.timing.write, activity.clone());
         let opened = tokio::select! {
-            opened = timeout(self.timing.head, opened) => opened,
+            opened = timeout(self.timing.idle, opened) => opened,
+            () = activity.head_takes(self.timing.head) => return,
             // It sent nothing.
             () = self.goes_if_idle(&activity) => return,
         };
@@ -72,12 +70,14 @@ impl Connection {
     async fn serve_http1(&self, link: Link, activity: Activity) -> hyper::Result<()> {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(self.timing.head)
-            .max_header_size(HEAD_LIMIT_BYTES);
+            .header_read_timeout(self.timing.idle)
+            .max_header_size(HEAD_LIMIT_BYTES)
+            .max_buf_size(HEAD_LIMIT_BYTES + 1024);
         let service = service_fn(|request| self.answer(request, &activity));
         let mut connection = pin!(http.serve_connection(TokioIo::new(link), service));
         tokio::select! {
             ended = connection.as_mut() => return ended,
+            () = activity.head_takes(self.timing.head) => return Ok(()),
             () = self.goes_if_idle(&activity) => connection.as_mut().graceful_shutdown(),
         }
         connection.await
@@ -102,7 +102,7 @@ impl Connection {
             ended = connection.as_mut() => return ended,
             // Requests that the client has sent before it hears of it are still taken (RFC 9113 §6.8).
             () = self.closes_soon.cancelled() => {}
-            () = activity.idle_for(self.timing.head) => {}
+            () = activity.idle_for(self.timing.idle) => {}
             () = self.goes_if_idle(&activity) => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -165,81 +165,6 @@ impl Connection {
                 _in_hand: in_hand,
             })
         }))
-    }
-}
-
-/// What is asked on a connection, and when something was last.
-#[derive(Debug, Clone)]
-pub(super) struct Activity(Arc<Mutex<State>>);
-
-#[derive(Debug)]
-struct State {
-    asked: u64,
-    in_hand: usize,
-    changed: Instant,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        let state = State {
-            asked: 0,
-            in_hand: 0,
-            changed: Instant::now(),
-        };
-        Self(Arc::new(Mutex::new(state)))
-    }
-}
-
-impl Activity {
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        if let Ok(mut state) = self.0.lock() {
-            change(&mut state);
-            state.changed = Instant::now();
-        }
-    }
-
-    fn begin(&self) -> InHand {
-        self.change(|state| {
-            state.asked += 1;
-            state.in_hand += 1;
-        });
-        InHand(self.clone())
-    }
-
-    /// How many requests there have been, where none is being answered.
-    pub(super) fn all_answered(&self) -> Option<u64> {
-        let state = self.0.lock().ok()?;
-        (state.in_hand == 0).then_some(state.asked)
-    }
-
-    /// Since when nothing is asked.
-    fn idle_since(&self) -> Option<Instant> {
-        let state = self.0.lock().ok()?;
-        (state.in_hand == 0).then_some(state.changed)
-    }
-
-    /// Returns when nothing was asked for so long.
-    async fn idle_for(&self, limit: Duration) {
-        loop {
-            let since = self
-                .0
-                .lock()
-                .map_or_else(|_| Instant::now(), |state| state.changed);
-            let ends = since + limit;
-            if self.all_answered().is_some() && ends <= Instant::now() {
-                return;
-            }
-            sleep_until(ends.max(Instant::now() + limit / 100)).await;
-        }
-    }
-}
-
-/// Until it is dropped, a request is being answered.
-struct InHand(Activity);
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        self.0.change(|state| state.in_hand -= 1);
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{connection::Activity, refused};
+use super::{activity::Activity, refused};
 
 /// What a client of HTTP/2 sends first (RFC 9113 §3.4); no request of HTTP/1 begins so.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,6 +55,7 @@ impl Link {
             if (&mut stream).take(rest as u64).read_buf(&mut begin).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            activity.has_read();
         }
         let protocol = if begin == PREFACE {
             Protocol::Http2
@@ -115,7 +116,13 @@ impl AsyncRead for Link {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.begin.is_empty() {
-            return self.stream.as_mut().poll_read(context, into);
+            let before = into.filled().len();
+            ready!(self.stream.as_mut().poll_read(context, into))?;
+            // HTTP/2 has frames that begin no head.
+            if self.all_sent_at.is_some() && into.filled().len() > before {
+                self.activity.has_read();
+            }
+            return Poll::Ready(Ok(()));
         }
         let length = self.begin.len().min(into.remaining());
         into.put_slice(&self.begin[..length]);

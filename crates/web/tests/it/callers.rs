@@ -6,6 +6,7 @@ use axum::{Router, body::Body, extract::ConnectInfo, http::Request, routing::get
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use testbed::eventually;
 use tower::ServiceExt;
 use web::Timing;
 
@@ -107,7 +108,50 @@ async fn a_token_that_is_not_valid_counts_for_its_address_whatever_user_it_names
         user += 1;
         assert!(user < 100, "every forged user has a limit of its own");
     }
-    assert_eq!(list(&token("alice")).await, StatusCode::OK);
+    // Now nothing from there is looked at until the address has its next turn; then a user's own limit counts.
+    assert_eq!(list(&token("alice")).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(app.get("/api/notes").await.status(), 429);
+    eventually("tokens are looked at again", async || {
+        list(&token("alice")).await == StatusCode::OK
+    })
+    .await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_users_writes_have_a_limit_of_their_own_and_headers_tell_of_both() {
+    let app = Toy::start_with(|http| {
+        http.rate_limit = 100;
+        http.write_rate_limit = 1;
+    })
+    .await;
+    let write = async |user: &str| {
+        let write = app.request(Method::POST, "/api/notes");
+        let write = write.bearer_auth(token(user)).json(&json!({ "text": "a" }));
+        write.send().await.unwrap()
+    };
+    let first = write("alice").await;
+    assert_eq!(first.status(), StatusCode::CREATED);
+    let told =
+        |answer: &reqwest::Response, header| answer.headers()[header].to_str().unwrap().to_owned();
+    assert_eq!(
+        told(&first, "ratelimit-policy"),
+        "\"caller\";q=200;w=2, \"writes\";q=2;w=2"
+    );
+    assert!(told(&first, "ratelimit").contains(", \"writes\";r=1;t=1"));
+    let mut refused = write("alice").await;
+    while refused.status() == StatusCode::CREATED {
+        refused = write("alice").await;
+    }
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(told(&refused, "retry-after"), "1");
+    assert!(told(&refused, "ratelimit").ends_with("\"writes\";r=0;t=2"));
+    // Others write, and she reads.
+    assert_eq!(write("bob").await.status(), StatusCode::CREATED);
+    let read = app.request(Method::GET, "/api/notes");
+    let read = read.bearer_auth(token("alice")).send().await.unwrap();
+    assert_eq!(read.status(), StatusCode::OK);
+    assert_eq!(told(&read, "ratelimit-policy"), "\"caller\";q=200;w=2");
     app.finish().await;
 }
 

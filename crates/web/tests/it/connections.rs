@@ -164,6 +164,7 @@ async fn a_head_of_32_kb_is_taken() {
 async fn who_sends_nothing_or_a_part_of_the_preface_of_http2_is_hung_up_on() {
     let head = Duration::from_millis(100);
     let fine = Fine::start(Timing {
+        idle: head,
         head,
         ..Timing::default()
     })
@@ -193,7 +194,7 @@ async fn http2_is_spoken_with_who_begins_with_it() {
 async fn a_connection_of_http2_is_closed_when_nothing_is_asked_on_it() {
     let head = Duration::from_millis(100);
     let fine = Fine::start(Timing {
-        head,
+        idle: head,
         write: head,
         ..Timing::default()
     })

@@ -136,12 +136,19 @@ async fn a_connection_that_sends_its_head_too_slowly_is_closed() {
     let address = serve_here(Router::new().route("/", get(async || "fine")), timing).await;
     let slow = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n").await;
     assert_eq!(read_to_end(slow).await, "");
+    // And one that was in time before.
+    let mut slow = connect_and_send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = [0; 1024];
+    let read = slow.read(&mut answer).await.unwrap();
+    assert!(answer[..read].ends_with(b"fine"));
+    slow.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    assert_eq!(read_to_end(slow).await, "");
 }
 
 #[tokio::test]
 async fn a_connection_that_is_idle_after_its_request_is_closed() {
     let timing = Timing {
-        head: Duration::from_millis(100),
+        idle: Duration::from_millis(100),
         ..Timing::default()
     };
     let address = serve_here(Router::new().route("/", get(async || "fine")), timing).await;
