@@ -46,6 +46,7 @@ pub struct Db {
     options: Arc<ClientOptions>,
     pub(crate) access: Arc<Access>,
     pub(crate) access_of_requests: Arc<Access>,
+    database_of_requests: Database,
     pub(crate) writes: Arc<Writes>,
     pub(crate) needs: Arc<Needs>,
     /// Why collections and indexes are not there: nothing, or what goes behind the sentence that says so.
@@ -82,6 +83,7 @@ impl Db {
         Ok(Self {
             client,
             access_of_requests: Arc::clone(&access),
+            database_of_requests: database.clone(),
             access,
             servers,
             database,
@@ -116,10 +118,13 @@ impl Db {
         })
     }
 
+    /// Looks by the requests' connections: each client finds out by itself what the servers are.
+    ///
     /// # Errors
     /// When the server is not of a replica set: it has no transactions. And the driver's.
     pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
-        let hello = self.database.run_command(doc! { "hello": 1 }).await?;
+        let requests = &self.database_of_requests;
+        let hello = requests.run_command(doc! { "hello": 1 }).await?;
         if hello.contains_key("setName") {
             return Ok(());
         }

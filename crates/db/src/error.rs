@@ -148,6 +148,16 @@ pub(crate) fn is_answer(error: &MongoError) -> bool {
     }
 }
 
+/// Whether MongoDB does not know our user, or does not let it do something.
+pub(crate) fn is_of_our_user(error: &MongoError) -> bool {
+    const AUTHENTICATION_FAILED: i32 = 18;
+    const UNAUTHORIZED: i32 = 13;
+    matches!(
+        error_code(error),
+        Some(AUTHENTICATION_FAILED | UNAUTHORIZED)
+    )
+}
+
 /// What a failure is about, in a sentence for those who run the service: never what was to be stored.
 pub fn cause(error: &MongoError) -> String {
     const AUTHENTICATION_FAILED: i32 = 18;

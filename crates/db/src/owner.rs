@@ -1,10 +1,15 @@
 //! Whose database it is: two services in one would take each other's events, park them and answer for each other.
 
 use bson::{Document, doc};
-use mongodb::{Collection, error::Error as MongoError, options::ReturnDocument};
+use mongodb::{
+    Collection,
+    error::{Error as MongoError, ErrorKind},
+    options::ReturnDocument,
+};
 
 use crate::{
     Db,
+    error::is_of_our_user,
     setting::{Unusable, unusable},
 };
 
@@ -27,7 +32,13 @@ impl OwnerError {
     pub fn explained(&self, db: &Db) -> String {
         match self {
             Self::Foreign(foreign) => foreign.to_string(),
-            Self::Driver(error) => db.explain(error),
+            Self::Driver(error) => match &*error.kind {
+                // What makes collections and indexes holds nothing of people.
+                ErrorKind::Command(refused) if !is_of_our_user(error) => {
+                    format!("MongoDB refuses: {}", refused.message)
+                }
+                _ => db.explain(error),
+            },
         }
     }
 }

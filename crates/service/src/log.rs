@@ -23,8 +23,8 @@ use tracing_subscriber::{
 use crate::options::{LogFormat, LogOptions};
 
 const LINES_DROPPED: &str = "log_lines_dropped_total";
-/// Lines that wait to be written: some megabytes.
-const BUFFERED_LINES: usize = 4_096;
+/// Lines that wait to be written: some hundred kilobytes.
+const BUFFERED_LINES: usize = 2_048;
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// A last line on standard error that is not written by then is given up.
 const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
