@@ -194,10 +194,6 @@ impl TestApp {
         text(&created.json::<Value>().await.unwrap()["id"])
     }
 
-    pub(crate) fn ask_to_stop(&self) {
-        self.stop.cancel();
-    }
-
     pub(crate) async fn stop(self) -> Place {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();

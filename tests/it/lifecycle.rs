@@ -1,39 +1,17 @@
-//! Start and stop: what the service waits for, what it still takes, and when it gives up.
+//! Start and stop of the process: what it waits for, which signals it hears, and how it ends.
 
 use std::{
     net::TcpStream,
     time::{Duration, Instant},
 };
 
-use bson::{DateTime, Document, doc};
-use testbed::{
-    DEADLINE, Mongo, Process, assert_problem, at_the_next, eventually, free_port, nats_url,
-};
+use bson::{Document, doc};
+use testbed::{Mongo, Process, eventually, free_port, nats_url};
 
 use crate::{
-    harness::{Place, TestApp},
-    idempotency::is_held,
+    harness::Place,
     process::{command, create, start},
 };
-
-#[tokio::test]
-async fn readiness_is_503_as_soon_as_a_stop_is_asked_for_and_requests_are_taken_for_stop_delay() {
-    const STOP_DELAY: Duration = Duration::from_secs(3);
-    let app = TestApp::start_with(|http| http.stop_delay = STOP_DELAY).await;
-    let asked = Instant::now();
-    app.ask_to_stop();
-    let unready = assert_problem(app.get("/health/ready").await, 503).await;
-    assert_eq!(unready["errors"][0]["message"], "the service is stopping");
-    assert_eq!(app.get("/health/live").await.status(), 200);
-    app.create().await;
-    let address = app.address.trim_start_matches("http://");
-    eventually("no connection is taken any more", async || {
-        TcpStream::connect(address).is_err()
-    })
-    .await;
-    assert!(asked.elapsed() >= STOP_DELAY);
-    app.finish().await;
-}
 
 #[tokio::test]
 async fn ctrl_c_sigterm_and_sigquit_end_it_with_exit_code_0_soon_after_the_delay_of_a_second() {
@@ -64,41 +42,6 @@ async fn a_stop_is_heard_while_the_databases_name_is_looked_up() {
     process.told("waiting for the database's name");
     process.signal("-TERM");
     assert!(process.ended().await.success());
-}
-
-#[tokio::test]
-async fn on_a_stop_a_request_that_does_not_end_keeps_neither_the_lease_nor_the_process() {
-    let mut mongo = Mongo::absent();
-    mongo.start().await;
-    let mut place = Place::at(&mongo.uri(), &nats_url());
-    place.timing.http_drain = Duration::from_millis(200);
-    place.timing.drain = Duration::from_secs(4);
-    let app = TestApp::start_at(place).await;
-    let place = app.place.clone();
-    app.create().await;
-    place.drained().await;
-    let longer_than_the_test = i64::try_from(2 * DEADLINE.as_millis()).unwrap();
-    let hold = doc! { "blockConnection": true, "blockTimeMS": longer_than_the_test };
-    at_the_next(&place, "insert", hold).await;
-    let held = app.request(reqwest::Method::POST, "/api/tickets");
-    let held = held.bearer_auth(crate::harness::token("alice"));
-    let held = held.json(&serde_json::json!({ "title": "play", "price": 1 }));
-    tokio::spawn(held.send());
-    is_held(&place, "insert").await;
-    let asked = Instant::now();
-    app.ask_to_stop();
-    let leases = place.database().await.collection::<Document>("leases");
-    eventually("the lease is handed over", async || {
-        let lease = leases.find_one(doc! { "_id": "publisher" }).await.unwrap();
-        let expires = *lease.unwrap().get_datetime("expiresAt").unwrap();
-        expires <= DateTime::now()
-    })
-    .await;
-    assert!(
-        asked.elapsed() < Duration::from_secs(4),
-        "it waited for the request"
-    );
-    tokio::time::timeout(DEADLINE, app.stop()).await.unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod domains;
 mod health;
+mod lifecycle;
 mod stalls;
 mod timing;
 mod toy;

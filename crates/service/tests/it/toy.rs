@@ -86,20 +86,29 @@ pub(crate) fn hangs() -> Document {
 /// A service, running.
 pub(crate) struct Toy {
     pub(crate) place: Place,
-    address: String,
+    pub(crate) address: String,
     stop: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+    pub(crate) running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Toy {
     /// Starts the service of counters, and waits until it takes writes.
     pub(crate) async fn of_counters(place: Place, timing: Timing) -> Self {
-        Self::start_at(place, timing, counters(), NoOptions {}).await
+        Self::start_at(place, timing, counters(), NoOptions {}, http()).await
+    }
+
+    /// The same, which takes requests for this long after a stop is asked for.
+    pub(crate) async fn with_stop_delay(place: Place, stop_delay: Duration) -> Self {
+        let options = HttpOptions {
+            stop_delay,
+            ..http()
+        };
+        Self::start_at(place, Timing::default(), counters(), NoOptions {}, options).await
     }
 
     /// Starts a service on the servers that all tests share, and waits until it is ready.
     pub(crate) async fn start<O: Send + Sync + 'static>(service: Service<O>, domain: O) -> Self {
-        Self::start_at(Place::shared(), Timing::default(), service, domain).await
+        Self::start_at(Place::shared(), Timing::default(), service, domain, http()).await
     }
 
     async fn start_at<O: Send + Sync + 'static>(
@@ -107,6 +116,7 @@ impl Toy {
         timing: Timing,
         service: Service<O>,
         domain: O,
+        options: HttpOptions,
     ) -> Self {
         // Shown where the test fails.
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
@@ -120,7 +130,6 @@ impl Toy {
         let nats = setting::options(place.nats_flags()).unwrap();
         let process = service.connect(&mongo, events, Some(&nats), timing);
         let mut process = process.await.unwrap();
-        let options = http();
         let auth = Authenticator::new(&options).unwrap();
         process.http = Some(Http {
             listener,
@@ -142,6 +151,10 @@ impl Toy {
         })
         .await;
         toy
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.cancel();
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {
