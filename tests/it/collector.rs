@@ -85,7 +85,9 @@ impl Traced {
         );
         let ready = format!("http://{address}/health/ready");
         eventually("ready", async || {
-            reqwest::get(&ready)
+            testbed::client()
+                .get(&ready)
+                .send()
                 .await
                 .is_ok_and(|answer| answer.status() == 200)
         })
@@ -95,7 +97,7 @@ impl Traced {
 
     /// Creates a ticket; the answer's status.
     pub(crate) async fn post(&self, traceparent: Option<&str>) -> u16 {
-        let mut post = reqwest::Client::new()
+        let mut post = testbed::client()
             .post(format!("http://{}/api/tickets", self.address))
             .bearer_auth(token("alice"))
             .header("x-request-id", "a-request");

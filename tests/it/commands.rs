@@ -159,7 +159,7 @@ async fn a_printed_token_is_accepted_in_the_header_and_in_the_cookie_of_the_chos
     let token = String::from_utf8(printed.stdout).unwrap().trim().to_owned();
     let (process, address) = start(command(&place).env("SESSION_COOKIE", "session")).await;
     let post = || {
-        let post = reqwest::Client::new().post(format!("{address}/api/tickets"));
+        let post = testbed::client().post(format!("{address}/api/tickets"));
         post.json(&json!({ "title": "concert", "price": 1 }))
     };
     let by_header = post().bearer_auth(&token).send().await.unwrap();

@@ -43,7 +43,10 @@ async fn metrics_tell_of_refused_requests_of_retries_and_of_how_transactions_end
         "namespace": format!("{}.tickets", place.name), "blockConnection": true, "blockTimeMS": 1_000,
     };
     at_the_next(&place, "find", hold).await;
-    let lists = [reqwest::get(&list), reqwest::get(&list)];
+    let lists = [
+        testbed::client().get(&list).send(),
+        testbed::client().get(&list).send(),
+    ];
     futures_util::future::join_all(lists).await;
     service
         .tell(&[
@@ -59,7 +62,7 @@ async fn metrics_tell_of_refused_requests_of_retries_and_of_how_transactions_end
         at_the_next(&place, "insert", doc! { "errorCode": code }).await;
         assert_eq!(create(&service.address).await.unwrap().status(), status);
     }
-    let nobodys = reqwest::Client::new().put(format!("{list}/507f1f77bcf86cd799439011"));
+    let nobodys = testbed::client().put(format!("{list}/507f1f77bcf86cd799439011"));
     let nobodys = nobodys.bearer_auth(token("alice"));
     let nobodys = nobodys.json(&json!({ "title": "play", "price": 1 })).send();
     assert_eq!(nobodys.await.unwrap().status(), 404);
@@ -92,7 +95,11 @@ async fn as_many_connections_to_mongodb_are_in_use_at_most_as_operations_tells()
     };
     fail(&place, "alwaysOn", "find", hold).await;
     for _ in 0..(most as usize + 20) {
-        tokio::spawn(reqwest::get(format!("{}/api/tickets", service.address)));
+        tokio::spawn(
+            testbed::client()
+                .get(format!("{}/api/tickets", service.address))
+                .send(),
+        );
     }
     let in_use = async || {
         service

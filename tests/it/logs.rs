@@ -5,7 +5,7 @@ use std::process::Command;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
-use reqwest::{Client, header::COOKIE};
+use reqwest::header::COOKIE;
 use serde_json::{Value, json};
 use testbed::{Process, eventually, free_port, local, nats_url, now_seconds, text};
 use web::sign;
@@ -37,7 +37,7 @@ impl Logged {
         for token in [token("alice"), bad] {
             let cookie = STANDARD.encode(json!({ "jwt": token }).to_string());
             let post = || {
-                let post = Client::new().post(format!("http://{}/api/tickets", self.address));
+                let post = testbed::client().post(format!("http://{}/api/tickets", self.address));
                 post.json(&json!({ "title": "concert", "price": 1 }))
             };
             post().bearer_auth(&token).send().await.unwrap();
@@ -60,7 +60,7 @@ async fn tokens_cookies_keys_and_passwords_are_never_logged_not_even_by_the_lowe
     let mut service = Logged::start(&mut with_nats_password);
     let ready = format!("http://{}/health/ready", service.address);
     eventually("it is ready", async || {
-        let ready = reqwest::get(&ready).await;
+        let ready = testbed::client().get(&ready).send().await;
         ready.is_ok_and(|answer| answer.status() == 200)
     })
     .await;
@@ -103,11 +103,14 @@ async fn log_lines_metrics_and_traces_name_tickets_and_no_people() {
     assert_eq!(service.post(None).await, 201);
     place.drained().await;
     let id = place.events().await[0].get_str("key").unwrap().to_owned();
-    let change = Client::new().put(format!("http://{}/api/tickets/{id}", service.address));
+    let change = testbed::client().put(format!("http://{}/api/tickets/{id}", service.address));
     let change = change.json(&json!({ "title": "concert", "price": 2 }));
     let refused = change.bearer_auth(token("bob")).send().await.unwrap();
     assert_eq!(refused.status(), 403);
-    let metrics = reqwest::get(format!("http://{admin}/metrics")).await;
+    let metrics = testbed::client()
+        .get(format!("http://{admin}/metrics"))
+        .send()
+        .await;
     let metrics = metrics.unwrap().text().await.unwrap();
     let log = format!("{:?}", service.stop().await);
     let traces = format!("{:?}", received.lock().unwrap().spans);
@@ -130,7 +133,16 @@ async fn log_lines_that_nobody_reads_are_dropped_and_counted_and_hold_nobody_up(
         .env("ADMIN_ADDR", admin.to_string());
     let mut service = Process::unread(command.env("RUST_LOG", "trace").env("STOP_DELAY", "0s"));
     let address = format!("http://{address}");
-    let ask = async |url: &str| reqwest::get(url).await.ok()?.text().await.ok();
+    let ask = async |url: &str| {
+        testbed::client()
+            .get(url)
+            .send()
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()
+    };
     let metrics = format!("http://{admin}/metrics");
     eventually("lines are dropped", async || {
         join_all((0..100).map(|_| create(&address))).await;
@@ -154,7 +166,7 @@ async fn an_update_is_logged_where_it_changes_something() {
     let ticket: Value = create(&address).await.unwrap().json().await.unwrap();
     let ticket = format!("{address}/api/tickets/{}", text(&ticket["id"]));
     for _ in 0..2 {
-        let put = Client::new().put(&ticket).bearer_auth(token("alice"));
+        let put = testbed::client().put(&ticket).bearer_auth(token("alice"));
         let put = put.json(&json!({ "title": "concert", "price": 2 }));
         assert_eq!(put.send().await.unwrap().status(), 200);
     }

@@ -74,7 +74,7 @@ impl Metered {
     }
 
     async fn scrape(&self) -> String {
-        let answer = reqwest::get(&self.metrics).await.unwrap();
+        let answer = testbed::client().get(&self.metrics).send().await.unwrap();
         answer.text().await.unwrap()
     }
 
@@ -118,15 +118,18 @@ async fn metrics_tell_of_requests_transactions_and_the_outbox_until_the_very_end
     service.tell(&failures).await;
     let ready = format!("{}/health/ready", service.address);
     eventually("it is ready", async || {
-        reqwest::get(&ready).await.unwrap().status() == 200
+        testbed::client().get(&ready).send().await.unwrap().status() == 200
     })
     .await;
     service.create().await;
     place.drained().await;
-    let public = reqwest::get(format!("{}/metrics", service.address)).await;
+    let public = testbed::client()
+        .get(format!("{}/metrics", service.address))
+        .send()
+        .await;
     assert_eq!(public.unwrap().status(), 404);
     let made_up = format!("{}/made/up/{}", service.address, place.name);
-    reqwest::get(made_up).await.unwrap();
+    testbed::client().get(made_up).send().await.unwrap();
     service
         .tell(&[
             "http_server_request_duration_seconds_count{method=\"POST\",route=\"/api/tickets\",status=\"201\"} 1",
@@ -171,7 +174,7 @@ async fn metrics_tell_of_requests_transactions_and_the_outbox_until_the_very_end
     // While the stop is under way.
     service.process.signal("-TERM");
     eventually("it is stopping", async || {
-        reqwest::get(&ready).await.unwrap().status() == 503
+        testbed::client().get(&ready).send().await.unwrap().status() == 503
     })
     .await;
     service.tell(&["outbox_published_total 1"]).await;

@@ -44,7 +44,9 @@ pub(crate) async fn start(command: &mut Command) -> (Process, String) {
     let address = format!("http://{}", line.rsplit_once("address=").unwrap().1.trim());
     let ready = format!("{address}/health/ready");
     eventually("the process is ready", async || {
-        reqwest::get(&ready)
+        testbed::client()
+            .get(&ready)
+            .send()
             .await
             .is_ok_and(|answer| answer.status() == 200)
     })
@@ -53,7 +55,7 @@ pub(crate) async fn start(command: &mut Command) -> (Process, String) {
 }
 
 pub(crate) async fn create(address: &str) -> reqwest::Result<reqwest::Response> {
-    let request = reqwest::Client::new()
+    let request = testbed::client()
         .post(format!("{address}/api/tickets"))
         .bearer_auth(token("alice"));
     request
@@ -180,7 +182,9 @@ async fn http_and_publisher_run_as_separate_processes() {
     let (_serving, address) = start(command(&place).args(["serve", "--no-publisher"])).await;
     assert_eq!(create(&address).await.unwrap().status(), 201);
     assert_eq!(place.events().await[0].get_str("sent").unwrap(), "NO");
-    let ready: Value = reqwest::get(format!("{address}/health/ready"))
+    let ready: Value = testbed::client()
+        .get(format!("{address}/health/ready"))
+        .send()
         .await
         .unwrap()
         .json()

@@ -22,7 +22,7 @@ async fn a_service_that_is_killed_at_any_stage_does_the_retried_request_once() {
     mongo.args.extend(lifetime.map(Into::into));
     mongo.start().await;
     let place = Place::at(&mongo.uri(), &nats_url());
-    let client = reqwest::Client::new();
+    let client = testbed::client();
     let body = json!({ "title": "concert", "price": 1 });
     let send = async |address: &str, key: &str| {
         let request = client.post(format!("{address}/api/tickets"));

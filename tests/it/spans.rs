@@ -13,7 +13,7 @@ use crate::{
 async fn a_later_traceparent_and_its_tracestate_go_on_to_the_message() {
     let place = Place::new();
     let service = Traced::start(&place, &[]).await;
-    let post = reqwest::Client::new().post(format!("http://{}/api/tickets", service.address));
+    let post = testbed::client().post(format!("http://{}/api/tickets", service.address));
     let post = post
         .bearer_auth(token("alice"))
         .header("traceparent", TRACED.replacen("00", "01", 1))
@@ -38,7 +38,7 @@ async fn spans_are_named_as_opentelemetry_names_them_and_probes_are_not_traced()
     let ask = async |method: &str, path: &str| {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let url = format!("http://{}{path}", service.address);
-        let request = reqwest::Client::new().request(method, url);
+        let request = testbed::client().request(method, url);
         let request = request
             .header("user-agent", "a-client")
             .header("tracestate", "a=1");

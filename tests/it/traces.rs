@@ -202,7 +202,7 @@ async fn as_many_spans_wait_in_memory_for_a_silent_collector_as_operations_tells
     ];
     let service = Traced::start(&place, &variables).await;
     let list = format!("http://{}/api/tickets?limit=1", service.address);
-    let client = reqwest::Client::new();
+    let client = testbed::client();
     let sent = most + 20;
     let ask = async |_| {
         let ask = client.get(&list).header("traceparent", TRACED);

@@ -11,6 +11,8 @@
 #[cfg(feature = "http")]
 mod answers;
 mod certificates;
+#[cfg(feature = "http")]
+mod client;
 mod fail_point;
 mod folder;
 #[cfg(feature = "log")]
@@ -30,6 +32,8 @@ mod wait;
 #[cfg(feature = "http")]
 pub use answers::{assert_problem, text};
 pub use certificates::Certificates;
+#[cfg(feature = "http")]
+pub use client::client;
 pub use fail_point::{at_the_next, fail, has_entered};
 pub use folder::{empty, target};
 pub use mongo::Mongo;

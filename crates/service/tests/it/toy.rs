@@ -159,7 +159,7 @@ impl Toy {
 
     pub(crate) async fn get(&self, path: &str) -> Response {
         let url = format!("{}{path}", self.address);
-        reqwest::get(url).await.unwrap()
+        testbed::client().get(url).send().await.unwrap()
     }
 
     /// Asks for a counter.
@@ -170,7 +170,7 @@ impl Toy {
     /// The same without a wait for it: whoever drops it hangs up.
     pub(crate) fn request(&self) -> impl Future<Output = reqwest::Result<Response>> + use<> {
         let url = format!("{}/api/counters", self.address);
-        reqwest::Client::new().post(url).send()
+        testbed::client().post(url).send()
     }
 
     /// A counter; its id.

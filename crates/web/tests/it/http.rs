@@ -102,14 +102,18 @@ async fn a_panic_is_a_500_that_says_nothing_and_a_slow_handler_a_503() {
     tokio::spawn(async move { axum::serve(listener, stacked(routes, 8, timing)).await });
 
     let problem = assert_problem(
-        reqwest::get(format!("http://{address}/panic"))
+        testbed::client()
+            .get(format!("http://{address}/panic"))
+            .send()
             .await
             .unwrap(),
         500,
     )
     .await;
     assert!(!problem.to_string().contains("secret"));
-    let slow = reqwest::get(format!("http://{address}/slow"))
+    let slow = testbed::client()
+        .get(format!("http://{address}/slow"))
+        .send()
         .await
         .unwrap();
     assert!(slow.headers().contains_key("retry-after"));

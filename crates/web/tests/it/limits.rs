@@ -197,7 +197,7 @@ async fn a_body_that_comes_too_slowly_is_408_and_keeps_nobody_else_from_being_se
     let address = serve_here(routes, timing).await;
     let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
     let slow = connect_and_send(address, &format!("{head}slow")).await;
-    let quick = reqwest::Client::new().post(format!("http://{address}/"));
+    let quick = testbed::client().post(format!("http://{address}/"));
     let quick = quick.body("quick").send().await.unwrap();
     assert_eq!(quick.status(), 200);
     assert_eq!(quick.text().await.unwrap(), "quick");
@@ -271,11 +271,11 @@ async fn a_request_whose_client_has_hung_up_counts_until_its_work_is_done() {
         Timing::default(),
         Closing::default(),
     ));
-    let hung_up = tokio::spawn(reqwest::get(address.clone()));
+    let hung_up = tokio::spawn(testbed::client().get(address.clone()).send());
     begins.recv().await.unwrap();
     hung_up.abort();
     noticed.recv().await.unwrap();
-    let refused = assert_problem(reqwest::get(&address).await.unwrap(), 503).await;
+    let refused = assert_problem(testbed::client().get(&address).send().await.unwrap(), 503).await;
     let message = refused["errors"][0]["message"].to_string();
     assert!(
         message.contains("nothing of this one was done"),
@@ -283,7 +283,13 @@ async fn a_request_whose_client_has_hung_up_counts_until_its_work_is_done() {
     );
     end.add_permits(1);
     eventually("there is room again", async || {
-        reqwest::get(&address).await.unwrap().status() == 200
+        testbed::client()
+            .get(&address)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            == 200
     })
     .await;
 }

@@ -199,7 +199,7 @@ impl Toy {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        reqwest::Client::new().request(method, format!("{}{path}", self.address))
+        testbed::client().request(method, format!("{}{path}", self.address))
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
