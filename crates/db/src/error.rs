@@ -89,6 +89,8 @@ impl<R> From<Error> for TransactionError<R> {
     }
 }
 
+const UNAUTHORIZED: i32 = 13;
+const AUTHENTICATION_FAILED: i32 = 18;
 /// The server's codes for what passes by itself.
 const PASSING: [i32; 26] = [
     6,     // HostUnreachable
@@ -150,8 +152,6 @@ pub(crate) fn is_answer(error: &MongoError) -> bool {
 
 /// Whether MongoDB does not know our user, or does not let it do something.
 pub(crate) fn is_of_our_user(error: &MongoError) -> bool {
-    const AUTHENTICATION_FAILED: i32 = 18;
-    const UNAUTHORIZED: i32 = 13;
     matches!(
         error_code(error),
         Some(AUTHENTICATION_FAILED | UNAUTHORIZED)
@@ -160,8 +160,6 @@ pub(crate) fn is_of_our_user(error: &MongoError) -> bool {
 
 /// What a failure is about, in a sentence for those who run the service: never what was to be stored.
 pub fn cause(error: &MongoError) -> String {
-    const AUTHENTICATION_FAILED: i32 = 18;
-    const UNAUTHORIZED: i32 = 13;
     let reason = &*error.kind;
     match (reason, error_code(error)) {
         (ErrorKind::Authentication { message, .. }, _) => {
@@ -170,10 +168,7 @@ pub fn cause(error: &MongoError) -> String {
         (_, Some(AUTHENTICATION_FAILED)) => "authentication at MongoDB failed".to_owned(),
         (ErrorKind::Command(refused), Some(UNAUTHORIZED)) => {
             // The command follows, with what was to be stored.
-            let (what, _) = refused
-                .message
-                .split_once(", ")
-                .unwrap_or((&refused.message, ""));
+            let what = refused.message.split(", ").next().unwrap_or_default();
             format!(
                 "MongoDB's user is {}",
                 what.replace(" { ", " ").replace(": \"", " on \"")

@@ -27,7 +27,6 @@ use crate::{
     secrets, telemetry,
 };
 
-/// How wide help is.
 const COLUMNS: usize = 80;
 
 #[derive(Parser)]
@@ -163,8 +162,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         let about = self.about;
         let noun = self.events.first().map(|event| event.noun());
         let command = Cli::<O>::command().name(about.name).version(about.version);
-        let command = command.term_width(COLUMNS);
-        let command = command.about(about.description);
+        let command = command.term_width(COLUMNS).about(about.description);
         named(command, &about.name.to_ascii_uppercase(), noun)
     }
 
