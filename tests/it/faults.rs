@@ -107,7 +107,9 @@ async fn without_mongodb_requests_are_503_and_the_service_recovers_by_itself() {
 
 #[tokio::test]
 async fn a_commit_whose_outcome_is_unknown_is_503_and_not_a_claim() {
-    let mut place = Place::new();
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let mut place = Place::at(&mongo.uri(), &nats_url());
     // It is the outcome that answers, not the time-out.
     place.timing.http.work = Duration::from_secs(3600);
     let app = TestApp::start_at(place).await;
