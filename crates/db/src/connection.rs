@@ -124,7 +124,9 @@ impl Db {
     /// When the server is not of a replica set: it has no transactions. And the driver's.
     pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
         let requests = &self.database_of_requests;
-        let hello = requests.run_command(doc! { "hello": 1 }).await?;
+        let hello = requests.run_command(doc! { "hello": 1 }).await;
+        self.access_of_requests.heed(&hello);
+        let hello = hello?;
         if hello.contains_key("setName") {
             return Ok(());
         }

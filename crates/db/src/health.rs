@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use bson::{Bson, Document, doc};
 
-use crate::{Db, error::is_answer};
+use crate::{Db, LEASES, error::is_answer, owner::OWNER};
 
 /// A majority that is so far behind does not answer.
 const BEHIND: Duration = Duration::from_secs(3);
@@ -107,7 +107,9 @@ impl Db {
         if let Some(missing) = missing {
             return Err(missing);
         }
-        if let Some(time) = self.writes.stalled_for() {
+        if let Some(time) = self.writes.stalled_for()
+            && !self.answers_a_write(limit).await
+        {
             return Err(self.why_writes_stall(time, limit).await);
         }
         if !self.is_prepared() {
@@ -133,6 +135,27 @@ impl Db {
             }
         };
         self.bounded(limit, ask).await
+    }
+
+    /// One transaction may hang by itself, on a connection that is lost: a write that changes nothing tells. It is asked for once at a time.
+    async fn answers_a_write(&self, limit: Duration) -> bool {
+        let (writes, leases) = (
+            Arc::clone(&self.writes),
+            self.collection::<Document>(LEASES),
+        );
+        if writes.is_probed.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        let same = doc! { "$set": { "name": &*self.service } };
+        let probe = async move {
+            let answered = leases.update_one(doc! { "_id": OWNER }, same).await;
+            writes.is_probed.store(false, Ordering::Relaxed);
+            if answered.is_ok() {
+                writes.are_answered();
+            }
+            answered
+        };
+        self.bounded(limit, probe).await.is_ok()
     }
 
     /// A sentence for people.

@@ -15,7 +15,7 @@ use crate::{
 
 /// The collection of what one process or service has at a time: the database's owner, and the leases of other crates.
 pub const LEASES: &str = "leases";
-const OWNER: &str = "service";
+pub(crate) const OWNER: &str = "service";
 
 /// Why a database is not known to be this service's.
 #[derive(Debug, thiserror::Error)]

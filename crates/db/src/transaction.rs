@@ -96,7 +96,7 @@ impl Db {
             tokio::spawn(async move {
                 let why = db.why_writes_stall(STALLED_AFTER, db.timing.read_limit);
                 let why = why.await;
-                tracing::warn!(why, "requests that write are refused");
+                tracing::warn!(why, "writes are not answered");
             });
         }
         pending().await

@@ -1,7 +1,7 @@
 //! How many transactions are under way, and since when none was answered.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Writes {
     places: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
+    /// Whether a write is asked for that is to show whether they are answered.
+    pub(crate) is_probed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -45,22 +47,25 @@ impl Writes {
         Self {
             places: Arc::new(Semaphore::new(places)),
             waiting: Mutex::default(),
+            is_probed: AtomicBool::default(),
         }
     }
 
-    /// Waits for a place until `latest`, and no longer where those that have one wait in vain. A stall ends with the last of them.
+    /// Waits for a place until `latest`, and no longer where all that have one wait in vain.
     pub(crate) async fn begin(self: &Arc<Self>, latest: Instant) -> Result<UnderWay, Error> {
         let mut place = Arc::clone(&self.places).acquire_owned().boxed();
+        let mut look_again = Duration::ZERO;
         let place = loop {
+            if let Ok(Ok(place)) = timeout(look_again, &mut place).await {
+                break place;
+            }
             if self.stalled_for().is_some() {
                 return Err(Error::Stalled);
             }
             if Instant::now() >= latest {
                 return Err(Error::Overloaded);
             }
-            if let Ok(Ok(place)) = timeout(LOOK_AGAIN, &mut place).await {
-                break place;
-            }
+            look_again = LOOK_AGAIN;
         };
         let mut waiting = self.waiting();
         waiting.under_way += 1;
@@ -90,8 +95,17 @@ impl Writes {
 impl UnderWay {
     /// MongoDB has committed it, or has said why it does not do what it was asked.
     pub(crate) fn is_answered(&self) {
-        let mut waiting = self.writes.waiting();
-        waiting.since = Some(Instant::now());
+        self.writes.are_answered();
+    }
+}
+
+impl Writes {
+    /// MongoDB has answered a write.
+    pub(crate) fn are_answered(&self) {
+        let mut waiting = self.waiting();
+        if waiting.since.is_some() {
+            waiting.since = Some(Instant::now());
+        }
         if std::mem::take(&mut waiting.is_told) {
             tracing::info!("MongoDB answers transactions again");
         }

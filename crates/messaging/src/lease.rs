@@ -195,6 +195,7 @@ async fn take(
         { "$lt": ["$expiresAt", { "$add": ["$$NOW", term_ms.saturating_mul(IMPOSSIBLY_FAR_AHEAD)] }] },
     ] };
     let may = doc! { "$or": [mine.clone(), { "$not": [is_held] }] };
+    let may_anew = doc! { "$and": [may.clone(), { "$not": [mine.clone()] }] };
     let is_forced = doc! { "$and": [
         may.clone(), { "$not": [mine.clone()] }, { "$eq": [{ "$type": "$expiresAt" }, "date"] }, { "$gt": ["$expiresAt", "$$NOW"] },
     ] };
@@ -218,8 +219,8 @@ async fn take(
         "fence": { "$cond": [mine, fence, { "$cond": [may.clone(), next_fence, "$fence"] }] },
         "expiresAt": { "$cond": [may.clone(), { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
         "waiting": { "$cond": [may.clone(), others_name, name] },
-        // Of the one that has it.
-        "takenThough": { "$cond": [is_forced, "$expiresAt", { "$cond": [may, "$$REMOVE", "$takenThough"] }] },
+        // Of the one that has it: it may not have heard that it has.
+        "takenThough": { "$cond": [is_forced, "$expiresAt", { "$cond": [may_anew, "$$REMOVE", "$takenThough"] }] },
     } };
     let leases = db.collection::<Document>(LEASES);
     let asked = async move {

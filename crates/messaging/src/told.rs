@@ -1,19 +1,22 @@
 //! A failure that comes again and again is a warning once, until it is another one or is over.
 
 #[derive(Debug, Default)]
-pub(crate) struct Told(String);
+pub(crate) struct Told {
+    failure: &'static str,
+    error: String,
+}
 
 impl Told {
     pub(crate) fn tell(&mut self, failure: &'static str, error: String) {
-        if self.0 == error {
+        if (self.failure, &self.error) == (failure, &error) {
             tracing::debug!(error, "{failure}, again");
         } else {
             tracing::warn!(error, "{failure}");
-            self.0 = error;
+            *self = Self { failure, error };
         }
     }
 
     pub(crate) fn is_over(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 }

@@ -32,12 +32,14 @@ pub(super) async fn connect(
     let servers: Result<Vec<ServerAddr>, _> = servers.collect();
     let servers = servers.map_err(unusable("NATS_URL"))?;
     let outage = Outage::new(identity.clone(), nats.access.nats_tls_first);
-    let (outage, denied) = (Arc::new(outage), Denied::default());
+    let inbox_prefix = match nats.access.nats_inbox_prefix.as_str() {
+        "" => "_INBOX",
+        prefix => prefix,
+    };
+    let (outage, denied) = (Arc::new(outage), Denied::of(inbox_prefix));
     let mut options = ConnectOptions::with_auth_callback(move |nonce| identity.clone().auth(nonce));
     options = with_tls(options, &nats.access)?;
-    if !nats.access.nats_inbox_prefix.is_empty() {
-        options = options.custom_inbox_prefix(&nats.access.nats_inbox_prefix);
-    }
+    options = options.custom_inbox_prefix(inbox_prefix);
     gauge!(NATS_CONNECTED).set(0.0);
     let events = Events {
         is_connected,

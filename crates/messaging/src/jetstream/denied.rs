@@ -19,8 +19,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What was denied on this connection.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Denied {
+    inbox_prefix: Arc<str>,
     noted: Arc<Mutex<Noted>>,
     inbox_is_denied: Arc<Notify>,
 }
@@ -34,6 +35,14 @@ struct Noted {
 }
 
 impl Denied {
+    pub(super) fn of(inbox_prefix: &str) -> Self {
+        Self {
+            inbox_prefix: format!("{inbox_prefix}.").into(),
+            noted: Arc::default(),
+            inbox_is_denied: Arc::default(),
+        }
+    }
+
     /// Takes note of what the server says, where it is that.
     pub(super) fn note(&self, said: &str) -> bool {
         let Some((_, denied)) = said.split_once("Permissions Violation for ") else {
@@ -48,9 +57,12 @@ impl Denied {
                 noted.publishing.clear();
             }
             noted.publishing.insert(subject.to_owned(), Instant::now());
-        } else {
+        } else if subject.starts_with(&*self.inbox_prefix) {
             noted.inbox = Some(subject.to_owned());
             self.inbox_is_denied.notify_one();
+        } else {
+            // Of whoever else uses the connection.
+            return false;
         }
         true
     }
@@ -84,13 +96,19 @@ impl Denied {
                 pauses.start_again();
                 told.is_over();
             }
-            let inbox = self.noted().inbox.clone().unwrap_or_default();
+            let Some(inbox) = self.noted().inbox.clone() else {
+                continue;
+            };
             told.tell(
                 "NATS denies us its answers; it is connected to anew until it does not",
                 inbox,
             );
             sleep(pauses.next()).await;
             last = Instant::now();
+            // It may have connected by itself meanwhile.
+            if self.noted().inbox.is_none() {
+                continue;
+            }
             if client.force_reconnect().await.is_err() {
                 return;
             }
@@ -109,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_denied_is_told_of_the_subject_that_it_was_denied_for_and_until_the_next_connection()
     {
-        let (denied, began) = (Denied::default(), Instant::now());
+        let (denied, began) = (Denied::of("_INBOX"), Instant::now());
         assert!(denied.note("Permissions Violation for Publish to \"a.b\""));
         assert!(!denied.note("User Authentication Expired"));
         let told = denied.why(began, |subject| subject == "a.b").unwrap();

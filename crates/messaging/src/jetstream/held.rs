@@ -69,16 +69,20 @@ impl JetStream {
         if last.id == event.id.to_hex() {
             return stored_by_us(&last, ours);
         }
-        if event.replay || last.reached >= Some(event.version) {
+        // Whoever may publish there can put anything last: only what comes right before the event tells enough.
+        let is_next = last.version.is_some() && last.version == event.version.checked_sub(1);
+        if event.replay || !is_next {
             let of_key = self.of_key(event, subject);
             match self.find(&stream, &of_key, event).await? {
                 Some(found) if found.id == event.id.to_hex() => return stored_by_us(&found, ours),
                 Some(_) => return Err(conflict(event.version)),
                 None => {}
             }
-        } else if last.version >= Some(event.version) {
-            let is_later = last.version > Some(event.version);
-            return if is_later && holds(outbox, &last, &event.key).await? {
+        }
+        let is_later = last.version >= Some(event.version) && last.reached < Some(event.version);
+        if is_later && !event.replay {
+            // A stream that forgets may have held it.
+            return if self.forgets() && holds(outbox, &last, &event.key).await? {
                 Ok(Held::Stored)
             } else {
                 Err(conflict(last.version.unwrap_or_default()))
@@ -90,8 +94,10 @@ impl JetStream {
         let sequence = if last.subject == subject {
             last.sequence
         } else {
-            let of_subject = last_of(&stream, subject).await?;
-            of_subject.map_or(0, |last| last.sequence)
+            match last_of(&stream, subject).await? {
+                Some(last) if last.id == event.id.to_hex() => return stored_by_us(&last, ours),
+                of_subject => of_subject.map_or(0, |last| last.sequence),
+            }
         };
         Ok(Held::Before(Before { sequence, reached }))
     }
@@ -186,7 +192,7 @@ impl Message {
 
 /// The first version that the stream lacks below this one; of a key that it holds nothing of, it may have forgotten all.
 fn missing_below(version: i64, reached: Option<i64>, forgets: bool) -> Option<i64> {
-    let next = reached.map_or(0, |reached| reached + 1);
+    let next = reached.map_or(0, |reached| reached.saturating_add(1));
     let is_forgotten = reached.is_none() && forgets;
     (version > next && !is_forgotten).then_some(next)
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::Server;
+use futures_util::future::join_all;
 use tokio::net::lookup_host;
 
 use super::identity::Identity;
@@ -60,17 +61,16 @@ impl Outage {
         if rounds == 1 {
             return;
         }
-        let mut causes = Vec::new();
-        for server in servers {
+        // At once: the round waits for this.
+        let causes = servers.iter().map(async |server| {
             let cause = match &server.last_error {
                 Some(error) => Some(self.cause(error)),
                 // The client notes no error of a name.
-                None => not_found(&server).await,
+                None => not_found(server).await,
             };
-            if let Some(cause) = cause {
-                causes.push(format!("{server}: {cause}"));
-            }
-        }
+            cause.map(|cause| format!("{server}: {cause}"))
+        });
+        let causes: Vec<_> = join_all(causes).await.into_iter().flatten().collect();
         if !causes.is_empty() {
             self.tell(causes, Instant::now());
         }

@@ -1,10 +1,13 @@
 //! Messages that somebody else publishes in our name.
 
+use std::time::Duration;
+
 use async_nats::{HeaderMap, jetstream};
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use testbed::{eventually, nats_url, plant};
 
 use crate::{
+    conflicts::ids_are_forgotten,
     log::Log,
     toy::{Place, Toy, event},
 };
@@ -107,4 +110,55 @@ async fn a_lease_until_an_impossible_time_is_taken_and_told() {
     toy.place.drained().await;
     log.told("held until an impossible time").await;
     toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_later_version_under_our_own_next_id_hides_no_earlier_one() {
+    let toy = Toy::start().await;
+    let key = toy.create().await;
+    toy.place.drained().await;
+    // Both wait in the database, and their ids can be guessed.
+    let place = toy.stop().await;
+    let ids = [(); 2].map(|()| ObjectId::new());
+    let waiting = ids.iter().zip(1..).map(|(id, version)| {
+        let mut event = event(&key, version, doc! { "value": version });
+        event.insert("_id", id);
+        event
+    });
+    plant(&place, waiting).await;
+    forge(&place, "updated", &key, ids[1], 2, None).await;
+    let toy = Toy::start_at(place).await;
+    is_parked(&toy.place, 1, "holds version 2").await;
+    toy.stop().await.remove().await;
+}
+
+#[tokio::test]
+async fn a_message_behind_ours_without_a_version_makes_no_second_copy_of_it() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let key = toy.create().await;
+    toy.place.drained().await;
+    let place = toy.stop().await;
+    let nats = jetstream::new(async_nats::connect(nats_url()).await.unwrap());
+    let subject = format!("{}.counter.note.{key}", place.name);
+    ids_are_forgotten(&place).await;
+    nats.publish(subject, "a note".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    // Whoever published it died before the mark.
+    let unmarked = doc! { "$set": { "sent": "NO" }, "$unset": { "sentAt": "" } };
+    let events = place.database().await.collection::<Document>("events");
+    events
+        .update_one(doc! { "key": &key }, unmarked)
+        .await
+        .unwrap();
+    let toy = Toy::start_at(place).await;
+    toy.place.drained().await;
+    let messages = toy.place.messages().await;
+    let of_key = messages.iter().filter(|it| it.subject.ends_with(&key));
+    assert_eq!(of_key.count(), 2, "ours and the note");
+    toy.stop().await.remove().await;
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use mongodb::Client;
 use service::Timing;
-use testbed::{Mongo, Place, assert_problem, eventually, local, nats_url};
+use testbed::{
+    Mongo, Place, assert_problem, at_the_next, eventually, has_entered, local, nats_url,
+};
 
-use crate::toy::{Toy, own_mongo};
+use crate::toy::{Toy, hangs, own_mongo};
 
 /// More than there are connections.
 const WRITERS: usize = 100;
@@ -105,4 +107,21 @@ async fn secondaries(mongo: &Mongo) -> Vec<Client> {
         }
     }
     secondaries
+}
+
+#[tokio::test]
+async fn one_write_that_hangs_by_itself_makes_nobody_else_wait_and_nothing_unready() {
+    let (_mongo, place) = own_mongo().await;
+    let toy = Toy::of_counters(place, Timing::default()).await;
+    at_the_next(&toy.place, "commitTransaction", hangs()).await;
+    let hung = tokio::spawn(toy.request());
+    has_entered(&toy.place, 1).await;
+    let began = Instant::now();
+    // For longer than a stall is waited for.
+    while began.elapsed() < Duration::from_secs(6) {
+        assert_eq!(toy.get("/health/ready").await.status(), 200);
+    }
+    toy.create().await;
+    // Its database can't be dropped while a transaction is open; the server is this test's own, and goes.
+    hung.abort();
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{anyhow, ensure};
-use reqwest::{Client, redirect::Policy};
+use reqwest::{Client, Response, redirect::Policy};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::keys::{self, Key};
@@ -63,9 +63,12 @@ impl Issuer {
             None => !keys.is_empty(),
         };
         if !is_there(&known) {
-            self.refresh(ASK_EVERY).await;
+            // A task: whoever hangs up would leave the question unanswered, and nobody asks again at once.
+            let issuer = self.clone();
+            drop(tokio::spawn(async move { issuer.refresh(ASK_EVERY).await }).await);
         } else if let Ok(asked) = self.0.asked.try_lock()
             && asked.answered.is_none_or(|at| at.elapsed() > FRESH_FOR)
+            && asked.last.is_none_or(|at| at.elapsed() > ASK_EVERY)
         {
             let issuer = self.clone();
             tokio::spawn(async move { issuer.refresh(ASK_EVERY).await });
@@ -107,7 +110,12 @@ impl Issuer {
             }
             Err(error) if !asked.is_away => {
                 asked.is_away = true;
-                tracing::warn!(url = self.0.url, %error, "the issuer gives no keys; those that are known still count");
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    url = self.0.url,
+                    error,
+                    "the issuer gives no keys; those that are known still count"
+                );
             }
             Err(error) => tracing::debug!(%error, "the issuer still gives no keys"),
         }
@@ -119,8 +127,9 @@ impl Issuer {
             .client
             .get(&self.0.url)
             .send()
-            .await?
-            .error_for_status()?;
+            .await
+            .and_then(Response::error_for_status)
+            .map_err(reqwest::Error::without_url)?;
         ensure!(
             answer.status().is_success(),
             "it answers {}",
@@ -142,8 +151,10 @@ mod tests {
 
     use axum::{Router, routing::get};
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use futures_util::FutureExt;
     use rcgen::{KeyPair, PKCS_ED25519};
     use serde_json::json;
+    use testbed::eventually;
     use tokio::{net::TcpListener, task::JoinHandle};
 
     use super::*;
@@ -226,5 +237,18 @@ mod tests {
         assert_eq!(names(&issuer.keys(Some("a")).await), ["a"]);
         let nobody = Issuer::new("http://127.0.0.1:1/jwks".to_owned()).unwrap();
         assert!(nobody.keys(Some("a")).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_leaves_the_question_to_the_others() {
+        let told = Told::start(&["a"]).await;
+        let issuer = Issuer::new(told.url.clone()).unwrap();
+        // It is polled once, and dropped.
+        assert!(issuer.keys(Some("a")).now_or_never().is_none());
+        eventually("the key is known", async || {
+            names(&issuer.keys(Some("a")).await) == ["a"]
+        })
+        .await;
+        assert_eq!(told.asked(), 1);
     }
 }

@@ -36,6 +36,7 @@ use crate::Timing;
 /// So many requests are worked on at once for one connection of HTTP/2.
 const STREAMS: u32 = 100;
 
+#[derive(Clone)]
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) routes: Router,
@@ -76,11 +77,16 @@ impl Connection {
         let service = service_fn(|request| self.answer(request, &activity));
         let mut connection = pin!(http.serve_connection(TokioIo::new(link), service));
         tokio::select! {
+            biased;
             ended = connection.as_mut() => return ended,
             () = activity.head_takes(self.timing.head) => return Ok(()),
             () = self.goes_if_idle(&activity) => connection.as_mut().graceful_shutdown(),
         }
-        connection.await
+        tokio::select! {
+            ended = connection => ended,
+            // A head that is not whole by then keeps nobody.
+            () = activity.head_takes(self.timing.linger) => Ok(()),
+        }
     }
 
     /// It has no time-out for heads of its own: a connection that asks for nothing is told to go, as one of HTTP/1 is closed.
@@ -91,29 +97,39 @@ impl Connection {
             .max_header_list_size(head_limit)
             .max_concurrent_streams(STREAMS);
         let service = {
-            let (this, activity) = (self.shared(), activity.clone());
+            let (this, activity) = (Arc::new(self.clone()), activity.clone());
             service_fn(move |request| {
                 let (this, activity) = (Arc::clone(&this), activity.clone());
                 async move { this.answer(request, &activity).await }
             })
         };
         let mut connection = pin!(http.serve_connection(TokioIo::new(link), service));
+        // A client that opens no window keeps its answer from being written: the link's limit sees nothing of that.
+        let longest = self.timing.body + self.timing.work + self.timing.write;
         tokio::select! {
+            biased;
             ended = connection.as_mut() => return ended,
+            () = activity.one_takes(longest) => return Ok(()),
             // Requests that the client has sent before it hears of it are still taken (RFC 9113 §6.8).
             () = self.closes_soon.cancelled() => {}
             () = activity.idle_for(self.timing.idle) => {}
             () = self.goes_if_idle(&activity) => {}
         }
         connection.as_mut().graceful_shutdown();
+        let when_asked = async {
+            self.closes_if_idle.cancelled().await;
+            activity.idle_for(self.timing.linger).await;
+        };
         tokio::select! {
             ended = connection => ended,
+            () = activity.one_takes(longest) => Ok(()),
             // Whoever neither goes nor reads is hung up on.
             () = activity.idle_for(self.timing.write) => Ok(()),
+            () = when_asked => Ok(()),
         }
     }
 
-    /// Returns when it may no longer be idle, and only where it is.
+    /// Returns when it may no longer be idle: where others want in, only when it is; at the end, in any case.
     async fn goes_if_idle(&self, activity: &Activity) {
         let mut idle_ones_go = self.idle_ones_go.clone();
         let crowded = async {
@@ -132,17 +148,6 @@ impl Connection {
             () = self.closes_if_idle.cancelled() => {}
             () = crowded => {}
         }
-    }
-
-    fn shared(&self) -> Arc<Self> {
-        Arc::new(Self {
-            peer: self.peer,
-            routes: self.routes.clone(),
-            timing: self.timing,
-            closes_soon: self.closes_soon.clone(),
-            closes_if_idle: self.closes_if_idle.clone(),
-            idle_ones_go: self.idle_ones_go.clone(),
-        })
     }
 
     async fn answer(

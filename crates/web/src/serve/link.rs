@@ -62,6 +62,9 @@ impl Link {
         } else {
             Protocol::Http1
         };
+        if matches!(protocol, Protocol::Http2) {
+            activity.no_head_began();
+        }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(write_limit));
         let link = Self {

@@ -21,6 +21,7 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
     .await;
     let session = STANDARD.encode(json!({ "jwt": token("alice") }).to_string());
     let own = app.address.clone();
+    let of_another_scheme = own.replace("http://", "evil://");
     let post = |headers: &[(&'static str, &str)]| {
         let mut post = app
             .request(Method::POST, "/api/notes")
@@ -38,6 +39,7 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
         ],
         &[("origin", "https://evil.example")],
         &[("origin", "null")],
+        &[("origin", &of_another_scheme)],
         &[("origin", "capacitor://localhost:1")],
         &[
             ("origin", "ionic://localhost"),

@@ -17,15 +17,18 @@ use web::{Closing, HEAD_LIMIT_BYTES, Timing, serve};
 
 use crate::toy::stacked;
 
+pub(crate) const PREFACE_AND_EMPTY_SETTINGS: &str =
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
+
 /// A service that answers `fine`.
-struct Fine {
+pub(crate) struct Fine {
     address: SocketAddr,
-    closing: Closing,
-    running: JoinHandle<()>,
+    pub(crate) closing: Closing,
+    pub(crate) running: JoinHandle<()>,
 }
 
 impl Fine {
-    async fn start(timing: Timing) -> Self {
+    pub(crate) async fn start(timing: Timing) -> Self {
         let routes = Router::new().route("/", get(async || "fine"));
         let routes = stacked(routes, 256, timing);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,12 +41,12 @@ impl Fine {
         }
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// What is sent back until the connection is closed.
-    async fn tell(&self, text: &str) -> String {
+    pub(crate) async fn tell(&self, text: &str) -> String {
         let mut connection = self.connect().await;
         connection.write_all(text.as_bytes()).await.unwrap();
         read_to_end(&mut connection).await
@@ -57,8 +60,14 @@ async fn read_to_end(connection: &mut TcpStream) -> String {
     answer
 }
 
+pub(crate) async fn hung_up_on(connection: &mut TcpStream) {
+    let mut told = Vec::new();
+    let read = timeout(DEADLINE, connection.read_to_end(&mut told));
+    read.await.unwrap().unwrap();
+}
+
 /// One whole answer of `fine`.
-async fn ask(connection: &mut TcpStream) -> String {
+pub(crate) async fn ask(connection: &mut TcpStream) -> String {
     connection
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
@@ -199,18 +208,13 @@ async fn a_connection_of_http2_is_closed_when_nothing_is_asked_on_it() {
         ..Timing::default()
     })
     .await;
-    let preface_and_empty_settings = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
     let mut connection = fine.connect().await;
     connection
-        .write_all(preface_and_empty_settings.as_bytes())
+        .write_all(PREFACE_AND_EMPTY_SETTINGS.as_bytes())
         .await
         .unwrap();
-    let mut told = Vec::new();
     // Its answers to our pings never come.
-    timeout(DEADLINE, connection.read_to_end(&mut told))
-        .await
-        .unwrap()
-        .unwrap();
+    hung_up_on(&mut connection).await;
 }
 
 #[tokio::test]

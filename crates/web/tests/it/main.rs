@@ -11,6 +11,7 @@ mod claims;
 mod conditions;
 mod connections;
 mod cookies;
+mod endings;
 mod hosts;
 mod http;
 mod keys;
