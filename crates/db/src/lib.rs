@@ -18,6 +18,7 @@ pub mod setting;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod tls;
 mod transaction;
 pub mod uri;
 mod writes;
@@ -32,3 +33,4 @@ pub use owner::{LEASES, OwnerError};
 pub use page::{Page, Place, newest_first};
 pub use printable::printable;
 pub use timing::Timing;
+pub use tls::{TlsSettings, tls_cause};

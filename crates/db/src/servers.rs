@@ -14,7 +14,7 @@ use mongodb::{
     options::{ClientOptions, Tls},
 };
 
-use crate::cause;
+use crate::{TlsSettings, cause, tls_cause};
 
 /// The servers that the driver looks after; clones share them.
 #[derive(Debug, Clone)]
@@ -140,7 +140,10 @@ impl Servers {
 
     /// What an error of a connection means, and what mends it.
     fn cause(&self, error: &MongoError) -> String {
-        const UNTRUSTED: &str = "no authority that is trusted here has signed its certificate, see tlsCAFile of MONGO_URI";
+        const SETTINGS: TlsSettings = TlsSettings {
+            authorities: "tlsCAFile of MONGO_URI",
+            certificate: "tlsCertificateKeyFile of MONGO_URI",
+        };
         let ends = if self.has_tls {
             "it ends the connection: it may not speak TLS, see tls of MONGO_URI"
         } else {
@@ -150,16 +153,10 @@ impl Servers {
             return error.to_string();
         };
         let told = io.to_string();
+        if let Some(cause) = tls_cause(&told, SETTINGS) {
+            return cause;
+        }
         let meanings = [
-            ("UnknownIssuer", UNTRUSTED),
-            // By an authority of the same name.
-            ("BadSignature", UNTRUSTED),
-            ("not valid for name", "its certificate is for another name"),
-            ("certificate expired", "its certificate has expired"),
-            (
-                "CertificateRequired",
-                "it wants a certificate of ours, see tlsCertificateKeyFile of MONGO_URI",
-            ),
             (
                 "InvalidContentType",
                 "it does not speak TLS, see tls of MONGO_URI",
@@ -168,8 +165,6 @@ impl Servers {
         ];
         let meaning = meanings.iter().find(|(part, _)| told.contains(part));
         match meaning {
-            // Times in it would make each a new cause.
-            Some((part @ "certificate expired", meaning)) => format!("{meaning} ({part})"),
             Some((_, meaning)) => format!("{meaning} ({told})"),
             None => match io.kind() {
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {

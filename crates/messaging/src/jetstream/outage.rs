@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::Server;
+use db::{TlsSettings, tls_cause};
 use futures_util::future::join_all;
 use tokio::net::lookup_host;
 
@@ -92,9 +93,14 @@ impl Outage {
 
     /// What the client's error means, and what mends it.
     fn cause(&self, error: &str) -> String {
-        const UNTRUSTED: &str =
-            "no authority that is trusted here has signed its certificate, see NATS_TLS_CA_FILE";
+        const SETTINGS: TlsSettings = TlsSettings {
+            authorities: "NATS_TLS_CA_FILE",
+            certificate: "NATS_TLS_CERT_FILE",
+        };
         let error = error.trim_start_matches("IO error: ");
+        if let Some(cause) = tls_cause(error, SETTINGS) {
+            return cause;
+        }
         let [silent, no_tls] = if self.tls_first {
             [
                 "it does not answer",
@@ -107,15 +113,6 @@ impl Outage {
             ]
         };
         let meanings = [
-            ("UnknownIssuer", UNTRUSTED),
-            // By an authority of the same name.
-            ("BadSignature", UNTRUSTED),
-            ("not valid for name", "its certificate is for another name"),
-            ("certificate expired", "its certificate has expired"),
-            (
-                "CertificateRequired",
-                "it wants a certificate of ours, see NATS_TLS_CERT_FILE",
-            ),
             ("InvalidContentType", no_tls),
             ("timed out", silent),
             ("got nothing", silent),
@@ -125,8 +122,6 @@ impl Outage {
         ];
         let meaning = meanings.iter().find(|(part, _)| error.contains(part));
         match meaning {
-            // Times in it would make each a new cause.
-            Some((part @ "certificate expired", meaning)) => format!("{meaning} ({part})"),
             Some((_, meaning)) => format!("{meaning} ({error})"),
             None => error.to_owned(),
         }
