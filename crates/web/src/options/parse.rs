@@ -33,7 +33,7 @@ pub(super) fn cookie_name(value: &str) -> Result<String, String> {
 }
 
 /// Empty is not set.
-pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
+pub(crate) fn jwt_key(value: &str) -> Result<SecretString, String> {
     let wants = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
     let key = text(value, wants, |key| key.is_empty() || key.len() >= 32)?;
     match weakness(&key) {

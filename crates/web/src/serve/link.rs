@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{activity::Activity, refused};
+use super::{activity::Activity, linger::Lingering, refused};
 
 /// What a client of HTTP/2 sends first (RFC 9113 §3.4); no request of HTTP/1 begins so.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -31,6 +31,9 @@ pub(super) struct Link {
     /// Of HTTP/1: how many requests had been asked when all was answered and sent.
     all_sent_at: Option<u64>,
     refusal: Option<Refusal>,
+    /// Whether the head was refused; there may be more of it.
+    is_refused: bool,
+    lingering: Option<Lingering>,
 }
 
 /// What is sent in place of something else.
@@ -51,11 +54,12 @@ impl Link {
         let mut stream = stream;
         let mut begin = Vec::with_capacity(PREFACE.len());
         while PREFACE.starts_with(&begin) && begin.len() < PREFACE.len() {
-            let rest = PREFACE.len() - begin.len();
+            let before = begin.len();
+            let rest = PREFACE.len() - before;
             if (&mut stream).take(rest as u64).read_buf(&mut begin).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            activity.has_read();
+            activity.has_read(&begin[before..]);
         }
         let protocol = if begin == PREFACE {
             Protocol::Http2
@@ -63,7 +67,7 @@ impl Link {
             Protocol::Http1
         };
         if matches!(protocol, Protocol::Http2) {
-            activity.no_head_began();
+            activity.is_of_http2();
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(write_limit));
@@ -73,6 +77,8 @@ impl Link {
             activity,
             all_sent_at: matches!(protocol, Protocol::Http1).then_some(0),
             refusal: None,
+            is_refused: false,
+            lingering: None,
         };
         Ok((link, protocol))
     }
@@ -108,6 +114,8 @@ impl Link {
         }
         let instead_of = refusal.instead_of;
         self.refusal = None;
+        self.is_refused = true;
+        self.activity.head_is_refused();
         Some(Poll::Ready(Ok(instead_of)))
     }
 }
@@ -121,9 +129,8 @@ impl AsyncRead for Link {
         if self.begin.is_empty() {
             let before = into.filled().len();
             ready!(self.stream.as_mut().poll_read(context, into))?;
-            // HTTP/2 has frames that begin no head.
-            if self.all_sent_at.is_some() && into.filled().len() > before {
-                self.activity.has_read();
+            if into.filled().len() > before {
+                self.activity.has_read(&into.filled()[before..]);
             }
             return Poll::Ready(Ok(()));
         }
@@ -174,6 +181,14 @@ impl AsyncWrite for Link {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_shutdown(context)
+        let this = &mut *self;
+        if this.lingering.is_none() {
+            ready!(this.stream.as_mut().poll_shutdown(context))?;
+            if !this.is_refused && !this.activity.has_body_left() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingering = this.lingering.get_or_insert_with(Lingering::begin);
+        lingering.poll(this.stream.as_mut(), context).map(Ok)
     }
 }
