@@ -208,7 +208,7 @@ impl TestApp {
 }
 
 /// As `main.rs` has it.
-fn service() -> Service {
+pub(crate) fn service() -> Service {
     Service::new("tickets", env!("CARGO_PKG_VERSION"))
         .collections(tickets::collections)
         .routes(tickets::routes)

@@ -2,7 +2,8 @@
 
 use axum::{
     Json,
-    extract::Path,
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -31,8 +32,18 @@ struct ProblemKind {
     description: &'static str,
 }
 
-/// One of the kinds.
-struct Name;
+/// One of the kinds. (Of a plain `Path` utoipa would make a second parameter, at which generators of clients stop.)
+struct Name(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let name = Path::from_request_parts(parts, state).await;
+        name.map(|Path(name)| Self(name))
+            .map_err(IntoResponse::into_response)
+    }
+}
 
 impl IntoParams for Name {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
@@ -59,8 +70,8 @@ pub(crate) fn routes() -> OpenApiRouter {
     (status = 200, description = "What it means, and what to do.", body = ProblemKind),
     (status = 404, description = "There is no such kind.", body = web::Problem, content_type = "application/problem+json"),
 ))]
-async fn problem_kind(Path(kind): Path<String>) -> Response {
-    let Some(kind) = Kind::of_name(&kind) else {
+async fn problem_kind(Name(name): Name) -> Response {
+    let Some(kind) = Kind::of_name(&name) else {
         return Refusal::NotFound.into_response();
     };
     let kind = ProblemKind {
