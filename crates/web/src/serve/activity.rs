@@ -141,6 +141,12 @@ impl Activity {
         }
     }
 
+    /// Whether the end of a head of HTTP/1 is still to come.
+    pub(super) fn is_in_head(&self) -> bool {
+        let state = self.state.lock();
+        state.is_ok_and(|state| matches!(&state.read, Read::Http1(heads) if heads.is_in_head()))
+    }
+
     /// What was read was the preface of HTTP/2, and no head.
     pub(super) fn is_of_http2(&self) {
         self.change(|state| {

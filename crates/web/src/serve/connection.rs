@@ -53,11 +53,19 @@ impl Connection {
     pub(super) async fn serve(self, stream: TcpStream) {
         let activity = Activity::default();
         let opened = Link::open(stream, self.timing.write, activity.clone());
+        let mut opened = pin!(timeout(self.timing.idle, opened));
         let opened = tokio::select! {
-            opened = timeout(self.timing.idle, opened) => opened,
+            opened = opened.as_mut() => opened,
             () = activity.head_takes(self.timing.head) => return,
-            // It sent nothing.
-            () = self.goes_if_idle(&activity) => return,
+            () = self.goes_if_idle(&activity) => {
+                if activity.idle_since().is_some() {
+                    return;
+                }
+                tokio::select! {
+                    opened = opened => opened,
+                    () = activity.head_takes(self.timing.linger) => return,
+                }
+            }
         };
         let ended = match opened {
             Ok(Ok((link, Protocol::Http1))) => self.serve_http1(link, activity).await,
@@ -160,11 +168,17 @@ impl Connection {
     ) -> Result<Response<Body>, Infallible> {
         let in_hand = activity.begin(length(&request));
         let is_http1 = request.version() < Version::HTTP_2;
-        let activity = activity.clone();
-        let mut request = request.map(|body| Body::new(Asked { body, activity }));
+        let heard = activity.clone();
+        let mut request = request.map(|body| {
+            Body::new(Asked {
+                body,
+                activity: heard,
+            })
+        });
         request.extensions_mut().insert(ConnectInfo(self.peer));
         let mut response = self.routes.clone().oneshot(request).await?;
-        if is_http1 && self.closes_soon.is_cancelled() {
+        // What is left of a body is not read, and nor is a request behind it.
+        if is_http1 && (self.closes_soon.is_cancelled() || activity.has_body_left()) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }

@@ -56,6 +56,10 @@ impl Heads {
         }
     }
 
+    pub(super) fn is_in_head(&self) -> bool {
+        matches!(self.at, At::Head)
+    }
+
     /// A head is whole, and a body of this length is behind it.
     pub(super) fn ends(&mut self, body: Length) {
         self.body = Some(body);

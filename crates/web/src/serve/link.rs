@@ -13,8 +13,10 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{activity::Activity, linger::Lingering, refused};
+use super::{HEAD_LIMIT_BYTES, activity::Activity, linger::Lingering, refused};
 
+/// So much of a head is read at once.
+const READ_BYTES: usize = 4 * 1024;
 /// What a client of HTTP/2 sends first (RFC 9113 §3.4); no request of HTTP/1 begins so.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -44,7 +46,8 @@ struct Refusal {
 }
 
 impl Link {
-    /// Reads until it is known which protocol the client speaks.
+    /// Reads until it is known which protocol the client speaks and, of HTTP/1, until the first head is whole: until then hyper's state
+    /// and buffers are not needed, which are half as large again as the largest head.
     pub(super) async fn open(
         stream: TcpStream,
         write_limit: Duration,
@@ -61,14 +64,25 @@ impl Link {
             }
             activity.has_read(&begin[before..]);
         }
-        let protocol = if begin == PREFACE {
-            Protocol::Http2
-        } else {
-            Protocol::Http1
-        };
-        if matches!(protocol, Protocol::Http2) {
-            activity.is_of_http2();
+        let is_http1 = begin != PREFACE;
+        while is_http1
+            && begin.len() <= HEAD_LIMIT_BYTES
+            && activity.is_in_head()
+            && may_be_http1(&begin)
+        {
+            let before = begin.len();
+            begin.reserve_exact(READ_BYTES);
+            if stream.read_buf(&mut begin).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            activity.has_read(&begin[before..]);
         }
+        let protocol = if is_http1 {
+            Protocol::Http1
+        } else {
+            activity.is_of_http2();
+            Protocol::Http2
+        };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(write_limit));
         let link = Self {
@@ -120,6 +134,17 @@ impl Link {
     }
 }
 
+/// As far as it can be told from the beginning: hyper refuses the rest at once.
+fn may_be_http1(begin: &[u8]) -> bool {
+    let line = begin.split(|byte| *byte == b'\n').next();
+    let line = line.filter(|line| line.len() < begin.len());
+    let ends = |line: &[u8]| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+    };
+    begin.first().is_some_and(u8::is_ascii_uppercase) && line.is_none_or(ends)
+}
+
 impl AsyncRead for Link {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -137,6 +162,9 @@ impl AsyncRead for Link {
         let length = self.begin.len().min(into.remaining());
         into.put_slice(&self.begin[..length]);
         self.begin.drain(..length);
+        if self.begin.is_empty() {
+            self.begin = Vec::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

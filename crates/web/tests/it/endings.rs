@@ -110,6 +110,7 @@ async fn a_client_that_goes_on_sending_what_is_refused_sees_the_answer() {
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
         );
+        assert!(answer.contains("connection: close"), "{answer}");
         // Nobody resets the connection, however often it writes.
         for _ in 0..40 {
             connection.write_all(&[b'a'; 10_000]).await.unwrap();
