@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
+use bson::{DateTime, RawDocumentBuf, oid::ObjectId, serialize_to_raw_document_buf};
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::{
+    PartialSchema,
+    openapi::{RefOr, Schema},
+};
 
 /// The second word of the types of messages that stand for events which an operator gave up.
 pub(crate) const SKIPPED: &str = "skipped";
@@ -18,6 +21,27 @@ pub struct EventType {
 }
 
 impl EventType {
+    /// One whose payload is a `T`.
+    pub const fn of<T: PartialSchema>(name: &'static str) -> Self {
+        let schema = T::schema;
+        Self { name, schema }
+    }
+
+    /// A new event of this type, to be recorded: what `key` has become with this version of it.
+    ///
+    /// # Errors
+    /// When the payload is nothing that a document can hold.
+    pub fn event(
+        &self,
+        metadata: Metadata,
+        key: String,
+        version: i64,
+        payload: &impl Serialize,
+    ) -> bson::error::Result<Event> {
+        let data = serialize_to_raw_document_buf(payload)?;
+        Ok(Event::new(metadata, self.name, key, version, data))
+    }
+
     /// What the event is of: `order`.
     pub fn noun(&self) -> &'static str {
         self.name.split('.').next().unwrap_or(self.name)

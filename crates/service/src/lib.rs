@@ -27,7 +27,7 @@ use utoipa::openapi::{Info, InfoBuilder, LicenseBuilder, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use admin::READ_INTERVAL;
-pub use context::{Context, NoOptions};
+pub use context::{Context, NoOptions, metadata};
 pub use health::PING_INTERVAL;
 pub use serve::{Http, Process};
 pub use telemetry::FLUSH_LIMIT;
