@@ -4,7 +4,7 @@ use bson::{Document, doc};
 use serde_json::json;
 use testbed::{assert_problem, at_the_next};
 
-use crate::{harness::TestApp, idempotency::with_own_mongo};
+use crate::harness::{TestApp, with_own_mongo};
 
 async fn saved(app: &TestApp) -> (u64, usize) {
     let tickets = app.place.database().await.collection::<Document>("tickets");

@@ -33,7 +33,6 @@ mod retention;
 mod retries;
 mod rights;
 mod secrets;
-mod secured;
 mod settings;
 mod shells;
 mod spans;

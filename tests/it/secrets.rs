@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use testbed::start;
+
 use crate::{
     harness::{JWT_KEY, Place},
-    process::{command, create, start},
+    process::{command, create},
 };
 
 #[tokio::test]

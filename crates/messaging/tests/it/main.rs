@@ -14,6 +14,7 @@ mod forgeries;
 mod instances;
 mod losses;
 mod nats;
+mod operations;
 mod operator;
 mod outbox;
 mod passing;

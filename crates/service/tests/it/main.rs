@@ -7,7 +7,9 @@
 mod domains;
 mod health;
 mod lifecycle;
+mod secured;
 mod stalls;
 mod timing;
 mod toy;
+mod upgrades;
 mod waits;

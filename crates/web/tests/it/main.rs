@@ -14,6 +14,7 @@ mod cookies;
 mod endings;
 mod hosts;
 mod http;
+mod idempotency;
 mod keys;
 mod limits;
 mod tokens;
