@@ -52,7 +52,7 @@ pub struct HttpOptions {
     pub concurrency_limit: usize,
     /// How long requests are still taken after a stop is asked for and /health/ready says so.
     #[arg(long, env, value_name = "STOP_DELAY", default_value = "1s",
-          value_parser = wants_duration("a time of at most 9s, such as 1s; 0s for none", |it| it.as_secs_f64() <= 9.0))]
+          value_parser = wants_duration("a time of at most 9s, such as 1s; 0s for none", |it| it <= Duration::from_secs(9)))]
     pub stop_delay: Duration,
     /// Origins whose pages may call, cookies included, separated by commas. None by default.
     #[arg(long, env, value_name = "CORS_ORIGINS", default_value = "", hide_default_value = true, value_parser = origins)]
