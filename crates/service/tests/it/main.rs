@@ -5,6 +5,7 @@
 )]
 
 mod domains;
+mod faults;
 mod health;
 mod lifecycle;
 mod secured;
