@@ -9,13 +9,10 @@ use bson::{doc, oid::ObjectId};
 use db::{Abort, Db, setting::options};
 use futures_util::StreamExt;
 use messaging::{EventType, JetStream, Metadata, Outbox, Publisher, Timing};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::Schema;
 
-const CREATED: EventType = EventType {
-    name: "counter.created",
-    schema: || Schema::default().into(),
-};
+const CREATED: EventType = EventType::of::<Value>("counter.created");
 const RETENTION: Duration = Duration::from_secs(3600);
 
 #[tokio::main]

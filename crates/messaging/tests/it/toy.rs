@@ -6,9 +6,9 @@ use bson::{DateTime, Document, doc, oid::ObjectId};
 use db::{Abort, Db};
 use messaging::{EventType, Metadata, Outbox, Publisher};
 use mongodb::options::ReturnDocument;
+use serde_json::Value;
 use testbed::{DEADLINE, eventually};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use utoipa::openapi::Schema;
 
 pub(crate) use crate::place::Place;
 
@@ -17,13 +17,10 @@ pub(crate) const NAME: &str = "toy";
 
 const COUNTERS: &str = "counters";
 
-pub(crate) const EVENTS: &[EventType] =
-    &[event_type("counter.created"), event_type("counter.updated")];
-
-const fn event_type(name: &'static str) -> EventType {
-    let schema = || Schema::default().into();
-    EventType { name, schema }
-}
+pub(crate) const EVENTS: &[EventType] = &[
+    EventType::of::<Value>("counter.created"),
+    EventType::of::<Value>("counter.updated"),
+];
 
 /// The outbox, running.
 pub(crate) struct Toy {

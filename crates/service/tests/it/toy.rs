@@ -9,21 +9,18 @@ use futures_util::future::BoxFuture;
 use messaging::{EventOptions, EventType, Metadata};
 use mongodb::IndexModel;
 use reqwest::Response;
+use serde_json::Value;
 use service::{Context, Http, NoOptions, Service, Timing};
 use testbed::{Mongo, Place, eventually, nats_url};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::Schema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{Authenticator, HttpOptions, Id, Refusal};
 
 /// Longer than any test lasts.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 pub(crate) const COUNTERS: &str = "counters";
-const CREATED: EventType = EventType {
-    name: "counter.created",
-    schema: || Schema::default().into(),
-};
+const CREATED: EventType = EventType::of::<Value>("counter.created");
 
 fn counters() -> Service {
     let routes = || {
