@@ -31,7 +31,7 @@ pub fn routes() -> OpenApiRouter<Context> {
 ///
 /// The ticket and the event `ticket.created` are saved together.
 #[utoipa::path(
-    post, path = "/api/tickets", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
+    post, path = "/api/tickets", tag = "tickets", security(("bearer" = [])),
     params(IdempotencyKey, Trace), request_body = NewTicket,
     responses((status = 201, description = "The ticket.", body = TicketView<'_>)),
 )]
@@ -101,7 +101,7 @@ async fn get_ticket(
 ///
 /// Only its owner may, and only while no order holds it. The event `ticket.updated` is saved with the change.
 #[utoipa::path(
-    put, path = "/api/tickets/{id}", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
+    put, path = "/api/tickets/{id}", tag = "tickets", security(("bearer" = [])),
     params(Id, Preconditions, IdempotencyKey, Trace), request_body = NewTicket,
     responses(
         (status = 200, description = "The ticket as it is now.", body = TicketView<'_>),

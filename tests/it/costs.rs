@@ -45,7 +45,8 @@ async fn connect(address: &str) -> TcpStream {
 
 #[tokio::test]
 async fn a_head_that_is_never_finished_takes_little() {
-    const HEADS: u64 = 200;
+    // What else the process does meanwhile is shared by as many.
+    const HEADS: u64 = 800;
     let (service, address) = start(&mut command(&Place::new())).await;
     let read = async || {
         let list = reqwest::get(format!("{address}/api/tickets")).await;
@@ -72,8 +73,8 @@ async fn a_head_that_is_never_finished_takes_little() {
     }
     let each = most.saturating_sub(before) / HEADS;
     println!("{each} KB for each of {HEADS} heads: {before} KB before, {most} KB with them");
-    // Its own 31 KB, and what a connection takes in a debug build.
-    assert!(each <= 60, "{each} KB");
+    // Its own 31 KB among them.
+    assert!(each <= 40, "{each} KB");
     // They were there all the time.
     assert_eq!(heads.len() as u64, HEADS);
 }
@@ -106,8 +107,7 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
                     time < 20 || status == 429 || answer.status() == status,
                     "{what}"
                 ),
-                // The connection is closed on a body that is not read, at times before the client reads the answer.
-                Err(error) => assert_eq!(status, 413, "{error}"),
+                Err(error) => panic!("{what}: {error}"),
             }
         }
         let each = (cpu_microseconds(process) - began) / TIMES;
@@ -146,7 +146,12 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
         .await,
         cost_of_a_long_head(&service, &address, TIMES).await,
     ];
-    let limit = 3 * plain;
+    // A release build is held to half a millisecond, a debug build to twice what a list costs.
+    let limit = if cfg!(debug_assertions) {
+        plain * 3 / 2
+    } else {
+        500
+    };
     assert!(
         costs.iter().all(|cost| *cost <= limit),
         "{costs:?}, and a list {plain}"
@@ -162,12 +167,10 @@ async fn cost_of_a_long_head(process: &Process, address: &str, times: u64) -> u6
     let began = cpu_microseconds(process);
     for _ in 0..times {
         let mut connection = connect(address).await;
-        // It may be hung up on before all is sent.
-        drop(connection.write_all(head.as_bytes()).await);
+        connection.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
-        if connection.read_exact(&mut answer).await.is_ok() {
-            assert_eq!(&answer, b"HTTP/1.1 431");
-        }
+        connection.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 431");
     }
     let each = (cpu_microseconds(process) - began) / times;
     println!("{each} µs of CPU: 431, a head of 33 KB on a connection of its own");

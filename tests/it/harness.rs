@@ -224,7 +224,7 @@ pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
 }
 
 /// As `main.rs` has it.
-fn service() -> Service {
+pub(crate) fn service() -> Service {
     Service::new("tickets", env!("CARGO_PKG_VERSION"))
         .collections(tickets::collections)
         .routes(tickets::routes)

@@ -6,6 +6,7 @@
 
 mod atomic;
 mod collector;
+mod collectors;
 mod command_line;
 mod commands;
 mod contention;

@@ -105,6 +105,11 @@ impl Db {
         if let Some(missing) = missing {
             return Err(missing);
         }
+        if let Some(count) = self.reads_hang(limit).await {
+            return Err(format!(
+                "MongoDB has answered none of the last {count} reads of requests: their connections hang"
+            ));
+        }
         if let Some(time) = self.writes.stalled_for()
             && !self.answers_a_write(limit).await
         {

@@ -1,6 +1,12 @@
 //! How a setting is read, for the options of every crate: what is wanted is told in words that go behind the variable's name.
 
-use std::{ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, Command, builder::Resettable};
 
@@ -73,4 +79,17 @@ pub fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
         path if path.is_file() => Ok(Some(path)),
         _ => Err("the path of a file that is there".to_owned()),
     }
+}
+
+/// The secret that a file holds, as Docker and Kubernetes give them. Editors and `echo` end the last line; that is no part of it.
+///
+/// # Errors
+/// Why there is none, never what the file holds.
+pub fn secret_in(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() || secret.contains(['\r', '\0']) {
+        return Err("it holds no line of text".to_owned());
+    }
+    Ok(secret.to_owned())
 }

@@ -140,7 +140,9 @@ impl Lease {
         }
         let leases = self.db.collection::<Document>(LEASES);
         let mine = doc! { "_id": PUBLISHER, "holder": self.instance_id };
-        let expired = doc! { "expiresAt": "$$NOW", "gaveUp": { "$literal": gave_up.document() } };
+        let gave_up =
+            doc! { "$mergeObjects": [{ "$literal": gave_up.document() }, { "fence": "$fence" }] };
+        let expired = doc! { "expiresAt": "$$NOW", "gaveUp": gave_up };
         let expire = async move {
             leases
                 .update_one(mine, vec![doc! { "$set": expired }])

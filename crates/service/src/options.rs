@@ -177,6 +177,7 @@ fn otlp_endpoint(value: &str) -> Result<Maybe<String>, String> {
     let is_http = |value: &str| {
         value.parse::<Uri>().is_ok_and(|uri| {
             let is_plain = uri.authority().is_some_and(|it| !it.as_str().contains('@'));
+            let is_plain = is_plain && uri.query().is_none();
             is_plain && uri.host().is_some() && uri.scheme_str() == Some("http")
         })
     };
@@ -184,7 +185,7 @@ fn otlp_endpoint(value: &str) -> Result<Maybe<String>, String> {
         "" => Ok(None),
         value if is_http(value) => Ok(Some(value.to_owned())),
         _ => Err(
-            "an address such as http://127.0.0.1:4318; only http, to a collector nearby, and without a user: OTEL_EXPORTER_OTLP_HEADERS says who we are".to_owned(),
+            "an address such as http://127.0.0.1:4318; only http, to a collector nearby, and without a user or a query: OTEL_EXPORTER_OTLP_HEADERS says who we are".to_owned(),
         ),
     }
 }

@@ -1,7 +1,11 @@
 //! `/problems/{kind}`: what each kind of problem means, and what a client can do. The `type` of every error is such an address.
 
-use axum::{Json, extract::Path};
-use serde::Deserialize;
+use axum::{
+    Json,
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+    response::{IntoResponse, Response},
+};
 use utoipa::{
     IntoParams,
     openapi::{
@@ -13,10 +17,17 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{Kind, Refusal};
 
-/// One of the kinds.
-#[derive(Deserialize)]
-struct Name {
-    kind: String,
+/// One of the kinds. (Of a plain `Path` utoipa would make a second parameter, at which generators of clients stop.)
+struct Name(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let name = Path::from_request_parts(parts, state).await;
+        name.map(|Path(name)| Self(name))
+            .map_err(IntoResponse::into_response)
+    }
 }
 
 impl IntoParams for Name {
@@ -44,7 +55,7 @@ pub(crate) fn routes() -> OpenApiRouter {
     (status = 200, description = "What it means, and what to do.", body = Kind),
     (status = 404, description = "There is no such kind.", body = web::Problem, content_type = "application/problem+json"),
 ))]
-async fn problem_kind(Path(name): Path<Name>) -> Result<Json<Kind>, Refusal> {
-    let kind = Kind::of_name(&name.kind);
+async fn problem_kind(Name(name): Name) -> Result<Json<Kind>, Refusal> {
+    let kind = Kind::of_name(&name);
     kind.map(Json).ok_or(Refusal::NotFound)
 }

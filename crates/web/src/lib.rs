@@ -36,7 +36,9 @@ pub use pages::{PageQuery, paged};
 pub use preconditions::Preconditions;
 pub use problem::{Invalid, Kind, Problem};
 pub use refusal::Refusal;
-pub use serve::{Closing, HEAD_LIMIT_BYTES, raise_file_limit, serve};
+pub use serve::{
+    Closing, HEAD_LIMIT_BYTES, LINGER_LIMIT, LINGER_LIMIT_BYTES, raise_file_limit, serve,
+};
 pub use stack::{BODY_LIMIT_BYTES, Stack, stack};
 pub use timing::Timing;
 pub use trace::Trace;

@@ -61,9 +61,10 @@ fn without_routes(info: Info) -> OpenApi {
             "A JWT whose `sub` (or `id`) is the user, such as the command `token --user alice` prints.",
         ))
         .build();
+    // No operation names it: clients that @hey-api/openapi-ts makes take its name for that of a header, which can't have a colon, and fail.
     let cookie = ApiKeyValue::with_description(
         "express:sess",
-        "base64 of `{\"jwt\":\"<token>\"}`, as Express's cookie-session writes it; SESSION_COOKIE names another.",
+        "base64 of `{\"jwt\":\"<token>\"}`, as Express's cookie-session writes it; SESSION_COOKIE names another. Whatever takes a bearer token takes it too.",
     );
     let mut components = Components::new();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));

@@ -10,6 +10,7 @@ use db::setting::{Maybe, boolean, file, wants, wants_duration};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+pub(crate) use parse::jwt_key;
 pub use parse::listen_addr;
 use parse::*;
 
@@ -69,12 +70,18 @@ pub struct JwtOptions {
     /// The key of before: tokens that are signed with it are still taken.
     #[arg(long, env, value_name = "JWT_KEY_PREVIOUS", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
     pub jwt_key_previous: SecretString,
+    /// The files that the two came from, where they are to be read again when they change.
+    #[arg(skip)]
+    pub jwt_key_file: Option<PathBuf>,
+    /// See [`JwtOptions::jwt_key_file`].
+    #[arg(skip)]
+    pub jwt_key_previous_file: Option<PathBuf>,
     /// File of the public keys that tokens are checked with instead: PEM, one or more, or a JWKS; RSA (RS256), P-256 (ES256) or
     /// Ed25519 (EdDSA). Read again when it changes.
     #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
     pub jwt_public_key_file: Maybe<PathBuf>,
     /// Where the issuer has its JWKS, instead of a file: fetched when needed, kept while the issuer is away.
-    #[arg(long, env, value_name = "JWKS_URL", default_value = "", hide_default_value = true, value_parser = jwks_url)]
+    #[arg(long, env, value_name = "JWKS_URL", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwks_url)]
     pub jwks_url: Maybe<String>,
     /// Who has to have issued a token (`iss`). Anyone with the key by default.
     #[arg(long, env, value_name = "JWT_ISSUER", default_value = "", hide_default_value = true, value_parser = claim)]

@@ -3,6 +3,9 @@
 
 mod activity;
 mod connection;
+mod frames;
+mod heads;
+mod linger;
 mod link;
 mod refused;
 mod room;
@@ -20,6 +23,7 @@ use crate::Timing;
 use connection::Connection;
 use room::Room;
 
+pub use linger::{LINGER_LIMIT, LINGER_LIMIT_BYTES};
 pub use room::raise_file_limit;
 
 /// The largest head of a request, in bytes: above it is 431.

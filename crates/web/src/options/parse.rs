@@ -27,7 +27,7 @@ pub(super) fn cookie_name(value: &str) -> Result<String, String> {
 }
 
 /// Empty is not set.
-pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
+pub(crate) fn jwt_key(value: &str) -> Result<SecretString, String> {
     const WANTS: &str = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
     match weakness(value) {
         _ if value.is_empty() => Ok(SecretString::default()),
