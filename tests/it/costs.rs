@@ -91,6 +91,10 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
     let cookies = format!("{}express:sess=x", "a=b; ".repeat(6_000));
     let forged = format!("{}x", token(&"u".repeat(250)));
     let long = "a".repeat(9_000);
+    let head = "POST /api/tickets HTTP/1.1\r\nhost: x\r\n";
+    let long_head = format!("{head}x-long: {}\r\n\r\n", "a".repeat(33_000));
+    let chunks = "1\r\na\r\n".repeat(60_000);
+    let in_bytes = format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
     let cost = async |process: &Process,
                       what: &str,
                       status: u16,
@@ -144,7 +148,8 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
             refused().bearer_auth(&forged)
         })
         .await,
-        cost_of_a_long_head(&service, &address, TIMES).await,
+        cost_on_its_own(&service, &address, TIMES, 431, &long_head).await,
+        cost_on_its_own(&service, &address, TIMES, 400, &in_bytes).await,
     ];
     // A release build is held to half a millisecond, a debug build to twice what a list costs.
     let limit = if cfg!(debug_assertions) {
@@ -158,21 +163,25 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
     );
 }
 
-/// It ends its connection.
-async fn cost_of_a_long_head(process: &Process, address: &str, times: u64) -> u64 {
-    let head = format!(
-        "GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n",
-        "a".repeat(33_000)
-    );
+/// Of a request that ends its connection.
+async fn cost_on_its_own(
+    process: &Process,
+    address: &str,
+    times: u64,
+    status: u16,
+    request: &str,
+) -> u64 {
     let began = cpu_microseconds(process);
     for _ in 0..times {
         let mut connection = connect(address).await;
-        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
         connection.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 431");
+        let expected = format!("HTTP/1.1 {status}");
+        assert_eq!(String::from_utf8_lossy(&answer), expected);
     }
     let each = (cpu_microseconds(process) - began) / times;
-    println!("{each} µs of CPU: 431, a head of 33 KB on a connection of its own");
+    let length = request.len();
+    println!("{each} µs of CPU: {status}, {length} bytes on a connection of their own");
     each
 }

@@ -37,7 +37,8 @@ pub use preconditions::Preconditions;
 pub use problem::{Invalid, Kind, Problem};
 pub use refusal::Refusal;
 pub use serve::{
-    Closing, HEAD_LIMIT_BYTES, LINGER_LIMIT, LINGER_LIMIT_BYTES, raise_file_limit, serve,
+    BODY_LIMIT_PARTS, Closing, HEAD_LIMIT_BYTES, LINGER_LIMIT, LINGER_LIMIT_BYTES,
+    raise_file_limit, serve,
 };
 pub use stack::{BODY_LIMIT_BYTES, Stack, stack};
 pub use timing::Timing;

@@ -88,7 +88,9 @@ async fn with_whole_body(request: Request) -> Result<Request, Refusal> {
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             Err(Refusal::PayloadTooLarge)
         }
-        Err(_) => Err(Refusal::invalid("the body could not be read")),
+        Err(_) => Err(Refusal::invalid(
+            "the body could not be read, or comes in too many parts",
+        )),
     }
 }
 

@@ -2,6 +2,7 @@
 //! losing a request: who is connected is told first that the connection closes.
 
 mod activity;
+mod asked;
 mod connection;
 mod frames;
 mod heads;
@@ -23,6 +24,7 @@ use crate::Timing;
 use connection::Connection;
 use room::Room;
 
+pub use asked::BODY_LIMIT_PARTS;
 pub use linger::{LINGER_LIMIT, LINGER_LIMIT_BYTES};
 pub use room::raise_file_limit;
 

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -28,7 +28,8 @@ use tower::ServiceExt;
 
 use super::{
     HEAD_LIMIT_BYTES,
-    activity::{Activity, InHand, Length},
+    activity::{Activity, InHand},
+    asked::{Asked, length},
     link::{Link, Protocol},
 };
 use crate::Timing;
@@ -168,13 +169,7 @@ impl Connection {
     ) -> Result<Response<Body>, Infallible> {
         let in_hand = activity.begin(length(&request));
         let is_http1 = request.version() < Version::HTTP_2;
-        let heard = activity.clone();
-        let mut request = request.map(|body| {
-            Body::new(Asked {
-                body,
-                activity: heard,
-            })
-        });
+        let mut request = request.map(|body| Body::new(Asked::new(body, activity.clone())));
         request.extensions_mut().insert(ConnectInfo(self.peer));
         let mut response = self.routes.clone().oneshot(request).await?;
         // What is left of a body is not read, and nor is a request behind it.
@@ -188,49 +183,6 @@ impl Connection {
                 _in_hand: in_hand,
             })
         }))
-    }
-}
-
-/// Of both headers the coding counts, as for hyper.
-fn length(request: &Request<Incoming>) -> Length {
-    let headers = request.headers();
-    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.trim().parse().ok());
-    match length {
-        _ if is_chunked => Length::Chunked,
-        length => Length::Bytes(length.unwrap_or(0)),
-    }
-}
-
-/// The body of a request, whose end is told.
-struct Asked {
-    body: Incoming,
-    activity: Activity,
-}
-
-impl HttpBody for Asked {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none() || self.body.is_end_stream() {
-            self.activity.body_has_ended();
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
