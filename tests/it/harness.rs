@@ -147,7 +147,7 @@ impl TestApp {
             listener,
             auth: Authenticator::new(&options).unwrap(),
             options,
-            domain: NoOptions {},
+            domain: Arc::<NoOptions>::default(),
         });
         let running = tokio::spawn(service.serve(process, stop.clone()));
         Self {
