@@ -2,18 +2,23 @@
 //! [`Subscriber`] applies it, [`Inbox`] has every query on what is applied and on what could not be.
 
 mod apply;
+mod applying;
 mod consumer;
 mod database;
 mod dead_letters;
 mod envelope;
 mod feed;
 mod in_hand;
+mod item;
+mod looks;
 mod marks;
 mod message;
+mod place;
 mod subscriber;
 mod tallies;
 mod timing;
 mod turn;
+mod verdicts;
 
 pub use consumer::{Consumer, Outcome, Received};
 pub use dead_letters::{DeadLetter, InboxStatus, RetryDead, SkippedVersions, read_inbox_figures};

@@ -1,75 +1,32 @@
 //! A key's turn: its messages that are in hand, in the order of their versions. Nothing else of the key goes on meanwhile.
 
+mod aside;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bson::doc;
-use bytes::Bytes;
 use db::{Error, cause};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use aside::Read;
+
 use super::{
     apply::{Applier, Done, Job, NotDone},
-    consumer::{Handled, Order},
-    dead_letters::{DEAD, PutAside, RETRYING, Verdict, WAITING},
-    envelope::{Envelope, message_id, type_of},
+    consumer::Order,
+    dead_letters::{RETRYING, Verdict},
     in_hand::Held,
-    marks::KeyOf,
-    message::Message,
+    item::{Item, Lane, again},
     tallies::Tallies,
+    verdicts,
 };
-use crate::{JetStream, Timing, pauses::Pauses};
+use crate::{JetStream, Timing};
 
 /// A message whose database answers fails so often before it is put aside.
 const MOST_FAILURES: u32 = 3;
-const MOST_PANICS: i64 = 3;
-
-/// What goes on in one order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Lane {
-    Key(String),
-    /// A message whose key or version can't be told, by its sequence.
-    Alone(u64),
-}
-
-/// A message that is to be applied.
-pub(super) enum Item {
-    Delivered {
-        job: Arc<Job>,
-        held: Held,
-        at: Instant,
-    },
-    /// It is put aside, and is read when its turn comes.
-    Aside(i64),
-    /// It tells no key or no version: why.
-    Unplaced {
-        message: Message,
-        held: Held,
-        reason: String,
-    },
-}
-
-impl Item {
-    pub(super) fn version(&self) -> i64 {
-        match self {
-            Self::Delivered { job, .. } => job.envelope.version,
-            Self::Aside(version) => *version,
-            Self::Unplaced { .. } => 0,
-        }
-    }
-
-    /// The stream sends it again at once.
-    pub(super) fn give_back(self) {
-        match self {
-            Self::Delivered { held, .. } | Self::Unplaced { held, .. } => held.give_back(),
-            Self::Aside(_) => {}
-        }
-    }
-}
 
 /// How a turn ended.
 pub(super) struct Ended {
@@ -96,13 +53,6 @@ pub(super) struct Worker<C> {
     pub(super) tallies: Tallies,
     pub(super) timing: Timing,
     pub(super) stop: CancellationToken,
-}
-
-/// What was put aside.
-enum Read {
-    Job(Job),
-    /// Its content is gone.
-    Lost(Job),
 }
 
 /// What became of an item.
@@ -134,11 +84,12 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         // By version; of the same, in the order of their coming.
         ended.left.make_contiguous().sort_by_key(Item::version);
         if failures > 0 {
-            let pause = pause(
-                self.timing.first_retry,
-                self.timing.longest_retry,
-                failures.into(),
-            );
+            let Timing {
+                first_retry,
+                longest_retry,
+                ..
+            } = self.timing;
+            let pause = verdicts::pause(first_retry, longest_retry, failures.into());
             self.stop.run_until_cancelled(sleep(pause)).await;
         }
         let mut failures = failures;
@@ -222,23 +173,22 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
             }
             Err(NotDone::Busy | NotDone::Failed(_)) if failures >= MOST_FAILURES => {
                 let reason = "MongoDB answers, and did not apply it in three attempts".to_owned();
-                self.again(&job, reason, false)
+                verdicts::again(&job, reason, false, self.timing)
             }
             Err(NotDone::Busy) => return Step::Failed(again(job, delivery), Failed::Keys),
-            Err(NotDone::Failed(Error::Failed(error))) => self.again(&job, cause(&error), true),
+            Err(NotDone::Failed(Error::Failed(error))) => {
+                verdicts::again(&job, cause(&error), true, self.timing)
+            }
             Err(NotDone::Failed(error)) => {
                 tracing::debug!(%error, "a message is not applied");
                 return Step::Failed(again(job, delivery), Failed::Unclear);
             }
             Err(NotDone::TookTooLong) => {
                 let limit = self.timing.inbox.handler_limit;
-                self.again(
-                    &job,
-                    format!("its handler took longer than {limit:?}"),
-                    true,
-                )
+                let reason = format!("its handler took longer than {limit:?}");
+                verdicts::again(&job, reason, true, self.timing)
             }
-            Err(NotDone::Handled(handled)) => self.judged(&job, handled),
+            Err(NotDone::Handled(handled)) => verdicts::judged(&job, handled, self.timing),
         };
         self.put_aside(job, delivery, rest, verdict).await
     }
@@ -305,130 +255,6 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         }
     }
 
-    /// Keeps what tells no key or no version. It holds nobody back.
-    async fn keep(&self, message: Message, held: Held, reason: String) -> Step {
-        let (stream, consumer) = (self.jetstream.stream_name(), self.applier.consumer.name);
-        let letter = doc! {
-            "reason": &reason, "messageId": message_id(&message, stream),
-            "type": type_of(&message, self.jetstream.prefix()),
-        };
-        let (inbox, content) = (self.applier.inbox.clone(), message.clone());
-        let kept = {
-            let stream = stream.to_owned();
-            async move { inbox.keep(consumer, &stream, &content, letter).await }
-        };
-        let db = &self.applier.inbox.db;
-        match db.bounded(self.timing.inbox.write_limit, kept).await {
-            Ok(()) => {
-                self.tallies.unplaced(message.sequence, &reason);
-                held.acknowledge();
-                Step::Done
-            }
-            Err(_) => Step::Failed(
-                Item::Unplaced {
-                    message,
-                    held,
-                    reason,
-                },
-                Failed::Unclear,
-            ),
-        }
-    }
-
-    /// Reads what is put aside. `None` where it is not there any more, or nothing is to be done about it.
-    async fn read(&self, key: &str, version: i64) -> anyhow::Result<Option<Read>> {
-        let (inbox, name, owned) = (
-            self.applier.inbox.clone(),
-            self.applier.consumer.name,
-            key.to_owned(),
-        );
-        let read = async move {
-            inbox
-                .letter(
-                    KeyOf {
-                        consumer: name,
-                        key: &owned,
-                    },
-                    version,
-                )
-                .await
-        };
-        let letter = self
-            .applier
-            .inbox
-            .db
-            .bounded(self.timing.inbox.write_limit, read)
-            .await?;
-        let Some(letter) = letter.filter(|letter| [WAITING, RETRYING].contains(&&*letter.state))
-        else {
-            return Ok(None);
-        };
-        let aside = Some((letter.attempts, letter.panics));
-        let PutAside {
-            subject,
-            content,
-            sequence,
-            published,
-            message_id,
-            r#type,
-            ..
-        } = letter;
-        let there = match content {
-            Some((headers, payload)) => Some(Message {
-                subject,
-                headers,
-                payload,
-                sequence,
-                published,
-            }),
-            None => self.jetstream.message_at(sequence).await?,
-        };
-        let there = there.filter(|there| there.published == published);
-        let is_lost = there.is_none();
-        let message = there.unwrap_or_else(|| Message {
-            subject: String::new(),
-            headers: Bytes::new(),
-            payload: Bytes::new(),
-            sequence,
-            published,
-        });
-        // The names are those that it was put aside under.
-        let envelope = Envelope {
-            key: key.to_owned(),
-            version,
-            message_id,
-            r#type,
-            traceparent: message.header("traceparent").map(str::to_owned),
-            tracestate: message.header("tracestate").map(str::to_owned),
-        };
-        let job = Job {
-            envelope,
-            message,
-            aside,
-            is_base: false,
-        };
-        Ok(Some(if is_lost {
-            Read::Lost(job)
-        } else {
-            Read::Job(job)
-        }))
-    }
-
-    /// The stream has lost what was too large to be kept beside it.
-    async fn bury(&self, job: Job) -> Step {
-        let reason = "the stream does not hold it any more".to_owned();
-        let verdict = self.judged(&job, Handled::Refused(reason));
-        let (stream, version) = (self.jetstream.stream_name(), job.envelope.version);
-        match self
-            .applier
-            .put_aside(stream, vec![Arc::new(job)], verdict)
-            .await
-        {
-            Ok(_) => Step::Done,
-            Err(_) => Step::Failed(Item::Aside(version), Failed::Unclear),
-        }
-    }
-
     /// Whether its key may begin with it. Where the stream can't be asked, a later sweep asks again.
     async fn is_base(&self, job: &Job) -> bool {
         let begins = self
@@ -440,60 +266,4 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
             false
         })
     }
-
-    fn judged(&self, job: &Job, handled: Handled) -> Verdict {
-        match handled {
-            Handled::Panicked(reason) => {
-                let verdict = self.again(job, reason, true);
-                let panics = job.aside.unwrap_or_default().1 + 1;
-                let state = if panics >= MOST_PANICS {
-                    DEAD
-                } else {
-                    RETRYING
-                };
-                Verdict {
-                    panics,
-                    state,
-                    ..verdict
-                }
-            }
-            Handled::Refused(reason) => Verdict {
-                state: DEAD,
-                delay: Duration::ZERO,
-                ..self.again(job, reason, true)
-            },
-            Handled::Again(reason) => self.again(job, reason, true),
-            Handled::Applied => unreachable!("it is done"),
-        }
-    }
-
-    fn again(&self, job: &Job, reason: String, is_counted: bool) -> Verdict {
-        let (attempts, panics) = job.aside.unwrap_or_default();
-        let attempts = attempts + i64::from(is_counted);
-        let longest = self.timing.inbox.longest_again;
-        Verdict {
-            state: RETRYING,
-            reason,
-            attempts,
-            panics,
-            delay: pause(self.timing.first_retry, longest, attempts.max(1)),
-        }
-    }
-}
-
-fn again(job: Arc<Job>, delivery: Option<(Held, Instant)>) -> Item {
-    match delivery {
-        Some((held, at)) => Item::Delivered { job, held, at },
-        None => Item::Aside(job.envelope.version),
-    }
-}
-
-/// The pause before an attempt after so many.
-fn pause(first: Duration, longest: Duration, attempts: i64) -> Duration {
-    let mut pauses = Pauses::new(first, longest);
-    let enough = 20;
-    for _ in 1..attempts.min(enough) {
-        pauses.next();
-    }
-    pauses.next()
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_nats::{HeaderMap, jetstream};
-use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
+use bson::{Document, doc, oid::ObjectId, rawdoc};
 use db::Db;
 use futures_util::{TryStreamExt, future::BoxFuture};
 use messaging::{
@@ -17,7 +17,7 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use testbed::eventually;
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::toy::{NAME, Place};
@@ -272,6 +272,19 @@ impl Sent<'_> {
     }
 }
 
+/// Publishes whatever it is.
+pub(crate) async fn publish(
+    place: &Place,
+    subject: String,
+    headers: HeaderMap,
+    payload: impl AsRef<[u8]>,
+) {
+    let payload = payload.as_ref().to_vec().into();
+    let jetstream = jetstream(place).await;
+    let ack = jetstream.publish_with_headers(subject, headers, payload);
+    ack.await.unwrap().await.unwrap();
+}
+
 /// Publishes them, in this order.
 pub(crate) async fn send<'a>(place: &Place, messages: impl IntoIterator<Item = Sent<'a>>) {
     let jetstream = jetstream(place).await;
@@ -373,13 +386,4 @@ pub(crate) async fn acknowledged(place: &Place) {
         info.is_some_and(|info| info.num_pending == 0 && info.num_ack_pending == 0)
     })
     .await;
-}
-
-/// Longer than an instance needs to do what it should not.
-pub(crate) async fn a_while() {
-    sleep(Duration::from_millis(500)).await;
-}
-
-pub(crate) fn now() -> DateTime {
-    DateTime::now()
 }
