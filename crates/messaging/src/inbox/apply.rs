@@ -198,7 +198,7 @@ impl<C: Sync + 'static> Attempt<C> {
             }
         }
         let mut aside = Vec::new();
-        if mark.is_some_and(|mark| mark.put_aside.is_some()) {
+        if job.aside.is_some() || mark.is_some_and(|mark| mark.put_aside.is_some()) {
             aside = inbox.aside_from(session, of, *version).await?;
         }
         let itself = aside.iter().find(|aside| aside.version == *version);

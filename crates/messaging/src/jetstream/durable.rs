@@ -10,8 +10,11 @@ use async_nats::{
     },
 };
 use bson::DateTime;
-use futures_util::StreamExt;
-use tokio::time::{Instant, sleep_until};
+use futures_util::{FutureExt, StreamExt};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, sleep_until},
+};
 
 use super::JetStream;
 use crate::{
@@ -109,9 +112,9 @@ impl JetStream {
     /// Sends what a message's sender is told: never waits, and where there is no connection, nothing is sent. A lost acknowledgement brings
     /// the message again.
     pub(crate) fn tell(&self, reply: &Subject, what: jetstream::AckKind) {
-        use futures_util::FutureExt;
         if self.is_connected() {
-            let told = self.client.publish(reply.clone(), what.into());
+            // Else a task that tells many would be made to wait after some of them.
+            let told = unconstrained(self.client.publish(reply.clone(), what.into()));
             drop(told.now_or_never());
         }
     }
@@ -208,6 +211,7 @@ impl Durable {
                 Some(Pulled::TooLarge)
             }
             StatusCode::REQUEST_TERMINATED if said.contains("MaxBytes") => Some(self.ended()),
+            StatusCode::REQUEST_TERMINATED if said == "Batch Completed" => Some(self.ended()),
             status => Some(Pulled::Lost(format!("{status} {said}"))),
         }
     }

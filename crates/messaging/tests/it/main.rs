@@ -11,6 +11,8 @@ mod database;
 mod failures;
 mod figures;
 mod forgeries;
+mod gaps;
+mod hostile;
 mod inbox;
 mod instances;
 mod losses;
