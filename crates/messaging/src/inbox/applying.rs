@@ -28,6 +28,7 @@ use super::{
 /// Transactions at once: half of those that the connections for requests have places for, so that a backlog in the stream leaves the other
 /// half to requests.
 const AT_ONCE: usize = 32;
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// A lane with something in hand.
@@ -44,7 +45,8 @@ type Turns = FuturesUnordered<BoxFuture<'static, Ended>>;
 pub(super) struct Applying<C> {
     worker: Arc<Worker<C>>,
     in_hand: Arc<InHand>,
-    opened: watch::Sender<bool>,
+    /// Opens and closes the feed, which ends when it is dropped.
+    opened: Option<watch::Sender<bool>>,
     lanes: HashMap<Lane, Waiting>,
     /// Lanes that can be begun, in the order in which they became so.
     ready: VecDeque<Lane>,
@@ -67,7 +69,7 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
             looks: Looks::new(inbox, name, worker.timing.inbox),
             worker,
             in_hand,
-            opened,
+            opened: Some(opened),
             lanes: HashMap::new(),
             ready: VecDeque::new(),
             undecided: Vec::new(),
@@ -99,7 +101,13 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
                 ended = &mut lag => return Ok(ended?),
             }
         }
-        drop(feed);
+        self.opened = None;
+        // What is given back would come again.
+        drop(timeout(CLOSE_LIMIT, &mut feed).await);
+        messages.close();
+        while let Some(Fed { held, .. }) = messages.recv().await {
+            held.give_back();
+        }
         self.finish(&mut progress).await;
         Ok(())
     }
@@ -218,15 +226,19 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
             None if waiting.items.is_empty() => drop(self.lanes.remove(&lane)),
             None => self.ready.push_back(lane),
         }
-        self.opened.send_if_modified(|is_open| {
-            std::mem::replace(is_open, !self.database.is_in_doubt()) != *is_open
-        });
+        self.open(!self.database.is_in_doubt());
+    }
+
+    /// Whether more is to be pulled.
+    fn open(&self, opens: bool) {
+        if let Some(opened) = &self.opened {
+            opened.send_if_modified(|is_open| std::mem::replace(is_open, opens) != opens);
+        }
     }
 
     /// Where the database answers, those that failed did so by themselves.
     fn decided(&mut self, answers: bool) {
-        self.opened
-            .send_if_modified(|is_open| std::mem::replace(is_open, answers) != answers);
+        self.open(answers);
         if !answers {
             return;
         }

@@ -45,7 +45,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Feeds until nobody takes it.
+    /// Feeds until nobody opens or closes it any more.
     pub(super) async fn run(mut self) {
         let mut pauses = Pauses::new(self.timing.first_retry, self.timing.longest_retry);
         let mut told = Told::default();
@@ -60,7 +60,7 @@ impl Feed {
                     pauses.start_again();
                     self.put_unreadable_aside().await;
                     let Some(lost) = self.feed(&mut durable).await else {
-                        return;
+                        return durable.close().await;
                     };
                     tracing::debug!(lost, "the consumer is opened anew");
                     continue;
@@ -74,7 +74,7 @@ impl Feed {
         }
     }
 
-    /// Feeds as long as the consumer is there; why it is not, or `None` where nobody takes what it feeds.
+    /// Feeds as long as the consumer is there; why it is not, or `None` where nobody opens or closes the feed any more.
     async fn feed(&mut self, durable: &mut Durable) -> Option<String> {
         let mut connection = self.jetstream.connection();
         connection.mark_unchanged();

@@ -101,12 +101,8 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 .await
             {
                 Step::Done => {}
-                Step::GoOnWith(version) => {
-                    let is_next = |item: &Item| item.version() == version;
-                    if !ended.left.front().is_some_and(is_next) {
-                        ended.left.push_front(Item::Aside(version));
-                    }
-                }
+                // Before what is in hand of that version: it may be another message.
+                Step::GoOnWith(version) => ended.left.push_front(Item::Aside(version)),
                 Step::AllAside(due) => {
                     ended.due = due.into_iter().chain(ended.due).min();
                 }

@@ -157,6 +157,11 @@ impl Durable {
         Ok(())
     }
 
+    /// Takes nothing more, so that the server sends to others what is given back.
+    pub(crate) async fn close(mut self) {
+        drop(self.messages.unsubscribe().await);
+    }
+
     /// The next that the server sends. Whoever drops it loses nothing.
     pub(crate) async fn next(&mut self) -> Pulled {
         loop {

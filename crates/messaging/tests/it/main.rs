@@ -4,10 +4,12 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod away;
 mod conflicts;
 mod counters;
 mod credentials;
 mod database;
+mod dead;
 mod failures;
 mod figures;
 mod forgeries;
@@ -15,9 +17,11 @@ mod gaps;
 mod hostile;
 mod inbox;
 mod instances;
+mod interrupted;
 mod losses;
 mod nats;
 mod operator;
+mod oracle;
 mod outbox;
 mod passing;
 mod place;
