@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream;
 use bson::doc;
 use serde_json::json;
-use testbed::{Mongo, Nats, eventually, mongo_uri, nats_url};
+use testbed::{Mongo, Nats, at_the_next, eventually, mongo_uri, nats_url};
 
 use crate::{
     log::Log,
@@ -182,5 +182,41 @@ async fn a_stream_whose_clock_or_limits_change_does_not_matter_to_what_is_put_as
     send(&tally.place, [number("a", 0)]).await;
     are_applied(&tally.place, "a", 0..2).await;
     assert!(aside(&tally.place, "a").await.is_empty());
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_leaves_neither_a_total_nor_an_event_nor_a_mark() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    numbers(&place).await;
+    let tally = Tally::start_at(place).await;
+    send(&tally.place, [number("a", 0)]).await;
+    are_applied(&tally.place, "a", [0]).await;
+    let refused = doc! { "errorCode": 251, "errorLabels": ["TransientTransactionError"] };
+    at_the_next(&tally.place, "commitTransaction", refused).await;
+    send(&tally.place, [number("a", 1)]).await;
+    are_applied(&tally.place, "a", 0..2).await;
+    assert_eq!(tally.calls("a", 1), 2);
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_outcome_is_not_known_is_not_acknowledged_and_nothing_is_applied_twice() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let place = Place::at(&mongo.uri(), &nats_url());
+    numbers(&place).await;
+    let tally = Tally::start_at(place).await;
+    send(&tally.place, [number("a", 0)]).await;
+    are_applied(&tally.place, "a", [0]).await;
+    // It is committed, and the server does not know on how many members.
+    let lost =
+        doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+    at_the_next(&tally.place, "commitTransaction", lost).await;
+    send(&tally.place, (1..3).map(|version| number("a", version))).await;
+    are_applied(&tally.place, "a", 0..3).await;
+    assert!(dead_letters(&tally.place).await.is_empty());
     tally.finish().await;
 }

@@ -234,3 +234,23 @@ async fn options_that_another_version_has_set_are_brought_up_to_date() {
     assert!(config.max_ack_pending > 10_000);
     tally.finish().await;
 }
+
+#[tokio::test]
+async fn what_is_in_hand_for_longer_than_the_stream_waits_is_sent_to_nobody_else() {
+    let place = place().await;
+    let first = Tally::start_at(place.clone()).await;
+    send(&place, [then("a", 0, json!("wait"))]).await;
+    is_asked(&first, "a", 0).await;
+    let second = Tally::start_at(place.clone()).await;
+    // Three times as long.
+    let until = tokio::time::Instant::now() + Duration::from_secs(3);
+    send(&place, [number("b", 0)]).await;
+    are_applied(&place, "b", [0]).await;
+    tokio::time::sleep_until(until).await;
+    let redelivered = durable(&place).await.unwrap().num_redelivered;
+    assert_eq!((redelivered, second.calls("a", 0)), (0, 0));
+    first.gate.send_replace(true);
+    are_applied(&place, "a", [0]).await;
+    second.stop().await;
+    first.finish().await;
+}
