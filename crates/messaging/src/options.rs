@@ -23,7 +23,7 @@ pub struct NatsOptions {
     pub nats_url: SecretString,
     /// JetStream stream that the events are published to; created at start where there is none.
     // The default hangs on the service's name and is set where the command line is put together.
-    #[arg(long, env, value_name = "NATS_STREAM", value_parser = wants("a name of letters, digits, - and _", |it: &String| is_word(it)))]
+    #[arg(long, env, value_name = "NATS_STREAM", value_parser = stream_name)]
     pub nats_stream: String,
     /// Replicas of the stream when it is created: 1, 3 or 5.
     #[arg(long, env, value_name = "NATS_REPLICAS", default_value = "1", value_parser = wants("1, 3 or 5", |it: &usize| matches!(it, 1 | 3 | 5)))]
@@ -100,6 +100,16 @@ fn url(value: &str) -> Result<SecretString, String> {
 }
 
 const WORDS: &str = "nothing, or words of letters, digits, - and _ with dots between them";
+
+/// The name of a stream, as options take it.
+///
+/// # Errors
+/// What is wanted.
+pub fn stream_name(value: &str) -> Result<String, String> {
+    wants("a name of letters, digits, - and _", |name: &String| {
+        is_word(name)
+    })(value)
+}
 
 fn are_words(prefix: &str) -> bool {
     prefix.is_empty() || prefix.split('.').all(is_word)
