@@ -2,6 +2,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 
@@ -147,7 +148,7 @@ impl TestApp {
             listener,
             auth: Authenticator::new(&options).unwrap(),
             options,
-            domain: NoOptions {},
+            domain: Arc::<NoOptions>::default(),
         });
         let running = tokio::spawn(service.serve(process, stop.clone()));
         Self {

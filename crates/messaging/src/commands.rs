@@ -1,6 +1,8 @@
-//! What operators ask of the outbox: the subcommands of `outbox`. They read the arguments, ask [`Outbox`], and print tables or JSON.
+//! What operators ask: the subcommands of `outbox`, and in `inbox` those of `inbox`. They read the arguments, ask [`Outbox`] or
+//! [`Inbox`](crate::Inbox), and print tables or JSON.
 
 mod arguments;
+mod inbox;
 mod replaying;
 
 use std::{
@@ -16,6 +18,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use arguments::{limit, object_id, time};
+pub use inbox::{InboxCommand, execute_inbox};
 
 use crate::{
     Event, EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,

@@ -20,7 +20,7 @@ pub struct EventType {
 impl EventType {
     /// What the event is of: `order`.
     pub fn noun(&self) -> &'static str {
-        self.name.split('.').next().unwrap_or(self.name)
+        noun_of(self.name)
     }
 
     /// What events of these types are of.
@@ -41,6 +41,11 @@ impl EventType {
         let nouns = Self::nouns(types);
         nouns.iter().map(|noun| format!("{noun}.>")).collect()
     }
+}
+
+/// The first word of a type's name.
+pub(crate) fn noun_of(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// A fact that the rest of the world has to hear of.

@@ -93,7 +93,11 @@ fn url(value: &str) -> Result<SecretString, String> {
     text(value, wants, |urls| urls.split(',').all(is_valid)).map(SecretString::from)
 }
 
-fn stream_name(value: &str) -> Result<String, String> {
+/// The name of a stream, as options take it.
+///
+/// # Errors
+/// What is wanted.
+pub fn stream_name(value: &str) -> Result<String, String> {
     text(value, "a name of letters, digits, - and _", is_word)
 }
 

@@ -19,11 +19,11 @@ pub struct Context<O = NoOptions> {
 pub struct NoOptions {}
 
 impl<O> Context<O> {
-    pub(crate) fn new(db: &Db, options: O) -> Self {
+    pub(crate) fn new(db: &Db, options: &Arc<O>) -> Self {
         Self {
             db: db.clone(),
             outbox: Outbox::new(db),
-            options: Arc::new(options),
+            options: Arc::clone(options),
         }
     }
 }

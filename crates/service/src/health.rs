@@ -30,7 +30,7 @@ type Found = Result<(), String>;
 #[derive(Clone)]
 pub(crate) struct Health {
     db: Db,
-    /// `None` where this process does not publish.
+    /// `None` where this process neither publishes nor consumes.
     jetstream: Option<JetStream>,
     /// Cancelled when a stop was asked for.
     stop: CancellationToken,
@@ -76,7 +76,7 @@ struct Well {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples("up"))]
     mongodb: Option<&'static str>,
-    /// `up` or `down`; not there where this process does not publish.
+    /// `up` or `down`; not there where this process neither publishes nor consumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples("up"))]
     nats: Option<&'static str>,

@@ -2,8 +2,10 @@
 
 mod connection;
 mod denied;
+mod durable;
 mod failure;
 mod held;
+mod history;
 mod identity;
 mod outage;
 mod publish;
@@ -32,6 +34,7 @@ use publish::Published;
 
 use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 
+pub(crate) use durable::{Durable, DurableConfig, Lag, Pulled};
 pub(crate) use failure::{Failure, Whose};
 pub(crate) use stream::StreamState;
 #[cfg(test)]

@@ -38,6 +38,15 @@ struct Config {
 #[derive(Deserialize)]
 struct Info {
     config: Config,
+    state: State,
+}
+
+#[derive(Deserialize)]
+struct State {
+    first_seq: u64,
+    /// Of those behind the first that are gone.
+    #[serde(default)]
+    num_deleted: u64,
 }
 
 impl JetStream {
@@ -62,7 +71,7 @@ impl JetStream {
                 Ok(StreamState::Made)
             }
             Response::Err { error } => Err(error.into()),
-            Response::Ok(Info { config }) => {
+            Response::Ok(Info { config, .. }) => {
                 if let Err(unfit) = config.check(name, &self.needed) {
                     return Ok(StreamState::Unfit(unfit));
                 }
@@ -84,6 +93,18 @@ impl JetStream {
                     );
                 }
                 Ok(StreamState::There)
+            }
+        }
+    }
+
+    /// Whether messages are gone by limits of the stream's own.
+    pub(super) async fn has_lost_its_beginning(&self) -> anyhow::Result<bool> {
+        let asked = format!("STREAM.INFO.{}", self.stream.name);
+        match self.jetstream.request(asked, &()).await? {
+            Response::Err { error } => Err(error.into()),
+            Response::Ok(Info { config, state }) => {
+                let has_lost = state.first_seq > 1 || state.num_deleted > 0;
+                Ok(has_lost && !config.weaker().is_empty())
             }
         }
     }

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use holder::Holder;
+pub(crate) use turn::sampled;
 use watcher::Bell;
 
 use crate::{

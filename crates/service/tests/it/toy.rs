@@ -1,6 +1,6 @@
 //! A service of counters, or any other, running in the test's process.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State, http::StatusCode};
 use bson::{Document, doc, oid::ObjectId, rawdoc};
@@ -135,7 +135,7 @@ impl Toy {
             listener,
             options,
             auth,
-            domain,
+            domain: Arc::new(domain),
         });
         let stop = CancellationToken::new();
         let running = tokio::spawn(service.serve(process, stop.clone()));
