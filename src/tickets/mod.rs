@@ -2,6 +2,7 @@
 
 mod model;
 mod price;
+mod reservations;
 mod routes;
 mod store;
 mod title;
@@ -11,6 +12,7 @@ use utoipa::PartialSchema;
 
 pub use model::{NewTicket, Ticket};
 pub use price::Price;
+pub use reservations::reservations;
 pub use routes::routes;
 pub use store::collections;
 

@@ -46,7 +46,11 @@ async fn apply(
     let is_created = order.r#type == CREATED;
     let Some(ticket) = store::find_in_transaction(db, session, id).await? else {
         // Nothing has to be given back.
-        return Ok(if is_created { Outcome::Refused("there is no such ticket") } else { Outcome::Applied });
+        return Ok(if is_created {
+            Outcome::Refused("there is no such ticket")
+        } else {
+            Outcome::Applied
+        });
     };
     let changed = if is_created {
         ticket.reserved_for(&order.key, now)
@@ -54,7 +58,9 @@ async fn apply(
         ticket.released_by(&order.key, now)
     };
     let Ok(changed) = changed else {
-        return Ok(Outcome::Refused("the ticket has the last version that there is"));
+        return Ok(Outcome::Refused(
+            "the ticket has the last version that there is",
+        ));
     };
     let Some(changed) = changed else {
         return Ok(Outcome::Applied);
@@ -62,7 +68,9 @@ async fn apply(
     store::update(db, session, &changed).await?;
     // Whoever only joins the queue or leaves it changes nothing that others see.
     if changed.version != ticket.version {
-        outbox.record(session, &changed.event(&order.metadata)?).await?;
+        outbox
+            .record(session, &changed.event(&order.metadata)?)
+            .await?;
     }
     Ok(Outcome::Applied)
 }

@@ -57,7 +57,8 @@ pub(super) async fn update(
         update.insert("$unset", doc! { "waitingOrders": 1 });
     } else {
         let set = update.get_document_mut("$set");
-        set.expect("it stands above").insert("waitingOrders", &ticket.waiting_orders);
+        set.expect("it stands above")
+            .insert("waitingOrders", &ticket.waiting_orders);
     }
     let tickets = tickets(db);
     let update = tickets.update_one(doc! { "_id": ticket.id }, update);
