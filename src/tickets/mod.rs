@@ -2,6 +2,7 @@
 
 mod model;
 mod price;
+mod reservations;
 mod routes;
 mod store;
 mod title;
@@ -10,6 +11,7 @@ use messaging::EventType;
 
 pub use model::{NewTicket, Ticket};
 pub use price::Price;
+pub use reservations::reservations;
 pub use routes::routes;
 pub use store::collections;
 

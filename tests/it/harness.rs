@@ -29,6 +29,8 @@ pub(crate) struct Place {
     pub(crate) access: NatsAccess,
     /// What the service in the test's process keeps to.
     pub(crate) timing: Timing,
+    /// Whether it consumes the stream of the orders, which is [`Place::orders_stream`].
+    consumes: bool,
 }
 
 impl Deref for Place {
@@ -51,6 +53,14 @@ impl Place {
         Self::of(testbed::Place::shared())
     }
 
+    /// Where a sibling's orders are consumed too.
+    pub(crate) fn consuming() -> Self {
+        Self {
+            consumes: true,
+            ..Self::new()
+        }
+    }
+
     pub(crate) fn at(mongo_uri: &str, nats_url: &str) -> Self {
         Self::of(testbed::Place::at(mongo_uri, nats_url))
     }
@@ -61,7 +71,12 @@ impl Place {
             duplicate_window: Duration::from_secs(120),
             access: NatsAccess::default(),
             timing: Timing::default(),
+            consumes: false,
         }
+    }
+
+    pub(crate) fn orders_stream(&self) -> String {
+        format!("{}-orders", self.name)
     }
 
     pub(crate) fn mongo(&self) -> MongoOptions {
@@ -144,11 +159,18 @@ impl TestApp {
         let service = service();
         let process = service.connect(&mongo, events, Some(&nats), place.timing);
         let mut process = process.await.unwrap();
+        let domain = Arc::<NoOptions>::default();
+        if place.consumes {
+            let streams = vec![place.orders_stream()];
+            let consumption =
+                service.consumption(&nats, streams, Arc::clone(&domain), place.timing);
+            process.consumption = Some(consumption.await.unwrap());
+        }
         process.http = Some(Http {
             listener,
             auth: Authenticator::new(&options).unwrap(),
             options,
-            domain: Arc::<NoOptions>::default(),
+            domain,
         });
         let running = tokio::spawn(service.serve(process, stop.clone()));
         Self {
@@ -230,6 +252,7 @@ pub(crate) fn service() -> Service {
         .collections(tickets::collections)
         .routes(tickets::routes)
         .publishes(tickets::EVENTS)
+        .consumes(tickets::reservations)
 }
 
 pub(crate) fn options() -> HttpOptions {
