@@ -9,7 +9,7 @@ use axum::{
 use bson::oid::ObjectId;
 use db::Abort;
 use messaging::Metadata;
-use service::Context;
+use service::{Context, metadata};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{
     Answer, Id, IdempotencyKey, PageQuery, Preconditions, Refusal, Trace, User, ValidJson, etag,
@@ -177,15 +177,6 @@ impl From<TicketRefusal> for Refusal {
                 Self::Conflict("the ticket can't be changed any more")
             }
         }
-    }
-}
-
-/// Of the event of this request.
-fn metadata(trace: Trace) -> Metadata {
-    Metadata {
-        traceparent: trace.parent,
-        tracestate: trace.state,
-        ..Metadata::now()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::json;
-use testbed::Process;
+use testbed::{Process, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     harness::{Place, token},
-    process::{command, create, start},
+    process::{command, create},
 };
 
 fn of_process(process: &Process, path: &str) -> PathBuf {

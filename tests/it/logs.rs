@@ -7,13 +7,13 @@ use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
 use reqwest::header::COOKIE;
 use serde_json::{Value, json};
-use testbed::{Process, eventually, free_port, local, nats_url, now_seconds, text};
+use testbed::{Process, eventually, free_port, local, nats_url, now_seconds, start, text};
 use web::sign;
 
 use crate::{
     collector::{Traced, collector},
     harness::{JWT_KEY, Place, jwt, token},
-    process::{command, create, start},
+    process::{command, create},
 };
 
 /// The program, whose log tells everything that is told at all.

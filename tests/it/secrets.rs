@@ -3,12 +3,12 @@
 use std::fs;
 
 use serde_json::json;
-use testbed::{eventually, now_seconds};
+use testbed::{eventually, now_seconds, start};
 use web::sign;
 
 use crate::{
     harness::{JWT_KEY, Place, jwt},
-    process::{command, create, start},
+    process::{command, create},
 };
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use bson::{Timestamp, doc};
 use mongodb::{
     Client, Collection, Database, IndexModel, error::Error as MongoError, options::ClientOptions,
 };
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{

@@ -12,16 +12,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{HEAD_LIMIT_BYTES, Kind, Problem, Refusal};
+use crate::{HEAD_LIMIT_BYTES, Refusal};
 
 /// Refuses a request (400) that is for nobody, for two, or for what is no host; and one of HTTP/2 (431) whose head is too long.
 pub(crate) async fn ask_for_one_host(request: Request, next: Next) -> Response {
     if request.version() == Version::HTTP_2 && length(&request) > HEAD_LIMIT_BYTES {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         let why = "the head of the request is larger than 32 KB";
-        return Problem::with_message(Kind::MALFORMED, why)
-            .with_status(status)
-            .into_response();
+        return Refusal::MalformedHead(status, why).into_response();
     }
     if is_for_one_host(&request) {
         next.run(request).await

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::{ArgAction, Args};
-use db::setting::{Maybe, boolean, file};
+use db::setting::{Maybe, boolean, file, wants, wants_duration};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -17,6 +17,12 @@ use parse::*;
 /// As browsers send them in `Origin`.
 type Origins = Vec<HeaderValue>;
 type Networks = Vec<IpNet>;
+
+const PER_SECOND: &str = "requests a second from 1 to 1000000, or 0 for no limit";
+
+fn is_rate(per_second: &u32) -> bool {
+    *per_second <= 1_000_000
+}
 
 /// Who may call, and where.
 #[derive(Debug, Clone, Args)]
@@ -33,19 +39,21 @@ pub struct HttpOptions {
     #[arg(long, env, value_name = "SESSION_COOKIE", default_value = "express:sess", value_parser = cookie_name)]
     pub session_cookie: String,
     /// Requests a second of one user, or of one address where there is no user; twice as many at once. 0 for no limit.
-    #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = requests_per_second)]
+    #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = wants(PER_SECOND, is_rate))]
     pub rate_limit: u32,
     /// Writes a second of one user, besides; twice as many at once. 0 for no limit.
-    #[arg(long, env, value_name = "WRITE_RATE_LIMIT", default_value = "20", value_parser = requests_per_second)]
+    #[arg(long, env, value_name = "WRITE_RATE_LIMIT", default_value = "20", value_parser = wants(PER_SECOND, is_rate))]
     pub write_rate_limit: u32,
     /// Proxies whose `X-Forwarded-For` or `Forwarded` is believed: addresses or networks, separated by commas. None by default.
     #[arg(long, env, value_name = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub trusted_proxies: Networks,
     /// Requests that are worked on at once, 1000 at most; those above are answered 503 at once.
-    #[arg(long, env, value_name = "CONCURRENCY_LIMIT", default_value = "256", value_parser = concurrency)]
+    #[arg(long, env, value_name = "CONCURRENCY_LIMIT", default_value = "256",
+          value_parser = wants("a whole number from 1 to 1000", |it: &usize| (1..=1_000).contains(it)))]
     pub concurrency_limit: usize,
     /// How long requests are still taken after a stop is asked for and /health/ready says so.
-    #[arg(long, env, value_name = "STOP_DELAY", default_value = "1s", value_parser = delay)]
+    #[arg(long, env, value_name = "STOP_DELAY", default_value = "1s",
+          value_parser = wants_duration("a time of at most 9s, such as 1s; 0s for none", |it| it <= Duration::from_secs(9)))]
     pub stop_delay: Duration,
     /// Origins whose pages may call, cookies included, separated by commas. None by default.
     #[arg(long, env, value_name = "CORS_ORIGINS", default_value = "", hide_default_value = true, value_parser = origins)]

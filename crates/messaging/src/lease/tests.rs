@@ -19,7 +19,7 @@ pub(crate) async fn lease(valid_until: Instant, named: Option<Instant>) -> Lease
     Lease {
         db: db.unwrap(),
         timing: Timing::default(),
-        holder: ObjectId::new(),
+        instance_id: ObjectId::new(),
         valid_until: watch::Sender::new(valid_until),
         waiter_named: watch::Sender::new(named),
         lost: CancellationToken::new(),

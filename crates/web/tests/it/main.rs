@@ -15,6 +15,7 @@ mod endings;
 mod hosts;
 mod http;
 mod http2;
+mod idempotency;
 mod keys;
 mod limits;
 mod tokens;
