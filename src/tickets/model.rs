@@ -1,8 +1,8 @@
 //! A ticket as it comes in, as it is stored, and as it goes out: to clients and in events.
 
-use bson::{DateTime, oid::ObjectId, serialize_to_raw_document_buf};
+use bson::{DateTime, oid::ObjectId};
 use db::Abort;
-use messaging::{Event, Metadata};
+use messaging::{Event, EventType, Metadata};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
@@ -12,8 +12,8 @@ use super::{
     title,
 };
 
-pub(super) const CREATED: &str = "ticket.created";
-pub(super) const UPDATED: &str = "ticket.updated";
+pub(super) const CREATED: EventType = EventType::of::<TicketView<'_>>("ticket.created");
+pub(super) const UPDATED: EventType = EventType::of::<TicketView<'_>>("ticket.updated");
 
 /// What a client says of a ticket.
 // Members of another type are `None`, so that both are told at once.
@@ -157,15 +157,8 @@ impl Ticket {
     /// The event of what the ticket has become; its first version is its creation.
     pub(super) fn event(&self, metadata: &Metadata) -> bson::error::Result<Event> {
         let r#type = if self.version == 0 { CREATED } else { UPDATED };
-        let data = serialize_to_raw_document_buf(&self.view())?;
-        let metadata = metadata.clone();
-        Ok(Event::new(
-            metadata,
-            r#type,
-            self.id.to_hex(),
-            self.version,
-            data,
-        ))
+        let (metadata, key) = (metadata.clone(), self.id.to_hex());
+        r#type.event(metadata, key, self.version, &self.view())
     }
 
     pub(super) fn view(&self) -> TicketView<'_> {

@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{Http, NoOptions, Service, Timing};
-use testbed::{eventually, now_seconds, text};
+use testbed::{Mongo, eventually, nats_url, now_seconds, text};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use web::{Authenticator, HttpOptions, JwtOptions, sign};
@@ -176,6 +176,14 @@ impl TestApp {
             .unwrap()
     }
 
+    pub(crate) async fn post_with_key(&self, user: &str, key: &str, body: Value) -> Response {
+        let request = self.request(Method::POST, "/api/tickets");
+        let request = request
+            .bearer_auth(token(user))
+            .header("idempotency-key", key);
+        request.json(&body).send().await.unwrap()
+    }
+
     pub(crate) async fn put(&self, user: &str, id: &str, body: Value) -> Response {
         let request = self.request(Method::PUT, &format!("/api/tickets/{id}"));
         request
@@ -208,8 +216,16 @@ impl TestApp {
     }
 }
 
+/// A server of a test's own, because a fail point holds for all of a server; and the service there.
+pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    (mongo, app)
+}
+
 /// As `main.rs` has it.
-fn service() -> Service {
+pub(crate) fn service() -> Service {
     Service::new("tickets", env!("CARGO_PKG_VERSION"))
         .collections(tickets::collections)
         .routes(tickets::routes)

@@ -6,6 +6,7 @@
 
 mod atomic;
 mod collector;
+mod collectors;
 mod command_line;
 mod commands;
 mod contention;
@@ -33,7 +34,6 @@ mod retention;
 mod retries;
 mod rights;
 mod secrets;
-mod secured;
 mod settings;
 mod shells;
 mod spans;

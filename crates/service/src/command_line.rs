@@ -108,7 +108,11 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         // The one provider in the tree; TLS panics without it.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         match command {
-            Command::Serve(serve) => {
+            Command::Serve(mut serve) => {
+                // They are read again when they change.
+                let jwt = &mut serve.http.jwt;
+                jwt.jwt_key_file = secrets::file_of("jwt_key");
+                jwt.jwt_key_previous_file = secrets::file_of("jwt_key_previous");
                 let domain = Arc::new(serve.domain);
                 ensure!(
                     !serve.no_consumers || !self.consumers.is_empty(),

@@ -28,7 +28,7 @@ use utoipa::openapi::{Info, InfoBuilder, LicenseBuilder, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use admin::READ_INTERVAL;
-pub use context::{Context, NoOptions};
+pub use context::{Context, NoOptions, metadata};
 pub use health::PING_INTERVAL;
 pub use serve::{Consumption, Http, Process};
 pub use telemetry::FLUSH_LIMIT;

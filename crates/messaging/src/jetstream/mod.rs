@@ -143,7 +143,7 @@ impl JetStream {
     }
 
     /// Why there is no connection, where that is known: each server's address and cause.
-    pub fn why_not_connected(&self) -> Option<String> {
+    pub(crate) fn why_not_connected(&self) -> Option<String> {
         self.outage.why()
     }
 

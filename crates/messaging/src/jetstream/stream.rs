@@ -52,9 +52,6 @@ struct State {
 impl JetStream {
     /// Makes the stream where there is none, and checks one that is there. What makes "exactly once" or a replay weaker is accepted
     /// with a warning.
-    ///
-    /// # Errors
-    /// When it can't be asked or made.
     pub(crate) async fn ensure_stream(&self) -> anyhow::Result<StreamState> {
         let began = Instant::now();
         let found = self.look_for_stream().await;
@@ -110,9 +107,6 @@ impl JetStream {
     }
 
     /// Whether the stream takes messages of this type.
-    ///
-    /// # Errors
-    /// When it can't be asked.
     pub(crate) async fn takes(&self, r#type: &str) -> anyhow::Result<bool> {
         let subject = format!("{}{type}.*", self.prefix);
         let stream = self.stream().await?;

@@ -20,6 +20,7 @@ mod instances;
 mod interrupted;
 mod losses;
 mod nats;
+mod operations;
 mod operator;
 mod oracle;
 mod outbox;

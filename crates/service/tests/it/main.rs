@@ -6,9 +6,12 @@
 
 mod consumers;
 mod domains;
+mod faults;
 mod health;
 mod lifecycle;
+mod secured;
 mod stalls;
 mod timing;
 mod toy;
+mod upgrades;
 mod waits;
