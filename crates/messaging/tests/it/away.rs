@@ -220,3 +220,46 @@ async fn a_commit_whose_outcome_is_not_known_is_not_acknowledged_and_nothing_is_
     assert!(dead_letters(&tally.place).await.is_empty());
     tally.finish().await;
 }
+
+#[tokio::test]
+async fn after_mongodb_was_set_back_a_consumer_that_is_made_again_brings_what_is_missing() {
+    let tally = Tally::start().await;
+    send(&tally.place, (0..2).map(|version| number("a", version))).await;
+    are_applied(&tally.place, "a", 0..2).await;
+    let database = tally.place.database().await;
+    let backup = async |name: &str| {
+        let documents = database
+            .collection::<bson::Document>(name)
+            .find(doc! {})
+            .await;
+        let documents: Vec<_> = futures_util::TryStreamExt::try_collect(documents.unwrap())
+            .await
+            .unwrap();
+        (name.to_owned(), documents)
+    };
+    let backups = [
+        backup("inbox").await,
+        backup("totals").await,
+        backup("events").await,
+    ];
+    send(&tally.place, (2..5).map(|version| number("a", version))).await;
+    are_applied(&tally.place, "a", 0..5).await;
+    acknowledged(&tally.place).await;
+    let place = tally.stop().await;
+    for (name, documents) in backups {
+        let collection = database.collection::<bson::Document>(&name);
+        collection.delete_many(doc! {}).await.unwrap();
+        collection.insert_many(documents).await.unwrap();
+    }
+    let stream = jetstream(&place)
+        .await
+        .get_stream(&place.stream)
+        .await
+        .unwrap();
+    let name = format!("{}-{NAME}-{CONSUMER}", place.name);
+    stream.delete_consumer(&name).await.unwrap();
+    let tally = Tally::start_at(place).await;
+    send(&tally.place, [number("a", 5)]).await;
+    are_applied(&tally.place, "a", 0..6).await;
+    tally.finish().await;
+}

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use bson::{Document, doc};
 use serde_json::json;
 use testbed::eventually;
 
 use crate::{
+    counters::Counters,
     log::Log,
     tally::{
-        Sent, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
+        CONSUMER, Sent, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
         newest_only, number, numbers, publish, send, then,
     },
     toy::Place,
@@ -246,5 +248,69 @@ async fn a_handler_that_takes_too_long_is_asked_again() {
         aside(&tally.place, "a").await.is_empty()
     })
     .await;
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn what_becomes_of_messages_is_counted_and_what_is_put_aside_is_told_to_scrapers() {
+    let counters = Counters::start();
+    let tally = Tally::start().await;
+    let messages = [
+        number("a", 0),
+        number("a", 0),
+        then("b", 0, json!("refuse")),
+        number("c", 2),
+    ];
+    send(&tally.place, messages).await;
+    let completed = Sent {
+        r#type: "number.completed",
+        ..number("a", 1)
+    };
+    send(&tally.place, [completed]).await;
+    are_applied(&tally.place, "a", [0]).await;
+    acknowledged(&tally.place).await;
+    are_aside(&tally.place, "c", &[(2, "waiting")]).await;
+    are_aside(&tally.place, "b", &[(0, "dead")]).await;
+    let counted = |series: &str| counters.count(&format!("inbox_{series}"));
+    assert_eq!(counted("applied_total{consumer=\"tally\"}"), 1);
+    assert_eq!(counted("conflicts_total{consumer=\"tally\"}"), 1);
+    assert_eq!(
+        counted("skipped_total{consumer=\"tally\",reason=\"type\"}"),
+        1
+    );
+    assert_eq!(
+        counted("put_aside_total{consumer=\"tally\",state=\"dead\"}"),
+        1
+    );
+    assert_eq!(
+        counted("put_aside_total{consumer=\"tally\",state=\"waiting\"}"),
+        1
+    );
+    assert_eq!(counted("stream_missing{consumer=\"tally\"}"), 0);
+    assert!(messaging::read_inbox_figures(&tally.inbox, &[CONSUMER]).await);
+    for (state, count) in [("waiting", 1), ("retrying", 0), ("dead", 1)] {
+        let series = format!("dead_letters{{consumer=\"tally\",state=\"{state}\"}}");
+        assert_eq!(counted(&series), count, "{state}");
+    }
+    tally.finish().await;
+}
+
+/// Another transaction, which is not over, has written what the handler writes.
+#[tokio::test]
+async fn a_write_conflict_delays_its_own_key_only_and_counts_no_attempt() {
+    let tally = Tally::start().await;
+    let database = tally.place.database().await;
+    let totals = database.collection::<Document>("totals");
+    let mut session = database.client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let other = doc! { "$set": { "note": "somebody else's" } };
+    let held = totals.update_one(doc! { "_id": "a" }, other).upsert(true);
+    held.session(&mut session).await.unwrap();
+    send(&tally.place, [number("a", 0), number("b", 0)]).await;
+    are_applied(&tally.place, "b", [0]).await;
+    eventually("it was tried", async || tally.calls("a", 0) > 1).await;
+    session.abort_transaction().await.unwrap();
+    are_applied(&tally.place, "a", [0]).await;
+    assert!(dead_letters(&tally.place).await.is_empty());
     tally.finish().await;
 }
