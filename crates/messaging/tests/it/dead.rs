@@ -12,10 +12,11 @@ use serde_json::json;
 use testbed::{Mongo, eventually, nats_url};
 
 use crate::{
-    tally::{
-        CONSUMER, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
-        number, numbers, send, then,
+    sent::{
+        acknowledged, applied, are_applied, are_aside, aside, dead_letters, number, numbers, send,
+        then,
     },
+    tally::{CONSUMER, Tally},
     toy::{NAME, Place},
 };
 
@@ -185,7 +186,7 @@ async fn a_dead_letter_without_a_key_is_given_up_by_its_place_in_the_stream() {
     let tally = Tally::start().await;
     let place = &tally.place;
     let subject = format!("{}.number.added.a", place.name);
-    crate::tally::publish(place, subject, async_nats::HeaderMap::new(), "{}").await;
+    crate::sent::publish(place, subject, async_nats::HeaderMap::new(), "{}").await;
     eventually("it is dead", async || dead_letters(place).await.len() == 1).await;
     assert!(
         told(place, &["skip", "--sequence", "9", "--reason", "x"])
