@@ -9,10 +9,11 @@ use testbed::{Mongo, Nats, at_the_next, eventually, mongo_uri, nats_url};
 
 use crate::{
     log::Log,
-    tally::{
-        CONSUMER, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
-        durable, each_version, jetstream, number, numbers, send, then,
+    sent::{
+        acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable, jetstream,
+        number, numbers, send, then,
     },
+    tally::{CONSUMER, Tally, each_version},
     toy::{NAME, Place},
 };
 
@@ -59,7 +60,7 @@ async fn a_consumer_that_is_deleted_is_made_again_and_nothing_is_applied_twice()
 #[tokio::test]
 async fn a_stream_that_is_deleted_and_restored_to_an_earlier_time_goes_on_behind_the_marks() {
     let tally = Tally::start().await;
-    let sent = |version| crate::tally::Sent {
+    let sent = |version| crate::sent::Sent {
         id: Some(format!("a-{version}")),
         ..number("a", version)
     };
