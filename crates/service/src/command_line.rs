@@ -110,8 +110,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
     /// Does what the command line asks for.
     pub fn run(self) -> ExitCode {
         if let Err(line) = dotenv::load().and_then(|()| secrets::load()) {
-            eprintln!("{line}");
-            return ExitCode::from(2);
+            return refused(line);
         }
         let mut args: Vec<_> = std::env::args_os().collect();
         if args.len() == 1 {
@@ -119,18 +118,11 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         }
         let read = self.command_line().try_get_matches_from(args);
         if let Some(line) = read.as_ref().ok().and_then(secrets::by_flag) {
-            eprintln!("{line}");
-            return ExitCode::from(2);
+            return refused(line);
         }
         let cli = match read.and_then(|read| Cli::<O>::from_arg_matches(&read)) {
             Ok(cli) => cli,
-            Err(error) => match bad_value(&error) {
-                Some(line) => {
-                    eprintln!("{line}");
-                    return ExitCode::from(2);
-                }
-                None => return told(&error),
-            },
+            Err(error) => return bad_value(&error).map_or_else(|| told(error), refused),
         };
         match self.execute(cli.command) {
             Ok(()) => ExitCode::SUCCESS,
@@ -247,6 +239,12 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         telemetry.end().await;
         ended
     }
+}
+
+/// How a process ends that can't use its configuration.
+fn refused(line: String) -> ExitCode {
+    log::last_line(line);
+    ExitCode::from(2)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
