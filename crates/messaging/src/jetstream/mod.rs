@@ -10,7 +10,7 @@ mod publish;
 mod stream;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,12 +23,14 @@ use async_nats::{
     },
 };
 use db::setting::Unusable;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use denied::Denied;
 use outage::Outage;
 use publish::Published;
+use stream::Weaknesses;
 
 use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 
@@ -59,10 +61,8 @@ pub struct JetStream {
     /// It ends with the last handle.
     _inbox: Arc<AbortOnDropHandle<()>>,
     published: Published,
-    /// Whether the stream that is there forgets messages by limits of its own.
-    forgets: Arc<AtomicBool>,
-    /// Whether it takes what tells of skipped events.
-    tells_skips: Arc<AtomicBool>,
+    /// Of the stream that is there.
+    weaknesses: Arc<Mutex<Weaknesses>>,
 }
 
 impl JetStream {
@@ -120,8 +120,7 @@ impl JetStream {
             _inbox: Arc::new(AbortOnDropHandle::new(inbox)),
             denied: connection.denied,
             published: Published::default(),
-            forgets: Arc::default(),
-            tells_skips: Arc::new(AtomicBool::new(true)),
+            weaknesses: Arc::default(),
         })
     }
 
