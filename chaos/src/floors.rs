@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     availability::Windows,
-    history::{Attempt, Observed, Outcome},
+    history::{Attempt, Intent, Observed, Outcome},
     inject::Injected,
 };
 
@@ -19,6 +19,10 @@ const EFFECTIVE_SHARE: f64 = 0.75;
 const PUBLISHED_SHARE: f64 = 0.25;
 /// Of the writes that a run begins. Of a hundred, about six must be refused.
 const JUDGED_REFUSALS_SHARE: f64 = 0.01;
+/// Of the operations of a run, so many are of each kind of write, of about five or more in a hundred.
+const EACH_INTENT_SHARE: f64 = 0.01;
+/// Of the operations of a run, about twelve in a hundred are reads.
+const READS_SHARE: f64 = 0.05;
 /// Of all writes.
 const UNCLEAR_SHARE: f64 = 0.05;
 /// So many seconds' worth of writes happen while only NATS is at fault.
@@ -33,12 +37,18 @@ const LATE_SHARE: f64 = 0.01;
 pub(crate) struct Aim {
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
-    /// Writes that are begun in a second.
+    /// Operations that are begun in a second; six of seven are writes.
     pub(crate) rate: u32,
     /// How many faults are scheduled.
     pub(crate) faults: usize,
     /// Whether faults of NATS are among those to choose from.
     pub(crate) includes_nats: bool,
+}
+
+impl Aim {
+    pub(crate) fn operations(&self) -> u64 {
+        u64::from(self.rate) * self.seconds
+    }
 }
 
 /// Something that was counted, and how much of it there must be.
@@ -146,10 +156,48 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
             accepted,
         ),
     ];
+    floors.extend(of_each_intent(attempts, writes));
+    floors.push(Floor::at_least(
+        observed.messages.len(),
+        "messages that a consumer saw while all went on",
+        observed.seen.len(),
+        observed.messages.len(),
+    ));
+    floors.push(Floor::at_least(
+        least(READS_SHARE, writes),
+        "reads that were judged",
+        observed.reads.len(),
+        writes,
+    ));
     if aim.includes_nats {
         floors.extend(while_only_nats_was_at_fault(rate, attempts, faults));
     }
     floors
+}
+
+/// Each kind of write that was accepted: where none is, nothing was shown of it.
+fn of_each_intent(attempts: &[Attempt], writes: usize) -> Vec<Floor> {
+    let kinds = [
+        (
+            Intent::IfMatch,
+            "accepted changes of the version that If-Match names",
+        ),
+        (Intent::NoChange, "accepted changes that change nothing"),
+        (Intent::Keyless, "accepted writes without a key"),
+        (
+            Intent::Twice,
+            "accepted writes that were sent twice at once",
+        ),
+    ];
+    let floor = |(intent, what)| {
+        let of_kind = |attempt: &&Attempt| attempt.intent == intent;
+        let all: Vec<&Attempt> = attempts.iter().filter(of_kind).collect();
+        let is_accepted = |attempt: &&&Attempt| matches!(attempt.outcome, Outcome::Accepted { .. });
+        let accepted = all.iter().filter(is_accepted).count();
+        let least = ((writes as f64 * EACH_INTENT_SHARE).ceil() as usize).max(1);
+        Floor::at_least(least, what, accepted, all.len())
+    };
+    kinds.into_iter().map(floor).collect()
 }
 
 /// There are some, they succeed at once, and they do not wait.
@@ -160,7 +208,12 @@ fn while_only_nats_was_at_fault(
 ) -> [Floor; 3] {
     let meanwhile = Windows::new(faults).only_nats_at_fault(attempts);
     let failed = count(&meanwhile, |attempt| {
-        attempt.tries > 1 || !attempt.is_answered_rightly()
+        let at_once = if attempt.intent == Intent::Twice {
+            2
+        } else {
+            1
+        };
+        attempt.tries > at_once || !attempt.is_answered_rightly()
     });
     let late = count(&meanwhile, |attempt| attempt.took_ms() > PROMPT_MS);
     let all = meanwhile.len();

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use serde::Serialize;
 use testbed::within;
-use tokio::time::sleep_until;
+use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
@@ -37,6 +37,10 @@ const PARKING_LIMIT: Duration = Duration::from_secs(60);
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Injected {
     pub(crate) fault: Fault,
+    /// Which operation of the load it began with: the same seed makes the same faults at the same operations.
+    pub(crate) operation: u64,
+    /// Servers and instances that others could not reach, or that did nothing.
+    pub(crate) away: Vec<String>,
     /// When it was begun; it may have waited for another one to end.
     pub(crate) began_ms: u64,
     pub(crate) ended_ms: u64,
@@ -56,9 +60,31 @@ impl Injected {
 pub(crate) struct Effect {
     since: Instant,
     seen: String,
+    away: Vec<String>,
 }
 
-/// What was injected so far, and the keys of the planted events.
+/// When a fault is due: with an operation of the load.
+pub(crate) struct Due {
+    operation: u64,
+    begun: watch::Receiver<u64>,
+}
+
+impl Due {
+    pub(crate) fn new(planned: &Planned, rate: u32, begun: watch::Receiver<u64>) -> Self {
+        let operation = (planned.at.as_secs_f64() * f64::from(rate)) as u64;
+        Self { operation, begun }
+    }
+
+    /// # Errors
+    /// When the load ends before.
+    async fn wait(&mut self) -> anyhow::Result<()> {
+        let is_due = |begun: &u64| *begun >= self.operation;
+        let due = self.begun.wait_for(is_due).await;
+        due.map(drop).context("the load ended before it was due")
+    }
+}
+
+/// What was injected so far, and the ids of the planted events.
 #[derive(Default)]
 pub(crate) struct Log {
     injected: Mutex<Vec<Injected>>,
@@ -66,6 +92,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    pub(crate) fn plant(&self, id: String) {
+        let mut planted = self.planted.lock().expect("no panic while it is held");
+        planted.push(id);
+    }
+
     /// Both lists, when all is over.
     pub(crate) fn taken(&self) -> (Vec<Injected>, Vec<String>) {
         let mut injected = self.injected.lock().expect("no panic while it is held");
@@ -78,15 +109,27 @@ impl Log {
 }
 
 /// Waits for the fault's time, injects it, undoes it.
-pub(crate) async fn inject(world: Arc<World>, planned: Planned, clock: Clock, log: Arc<Log>) {
-    sleep_until(clock.at(planned.at).into()).await;
+pub(crate) async fn inject(
+    world: Arc<World>,
+    planned: Planned,
+    mut due: Due,
+    clock: Clock,
+    log: Arc<Log>,
+) {
+    let is_due = due.wait().await;
     let began_ms = clock.now_ms();
-    let (took_effect_ms, seen) = match fault(&world, &planned, &log).await {
-        Ok(effect) => (Some(clock.ms(effect.since)), effect.seen),
-        Err(error) => (None, format!("{error:#}")),
+    let done = match is_due {
+        Ok(()) => fault(&world, &planned, &log).await,
+        Err(error) => Err(error),
+    };
+    let (took_effect_ms, seen, away) = match done {
+        Ok(effect) => (Some(clock.ms(effect.since)), effect.seen, effect.away),
+        Err(error) => (None, format!("{error:#}"), Vec::new()),
     };
     let injected = Injected {
         fault: planned.fault,
+        operation: due.operation,
+        away,
         began_ms,
         ended_ms: clock.now_ms(),
         took_effect_ms,
@@ -156,10 +199,6 @@ async fn find(processes: &[Shared], pid: u32) -> anyhow::Result<Shared> {
 /// Two events of a key of its own: one that is too large, and one behind it that must be held back.
 async fn poison(world: &World, log: &Log) -> anyhow::Result<Effect> {
     let key = format!("planted-{:08x}", fastrand::u32(..));
-    log.planted
-        .lock()
-        .expect("no panic while it is held")
-        .push(key.clone());
     let too_large = doc! { "planted": "x".repeat(TOO_LARGE) };
     let planted = [
         planted_event(&key, 0, too_large),
@@ -167,7 +206,9 @@ async fn poison(world: &World, log: &Log) -> anyhow::Result<Effect> {
     ];
     let events = world.database.collection::<Document>("events");
     for event in &planted {
-        let id = doc! { "_id": event.get_object_id("_id")? };
+        let id = event.get_object_id("_id")?;
+        log.plant(id.to_hex());
+        let id = doc! { "_id": id };
         // A database that is away is back soon.
         within(RECOVERY_LIMIT, "an event is planted", || async {
             let insert = doc! { "$setOnInsert": event };
@@ -189,6 +230,7 @@ async fn poison(world: &World, log: &Log) -> anyhow::Result<Effect> {
     Ok(Effect {
         since,
         seen: format!("version 0 of {key} was parked"),
+        away: Vec::new(),
     })
 }
 

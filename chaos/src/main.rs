@@ -14,8 +14,10 @@ mod domain;
 mod fault;
 mod first_write;
 mod floors;
+mod health;
 mod history;
 mod inject;
+mod live;
 mod load;
 mod observe;
 mod report;
@@ -79,7 +81,7 @@ struct Run {
     /// Seconds of load.
     #[arg(long, env = "CHAOS_SECONDS", default_value_t = 120)]
     seconds: u64,
-    /// Writes a second.
+    /// Operations a second.
     #[arg(long, env = "CHAOS_RATE", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     rate: u32,
     /// Mean pause between the beginnings of two faults, in seconds.

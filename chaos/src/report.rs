@@ -31,13 +31,13 @@ pub(crate) struct Report {
     messages: usize,
     injected: Vec<Injected>,
     floors: Vec<Floor>,
-    pub(crate) counts: BTreeMap<Kind, usize>,
+    counts: BTreeMap<Kind, usize>,
     /// Instances that ended by themselves, or badly when they were asked to.
     crashes: u32,
     by_fault: BTreeMap<String, Availability>,
     only_nats_at_fault: Availability,
     no_fault: Availability,
-    violations: Vec<Violation>,
+    pub(crate) violations: Vec<Violation>,
 }
 
 impl Report {

@@ -2,14 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::interval};
+use tokio::{sync::watch, task::JoinSet, time::interval};
 
 use crate::{
     client::Client,
     clock::Clock,
     first_write::first_write,
     floors::Aim,
-    inject::{Log, inject},
+    health::{two_primaries, unhealthy},
+    inject::{Due, Log, inject},
+    live::Consumer,
     load::load,
     observe,
     report::Report,
@@ -40,20 +42,26 @@ impl Experiment {
         let world = World::start(self.size, &self.program, &self.folder, &self.environment);
         let world = Arc::new(world.await?);
         let client = Client::new(&world).await?;
-        let mut attempts = vec![first_write(&world, &client).await?];
+        let consumer = Consumer::start(&world).await?;
+        let first = first_write(&world, &client).await?;
         let log = Arc::new(Log::default());
         let clock = Clock::start();
+        let (begun, _) = watch::channel(0);
         let mut injections = JoinSet::new();
         for planned in self.faults.clone() {
             let (world, log) = (Arc::clone(&world), Arc::clone(&log));
-            injections.spawn(inject(world, planned, clock, log));
+            let due = Due::new(&planned, self.aim.rate, begun.subscribe());
+            injections.spawn(inject(world, planned, due, clock, log));
         }
         let progress = tokio::spawn(progress(self.aim.seconds));
-        attempts.extend(load(&client, &self.aim, clock).await?);
+        let mut told = load(&client, &self.aim, clock, &begun).await?;
+        told.attempts.push(first);
+        drop(begun);
         progress.abort();
         eprintln!(
-            "chaos: {} writes; waiting for the last faults to end",
-            attempts.len()
+            "chaos: {} writes and {} reads; waiting for the last faults to end",
+            told.attempts.len(),
+            told.reads.len()
         );
         while let Some(injected) = injections.join_next().await {
             injected?;
@@ -64,7 +72,10 @@ impl Experiment {
         eprintln!("chaos: reading documents, events and messages");
         let (mut injected, planted) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
-        let observed = observe::all(&world, clock, attempts, planted).await?;
+        let told = (told.attempts, told.reads);
+        let mut observed = observe::all(&world, clock, told, planted, consumer).await?;
+        observed.unhealthy = unhealthy(&injected, self.size);
+        observed.two_primaries = two_primaries(&injected);
         let report = Report::new(&self.aim, self.size, &observed, injected, crashes);
         Ok(report)
     }

@@ -10,7 +10,7 @@ use testbed::{
 use tokio::time::sleep;
 
 use super::Effect;
-use crate::{fault::Fault, schedule::Planned};
+use crate::{fault::Fault, schedule::Planned, wiring::instance_name};
 
 const DELAY: Duration = Duration::from_millis(500);
 /// A standby's connections are silent for seconds.
@@ -26,10 +26,15 @@ pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Re
     };
     let fault = LinkFault::new(mode);
     let chosen = planned.target % links.len();
+    let is_chosen = |instance: &usize| !planned.is_of_one || *instance == chosen;
+    let away = (0..links.len())
+        .filter(is_chosen)
+        .map(instance_name)
+        .collect();
     let links = || {
         let instances = links.iter().enumerate();
         instances
-            .filter(move |(i, _)| !planned.is_of_one || *i == chosen)
+            .filter(|(instance, _)| is_chosen(instance))
             .flat_map(|(_, links)| links)
     };
     links().for_each(|link| link.begin(&fault));
@@ -43,5 +48,6 @@ pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Re
     Ok(Effect {
         since: since?,
         seen: format!("{} {what}", fault.strikes()),
+        away,
     })
 }

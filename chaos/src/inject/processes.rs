@@ -31,6 +31,7 @@ pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Resul
     Ok(Effect {
         since,
         seen: seen.join("; "),
+        away: killed.iter().map(|process| process.name.clone()).collect(),
     })
 }
 
@@ -45,6 +46,7 @@ pub(super) async fn terminate(process: &Shared, lasts: Duration) -> anyhow::Resu
     Ok(Effect {
         since,
         seen: followed(&process, pid, "ended with exit code 0"),
+        away: vec![process.name.clone()],
     })
 }
 
@@ -63,6 +65,7 @@ pub(super) async fn pause(process: &Shared, lasts: Duration) -> anyhow::Result<E
     Ok(Effect {
         since,
         seen: format!("{} was stopped", process.name),
+        away: vec![process.name.clone()],
     })
 }
 
