@@ -41,7 +41,7 @@ impl Client {
     pub(crate) async fn new(world: &World) -> anyhow::Result<Self> {
         let mut tokens = Vec::new();
         for user in 0..domain::USERS {
-            tokens.push(world.token(&domain::user_name(user))?);
+            tokens.push(world.token(&domain::user_name(user)).await?);
         }
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(1))

@@ -1,13 +1,13 @@
 //! What a run must have done to prove anything: enough writes, faults that had an effect, messages under load. A run below
 //! one of these floors fails, whatever the checker found: where nothing happens, no promise is broken.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::Serialize;
 
 use crate::{
     availability::Windows,
-    history::{Attempt, Intent, Observed, Outcome},
+    history::{Attempt, Intent, Message, Observed, Outcome},
     inject::Injected,
 };
 
@@ -118,9 +118,13 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
         attempt.must_be_refused() && attempt.is_clear()
     });
     let took_effect = count(faults, Injected::took_effect);
-    let under_load = count(&observed.messages, |message| {
-        message.stored_ms < aim.seconds * 1000
-    });
+    let is_early = |stored_ms: u64| stored_ms < aim.seconds * 1000;
+    // The stream may have lost some of them since.
+    let seen = observed.seen.iter().filter(|it| is_early(it.stored_ms));
+    let held = observed.messages.iter().filter(|it| is_early(it.stored_ms));
+    let ids = seen.filter_map(|it| it.id.as_deref());
+    let ids: HashSet<&str> = ids.chain(held.filter_map(Message::message_id)).collect();
+    let under_load = ids.len();
     let rate = aim.rate as usize;
     let writes = rate * aim.seconds as usize;
     let least = |share: f64, of: usize| ((of as f64 * share).ceil() as usize).max(1);

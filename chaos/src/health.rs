@@ -39,7 +39,7 @@ fn bounds(fault: &Injected) -> [u64; 2] {
 
 /// While a primary that was cut off, or stopped, may not know yet that there is another: from, until.
 pub(crate) fn two_primaries(injected: &[Injected]) -> Vec<(u64, u64)> {
-    let may = |fault: &&Injected| matches!(fault.fault, Fault::PausePrimary);
+    let may = |fault: &&Injected| matches!(fault.fault, Fault::PausePrimary | Fault::PartMongo);
     let span = |fault: &Injected| (fault.began_ms, fault.ended_ms + AFTERMATH_MS);
     injected.iter().filter(may).map(span).collect()
 }

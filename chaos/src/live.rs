@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use async_nats::jetstream::{
     self,
-    consumer::{DeliverPolicy, pull::OrderedConfig},
+    consumer::{AckPolicy, DeliverPolicy, pull},
 };
 use futures_util::StreamExt;
 use testbed::within;
@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    clock::Clock,
     history::Seen,
     world::{STREAM, World},
 };
@@ -36,10 +37,10 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub(crate) async fn start(world: &World) -> anyhow::Result<Self> {
+    pub(crate) async fn start(world: &World, clock: Clock) -> anyhow::Result<Self> {
         let client = async_nats::connect(world.nats_urls.as_slice()).await?;
         let seen = List::default();
-        let task = tokio::spawn(consume(jetstream::new(client), Arc::clone(&seen)));
+        let task = tokio::spawn(consume(jetstream::new(client), Arc::clone(&seen), clock));
         Ok(Self { seen, task })
     }
 
@@ -58,11 +59,11 @@ impl Consumer {
 }
 
 /// Goes on from the last message that it saw, whatever fails.
-async fn consume(context: jetstream::Context, seen: List) {
+async fn consume(context: jetstream::Context, seen: List, clock: Clock) {
     let (mut stream, mut made) = (0, None);
     loop {
         // Away, or without a leader.
-        drop(consume_until_it_fails(&context, &seen, &mut stream, &mut made).await);
+        drop(consume_until_it_fails(&context, &seen, clock, &mut stream, &mut made).await);
         sleep(PAUSE).await;
     }
 }
@@ -70,6 +71,7 @@ async fn consume(context: jetstream::Context, seen: List) {
 async fn consume_until_it_fails(
     context: &jetstream::Context,
     seen: &List,
+    clock: Clock,
     stream_number: &mut u32,
     made: &mut Option<i128>,
 ) -> anyhow::Result<()> {
@@ -87,16 +89,25 @@ async fn consume_until_it_fails(
         let of_this = seen.last().filter(|seen| seen.stream == number);
         of_this.map_or(0, |seen| seen.sequence)
     };
-    let config = OrderedConfig {
+    // Not the client's ordered consumer: one that has got nothing yet begins at 1 again when it is made anew.
+    let config = pull::Config {
         deliver_policy: DeliverPolicy::ByStartSequence {
             start_sequence: last + 1,
         },
-        ..OrderedConfig::default()
+        ack_policy: AckPolicy::None,
+        inactive_threshold: Duration::from_secs(30),
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
     };
     let mut messages = stream.create_consumer(config).await?.messages().await?;
+    let mut delivered = 0;
     while let Ok(Some(message)) = timeout(SILENCE_LIMIT, messages.next()).await {
         let message = message?;
         let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
+        delivered += 1;
+        // One that went astray is asked for again.
+        anyhow::ensure!(info.consumer_sequence == delivered, "a delivery is missing");
         let id = message
             .headers
             .as_ref()
@@ -105,6 +116,7 @@ async fn consume_until_it_fails(
             stream: number,
             sequence: info.stream_sequence,
             id: id.map(ToString::to_string),
+            stored_ms: clock.ms_of(info.published.into()),
         };
         seen.lock().expect("no panic while it is held").push(one);
     }

@@ -23,6 +23,7 @@ mod observe;
 mod report;
 mod run;
 mod schedule;
+mod story;
 mod wiring;
 mod world;
 
@@ -120,7 +121,13 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
         [] => Fault::value_variants(),
         chosen => chosen,
     };
-    let is_possible = |fault: &Fault| !run.small || fault.is_possible_with_one();
+    let is_possible = |fault: &Fault| {
+        let impossible = fault.impossible_here();
+        if let Some(why) = &impossible {
+            println!("{fault} is impossible here: {why}");
+        }
+        impossible.is_none() && (!run.small || fault.is_possible_with_one())
+    };
     let chosen: Vec<Fault> = chosen.iter().copied().filter(is_possible).collect();
     let faults = schedule(&Plan {
         seed: run.seed,
@@ -136,7 +143,8 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
         faults: faults.len(),
         includes_nats: chosen.iter().any(|fault| fault.is_of_nats()),
     };
-    let experiment = run.programs.experiment(aim, size, faults)?;
+    let mut experiment = run.programs.experiment(aim, size, faults)?;
+    experiment.command = again(&run);
     let report = experiment.run().await?;
     report.print_writes();
     report.print_floors();
@@ -147,8 +155,34 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
     println!("\nthe report is in {json}, the logs are in {logs}");
     match report.failure() {
         None => Ok(()),
-        Some(why) => bail!(why),
+        Some(why) => {
+            let folder = experiment.failure_folder();
+            bail!("{why}; what shows it is in {}", folder.display())
+        }
     }
+}
+
+/// The command that repeats a run.
+fn again(run: &Run) -> String {
+    let Run {
+        seed,
+        seconds,
+        rate,
+        gap,
+        ..
+    } = run;
+    let program = run.programs.program.display();
+    let mut command = format!(
+        "chaos run --program {program} --seed {seed} --seconds {seconds} --rate {rate} --gap {gap}"
+    );
+    if run.small {
+        command += " --small";
+    }
+    if !run.faults.is_empty() {
+        let faults: Vec<String> = run.faults.iter().map(ToString::to_string).collect();
+        command += &format!(" --faults {}", faults.join(","));
+    }
+    command
 }
 
 impl Programs {
@@ -165,6 +199,7 @@ impl Programs {
             program: absolute(&self.program)?,
             folder: std::path::absolute(folder)?,
             environment: Vec::new(),
+            command: String::new(),
         })
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     observe,
     report::Report,
     schedule::Planned,
-    world::{Size, World},
+    story::Story,
+    world::{Plan, Size, World},
 };
 
 /// After the last fault, the outbox is drained within this.
@@ -32,20 +33,35 @@ pub(crate) struct Experiment {
     pub(crate) folder: PathBuf,
     /// More variables of the service's.
     pub(crate) environment: Vec<(String, String)>,
+    /// What repeats it.
+    pub(crate) command: String,
 }
 
 impl Experiment {
+    /// What a failed run leaves.
+    pub(crate) fn failure_folder(&self) -> PathBuf {
+        let name = format!("failed-with-seed-{}", self.aim.seed);
+        self.folder.with_file_name(name)
+    }
+
     /// # Errors
     /// When it can't be made, or nothing works even before the first fault.
     pub(crate) async fn run(&self) -> anyhow::Result<Report> {
         print_schedule(&self.faults);
-        let world = World::start(self.size, &self.program, &self.folder, &self.environment);
-        let world = Arc::new(world.await?);
+        let has_small_disks = self.faults.iter().any(|it| it.fault.fills_a_disk());
+        let plan = Plan {
+            size: self.size,
+            program: &self.program,
+            folder: &self.folder,
+            environment: &self.environment,
+            has_small_disks,
+        };
+        let world = Arc::new(World::start(&plan).await?);
         let client = Client::new(&world).await?;
-        let consumer = Consumer::start(&world).await?;
         let first = first_write(&world, &client).await?;
         let log = Arc::new(Log::default());
         let clock = Clock::start();
+        let consumer = Consumer::start(&world, clock).await?;
         let (begun, _) = watch::channel(0);
         let mut injections = JoinSet::new();
         for planned in self.faults.clone() {
@@ -70,20 +86,42 @@ impl Experiment {
         world.ready().await?;
         observe::settled(&world, SETTLE_LIMIT).await?;
         eprintln!("chaos: reading documents, events and messages");
-        let (mut injected, planted) = log.taken();
+        let (mut injected, planted, lost) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
         let told = (told.attempts, told.reads);
         let mut observed = observe::all(&world, clock, told, planted, consumer).await?;
         observed.unhealthy = unhealthy(&injected, self.size);
+        observed.lost = lost;
         observed.two_primaries = two_primaries(&injected);
         let report = Report::new(&self.aim, self.size, &observed, injected, crashes);
+        if let Some(why) = report.failure() {
+            let story = Story {
+                report: &report,
+                observed: &observed,
+                clock,
+                logs: &self.folder,
+                command: &self.command,
+                folder: self.failure_folder(),
+            };
+            story.write(&why)?;
+        }
         Ok(report)
     }
 }
 
-/// The verdict is about what a crashed instance left, too. How many crashes there were.
+/// The verdict is about what a crashed instance left, too. How many crashes of instances there were.
 async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
     let mut crashes = 0;
+    for server in world.mongo.iter().chain(&world.nats) {
+        let mut server = server.lock().await;
+        if server.look() {
+            eprintln!(
+                "chaos: {} has ended by itself; it is started again",
+                server.name
+            );
+            server.start();
+        }
+    }
     for instance in &world.instances {
         let mut instance = instance.lock().await;
         if instance.look() {

@@ -111,7 +111,7 @@ fn message(at_ms: u64) -> Message {
     Message {
         sequence: at_ms,
         subject: String::new(),
-        headers: BTreeMap::new(),
+        headers: BTreeMap::from([("Nats-Msg-Id".to_owned(), format!("{at_ms}"))]),
         payload: json!({}),
         stored_ms: at_ms,
     }
@@ -122,6 +122,7 @@ fn seen(at_ms: u64) -> Seen {
         stream: 0,
         sequence: at_ms,
         id: None,
+        stored_ms: at_ms,
     }
 }
 

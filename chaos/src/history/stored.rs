@@ -79,6 +79,8 @@ pub(crate) struct Seen {
     pub(crate) stream: u32,
     pub(crate) sequence: u64,
     pub(crate) id: Option<String>,
+    /// When the stream stored it, in milliseconds since the load began.
+    pub(crate) stored_ms: u64,
 }
 
 /// What is stored of the answer to a write with an `Idempotency-Key`, which is the write's trace id.

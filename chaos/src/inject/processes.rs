@@ -9,6 +9,9 @@ use tokio::time::sleep;
 use super::Effect;
 use crate::world::Shared;
 
+const RESTARTS: u32 = 20;
+const RESTART_PAUSE: Duration = Duration::from_millis(150);
+
 /// Kill -9 of each, and a new process of each when the time is over.
 pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Result<Effect> {
     let mut killed = Vec::new();
@@ -32,6 +35,22 @@ pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Resul
         since,
         seen: seen.join("; "),
         away: killed.iter().map(|process| process.name.clone()).collect(),
+    })
+}
+
+/// Kill -9 and a new process, again and again, each time before it has settled.
+pub(super) async fn restart_often(process: &Shared) -> anyhow::Result<Effect> {
+    let mut process = process.lock().await;
+    let since = Instant::now();
+    for time in 0..RESTARTS {
+        process.kill()?;
+        process.start();
+        sleep(RESTART_PAUSE * (1 + time % 4)).await;
+    }
+    Ok(Effect {
+        since,
+        seen: format!("{} was killed and started {RESTARTS} times", process.name),
+        away: vec![process.name.clone()],
     })
 }
 

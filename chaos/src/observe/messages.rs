@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use async_nats::jetstream::{
     self,
     message::StreamMessage,
@@ -29,8 +29,10 @@ const LEADER_LIMIT: Duration = Duration::from_secs(30);
 /// Every message, read from the stream's leader.
 pub(super) async fn of_leader(world: &World, clock: Clock) -> anyhow::Result<Vec<Message>> {
     let client = async_nats::connect(world.nats_urls.as_slice()).await?;
-    let stream = jetstream::new(client).get_stream(STREAM).await?;
-    let messages = all(&stream).await?;
+    let context = jetstream::new(client);
+    let read = async || all(&context.get_stream(STREAM).await?).await;
+    // A cluster that has just been put together again is away for a moment.
+    let messages = within(LEADER_LIMIT, "the stream is read", read).await?;
     let message = |message: &StreamMessage| message_of(message, clock);
     messages.iter().map(message).collect()
 }
@@ -60,19 +62,14 @@ pub(super) async fn of_each_server(world: &World) -> anyhow::Result<Vec<Replica>
             }
             Ok(stream)
         };
-        let stream = within(LEADER_LIMIT, &format!("{server} leads"), leads).await?;
-        let messages = all(&stream).await?;
-        let still = context
-            .get_stream(STREAM)
-            .await?
-            .cached_info()
-            .cluster
-            .clone();
-        let still = still.and_then(|cluster| cluster.leader);
-        ensure!(
-            still.as_ref() == Some(&server),
-            "{server} lost the lead while it was read"
-        );
+        let read = async || {
+            let messages = all(&leads().await?).await?;
+            leads()
+                .await
+                .context("it lost the lead while it was read")?;
+            Ok(messages)
+        };
+        let messages = within(LEADER_LIMIT, &format!("{server} leads, and is read"), read).await?;
         replicas.push(Replica {
             copies: messages.iter().map(copy).collect(),
             server,

@@ -18,6 +18,7 @@ mod folder;
 #[cfg(feature = "log")]
 pub mod log;
 mod mongo;
+mod mount;
 mod nats;
 mod place;
 mod poison;
@@ -37,6 +38,7 @@ pub use client::client;
 pub use fail_point::{at_the_next, fail, has_entered};
 pub use folder::{empty, target};
 pub use mongo::Mongo;
+pub use mount::Mount;
 pub use nats::Nats;
 pub use place::{Place, plant};
 pub use poison::{LARGEST_DOCUMENT, poison};

@@ -22,6 +22,7 @@ fn seen() -> Observed {
         stream: 0,
         sequence: message.sequence,
         id: message.message_id().map(ToOwned::to_owned),
+        stored_ms: 0,
     };
     observed.seen = observed.messages.iter().map(see).collect();
     observed
