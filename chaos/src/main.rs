@@ -20,6 +20,7 @@ mod inject;
 mod live;
 mod load;
 mod observe;
+mod power;
 mod report;
 mod run;
 mod schedule;
@@ -55,6 +56,17 @@ enum Command {
     /// A build of the service with a defect of `chaos/defects/`: exit code 1 when it is not convicted.
     Convict {
         defect: String,
+        #[command(flatten)]
+        programs: Programs,
+    },
+    /// What servers lose of what they acknowledged when their power fails, and what `outbox replay` brings back. Needs root.
+    PowerLoss {
+        /// Only those whose name holds this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Seconds of load before.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
         #[command(flatten)]
         programs: Programs,
     },
@@ -104,6 +116,11 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => run_once(run).await,
         Command::Convict { defect, programs } => convict::convict(&defect, &programs).await,
+        Command::PowerLoss {
+            only,
+            seconds,
+            programs,
+        } => power::measure(&only, seconds, &programs).await,
         Command::Broken(programs) => broken::all(&programs).await,
     };
     match done {

@@ -33,6 +33,11 @@ pub(crate) async fn settled(world: &World, limit: Duration) -> anyhow::Result<()
     }
 }
 
+/// The server that leads the stream, where it is one of a cluster.
+pub(crate) async fn leader(world: &World) -> anyhow::Result<Option<String>> {
+    messages::leader(world).await
+}
+
 /// What the clients were told, and what the servers hold.
 pub(crate) async fn all(
     world: &World,

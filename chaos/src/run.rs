@@ -17,7 +17,7 @@ use crate::{
     report::Report,
     schedule::Planned,
     story::Story,
-    world::{Plan, Size, World},
+    world::{Disks, Plan, Size, World},
 };
 
 /// After the last fault, the outbox is drained within this.
@@ -48,13 +48,18 @@ impl Experiment {
     /// When it can't be made, or nothing works even before the first fault.
     pub(crate) async fn run(&self) -> anyhow::Result<Report> {
         print_schedule(&self.faults);
-        let has_small_disks = self.faults.iter().any(|it| it.fault.fills_a_disk());
+        let is_filled = self.faults.iter().any(|it| it.fault.fills_a_disk());
         let plan = Plan {
             size: self.size,
             program: &self.program,
             folder: &self.folder,
             environment: &self.environment,
-            has_small_disks,
+            disks: if is_filled {
+                Disks::Small
+            } else {
+                Disks::Plain
+            },
+            nats_args: Vec::new(),
         };
         let world = Arc::new(World::start(&plan).await?);
         let client = Client::new(&world).await?;
@@ -110,7 +115,7 @@ impl Experiment {
 }
 
 /// The verdict is about what a crashed instance left, too. How many crashes of instances there were.
-async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
+pub(crate) async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
     let mut crashes = 0;
     for server in world.mongo.iter().chain(&world.nats) {
         let mut server = server.lock().await;

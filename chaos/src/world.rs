@@ -4,6 +4,7 @@ mod instances;
 mod operator;
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,7 +13,7 @@ use std::{
 use anyhow::ensure;
 use mongodb::{Client, Database};
 use serde::Serialize;
-use testbed::{Mongo, Mount, Nats, Process, empty, local, proxy::Link, within};
+use testbed::{Image, Mongo, Mount, Nats, Process, empty, local, proxy::Link, within};
 use tokio::{sync::Mutex, task::JoinSet};
 
 use crate::wiring::{DATABASE, NatsPeers, Pairs, ToMongo, ToNats};
@@ -29,6 +30,8 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// The file systems of the first member of each kind, where there are disks to fill.
 const MONGO_MEGABYTES: u32 = 1_000;
 const NATS_MEGABYTES: u32 = 256;
+/// Files with holes: they take what is written.
+const IMAGE_MEGABYTES: u64 = 1_500;
 
 pub(crate) type Shared = Arc<Mutex<Process>>;
 
@@ -61,8 +64,20 @@ pub(crate) struct Plan<'a> {
     pub(crate) folder: &'a Path,
     /// More variables of the service's.
     pub(crate) environment: &'a [(String, String)],
-    /// Whether disks are to be filled.
-    pub(crate) has_small_disks: bool,
+    pub(crate) disks: Disks,
+    /// More arguments of NATS.
+    pub(crate) nats_args: Vec<OsString>,
+}
+
+/// Where the servers keep their data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disks {
+    /// In the folder.
+    Plain,
+    /// The first member of each kind on one that can be filled.
+    Small,
+    /// Each on one that can lose its power.
+    Images,
 }
 
 pub(crate) struct World {
@@ -79,6 +94,9 @@ pub(crate) struct World {
     /// Of the first member of each kind.
     pub(crate) mongo_disk: Option<Mount>,
     pub(crate) nats_disk: Option<Mount>,
+    /// By their order.
+    pub(crate) mongo_images: Vec<Image>,
+    pub(crate) nats_images: Vec<Image>,
     /// Past the links, for whoever looks on.
     pub(crate) database: Database,
     pub(crate) nats_urls: Vec<String>,
@@ -96,12 +114,24 @@ impl World {
         empty(folder)?;
         let disk = |name: &str, megabytes| {
             let mount = || Mount::new(&folder.join(name), megabytes);
-            plan.has_small_disks.then(mount).transpose()
+            (plan.disks == Disks::Small).then(mount).transpose()
         };
+        let images = |kind: &str, count: usize| -> anyhow::Result<Vec<Image>> {
+            let count = if plan.disks == Disks::Images {
+                count
+            } else {
+                0
+            };
+            let image = |i| Image::new(&folder.join(format!("{kind}-{i}")), IMAGE_MEGABYTES);
+            (0..count).map(image).collect()
+        };
+        let (mongo_images, nats_images) =
+            (images("mongo", size.mongo)?, images("nats", size.nats)?);
         let mongo_disk = disk("mongo-0", MONGO_MEGABYTES)?;
         let nats_disk = disk("nats-0", NATS_MEGABYTES)?;
         let mut proxies = JoinSet::new();
         let mut nats = Nats::in_folder(folder, size.nats);
+        nats.args.clone_from(&plan.nats_args);
         let to_nats = ToNats::new(size.instances, &nats.ports, &mut proxies).await?;
         let nats_peers = NatsPeers::new(&nats.routes, &mut proxies).await?;
         let mut mongo = Mongo::in_folder(folder, size.mongo, OF_MONGO);
@@ -130,6 +160,8 @@ impl World {
             nats_pairs: nats_peers.links,
             mongo_disk,
             nats_disk,
+            mongo_images,
+            nats_images,
             database: observer.database(DATABASE),
             nats_urls: nats.ports.iter().map(url).collect(),
             nats: nats.nodes.into_iter().map(shared).collect(),

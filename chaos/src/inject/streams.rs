@@ -6,9 +6,8 @@ use anyhow::{Context, ensure};
 use async_nats::jetstream;
 use bson::{Document, doc};
 use testbed::within;
-use tokio::time::sleep;
 
-use super::{Effect, Log, RECOVERY_LIMIT, operators::replayed};
+use super::{Effect, Log, RECOVERY_LIMIT, operators::restore};
 use crate::{
     domain::CREATED,
     schedule::Planned,
@@ -51,8 +50,7 @@ pub(super) async fn purge_key(
             .purged)
     })
     .await?;
-    let found = replayed(world, &["--key", &key]).await?;
-    let lost = found["lost"].as_array().map_or(0, Vec::len);
+    let lost = restore(world, &["--key", &key]).await?;
     ensure!(purged > 0, "{key} had no message");
     Ok(Effect {
         since,
@@ -82,9 +80,7 @@ pub(super) async fn lose(world: &World, log: &Log) -> anyhow::Result<Effect> {
     })
     .await?;
     let was_away = since.elapsed();
-    sleep(Duration::from_millis(100)).await;
-    let found = replayed(world, &[]).await?;
-    let lost = found["lost"].as_array().map_or(0, Vec::len);
+    let lost = restore(world, &[]).await?;
     Ok(Effect {
         since,
         seen: format!("the stream was away for {was_away:.1?}; {lost} events were published again"),

@@ -37,6 +37,13 @@ pub(super) async fn of_leader(world: &World, clock: Clock) -> anyhow::Result<Vec
     messages.iter().map(message).collect()
 }
 
+pub(super) async fn leader(world: &World) -> anyhow::Result<Option<String>> {
+    let client = async_nats::connect(world.nats_urls.as_slice()).await?;
+    let stream = jetstream::new(client).get_stream(STREAM).await?;
+    let cluster = stream.cached_info().cluster.clone();
+    Ok(cluster.and_then(|cluster| cluster.leader))
+}
+
 /// What each server of a cluster holds: it is given the lead, and asked.
 pub(super) async fn of_each_server(world: &World) -> anyhow::Result<Vec<Replica>> {
     let mut replicas = Vec::new();

@@ -15,6 +15,7 @@ mod certificates;
 mod client;
 mod fail_point;
 mod folder;
+mod image;
 #[cfg(feature = "log")]
 pub mod log;
 mod mongo;
@@ -37,6 +38,7 @@ pub use certificates::Certificates;
 pub use client::client;
 pub use fail_point::{at_the_next, fail, has_entered};
 pub use folder::{empty, target};
+pub use image::Image;
 pub use mongo::Mongo;
 pub use mount::Mount;
 pub use nats::Nats;
