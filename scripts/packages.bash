@@ -63,17 +63,22 @@ python_program() { # FOLDER PROGRAM VERSION [PACKAGE [SHA256…]]
   echo "$program"
 }
 
-# Makes the folder a virtual environment with a package from PyPI. One that needs others is fetched without hashes: pip wants them for
-# all packages or for none, and which packages there are differs by Python and system.
+# Makes the folder a virtual environment with a package from PyPI, whose files have these hashes. Of one that needs others,
+# scripts/locked/PACKAGE.txt has those of all, for any system.
 python_package() { # FOLDER PACKAGE VERSION [SHA256…]
-  local wanted="$2==$3"
-  [ $# -lt 4 ] || wanted+=$(printf ' --hash=sha256:%s' "${@:4}")
+  local wanted="$2==$3" locked="$root/scripts/locked/$2.txt"
+  if [ $# -ge 4 ]; then
+    wanted+=$(printf ' --hash=sha256:%s' "${@:4}")
+  else
+    grep -qF "$wanted " "$locked" || fail "$locked has not the hashes of $wanted"
+    wanted=$(cat "$locked")
+  fi
   need python3
   say "fetching $2 $3 from PyPI"
   python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
     fail "python3 can't make a virtual environment, and python3-venv can't be installed: $why"
   try python3 -m venv --clear "$1" && echo "$wanted" >"$1/wanted.txt" &&
-    try "$1/bin/pip" --disable-pip-version-check install --requirement "$1/wanted.txt" ||
+    try "$1/bin/pip" --disable-pip-version-check install --require-hashes --requirement "$1/wanted.txt" ||
     fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
 }
 

@@ -1,9 +1,9 @@
 # Sourced by the other scripts, which have set `root`: the ports of MongoDB and NATS on this machine. The environment's
 # MONGO_PORT and NATS_PORT win, then those of the addresses in .env, then the usual ones.
 
-in_dotenv() { # NAME: its value in .env, without quotes; the first line of that name counts, as for the service
+in_dotenv() { # NAME: its value in .env, without quotes; the last line of that name counts, as for the service
   [ ! -f "$root/.env" ] ||
-    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*//p" "$root/.env" | head -n 1 |
+    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*//p" "$root/.env" | tail -n 1 |
     sed -E -e "s/^\"([^\"]*)\".*/\1/" -e t -e "s/^'([^']*)'.*/\1/" -e t -e 's/[[:space:]].*//'
 }
 

@@ -10,5 +10,6 @@ fn main() -> ExitCode {
         .collections(tickets::collections)
         .routes(tickets::routes)
         .publishes(tickets::EVENTS)
+        .consumes(tickets::reservations)
         .run()
 }

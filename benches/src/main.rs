@@ -1,12 +1,14 @@
 //! `bench`: each figure of the service beside its limit, which a minimal loop shows in the same round.
 //!
-//! `raw` holds the limits, `writes`, `reads` and `backlog` the figures; docs/benchmarks.md says what they mean.
+//! `raw` and `raw_inbox` hold the limits, `writes`, `reads`, `backlog` and `inbox` the figures; docs/benchmarks.md says what they mean.
 
 mod backlog;
 mod http;
+mod inbox;
 mod load;
 mod overload;
 mod raw;
+mod raw_inbox;
 mod reads;
 mod servers;
 mod table;
@@ -66,6 +68,10 @@ enum Figure {
     Pages,
     Memory,
     Growth,
+    Inbox,
+    InboxFew,
+    InboxLag,
+    InboxMemory,
 }
 
 /// What every figure needs.
@@ -130,6 +136,10 @@ impl Bench {
             Figure::Pages => reads::pages(self, 1_000_000).await,
             Figure::Memory => backlog::memory(self, 1_000_000).await,
             Figure::Growth => backlog::growth(self, 10_000, 5_000_000).await,
+            Figure::Inbox => inbox::applied(self, 100_000, 100_000).await,
+            Figure::InboxFew => inbox::applied(self, 100_000, 100).await,
+            Figure::InboxLag => inbox::lag(self).await,
+            Figure::InboxMemory => inbox::memory(self, 100_000).await,
         }
     }
 

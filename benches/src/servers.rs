@@ -22,6 +22,8 @@ const OF_MONGO: &str = "--wiredTigerCacheSizeGB 0.5 --oplogSize 1024 \
 const JWT_KEY: &str = "a key for measurements only, 32 b";
 const START_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) const STREAM: &str = "BENCH";
+/// Of the orders, which the service consumes.
+pub(crate) const ORDERS: &str = "BENCH_ORDERS";
 
 /// MongoDB and NATS, which run, and how the service is started.
 pub(crate) struct Servers {
@@ -86,22 +88,7 @@ impl Servers {
     pub(crate) async fn service(&self, database: &str) -> anyhow::Result<(Service, Duration)> {
         drop(self.jetstream().await?.delete_stream(STREAM).await);
         let began = Instant::now();
-        let mut command = Command::new(&self.program);
-        command
-            .arg("serve")
-            .env("MONGO_URI", self.mongo_uri(database))
-            .env("NATS_URL", &self.nats_url)
-            .env("NATS_STREAM", STREAM)
-            .env("JWT_KEY", JWT_KEY)
-            .env("LISTEN_ADDR", &self.address)
-            .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("RATE_LIMIT", "0")
-            .env("WRITE_RATE_LIMIT", "0");
-        let log = self.folder.join("service.log");
-        let mut process = Process::new("service", command, log);
-        process.start();
-        let address = self.address.clone();
-        let service = Service { process, address };
+        let service = self.process("serve", database);
         loop {
             if let Ok(mut connection) = Connection::open(&self.address).await
                 && connection
@@ -115,6 +102,31 @@ impl Servers {
             ensure!(began.elapsed() < START_DEADLINE, "the service is not ready");
             sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// Starts a process that only consumes orders, into the database of this name.
+    pub(crate) fn consumer(&self, database: &str) -> Service {
+        self.process("consume", database)
+    }
+
+    fn process(&self, does: &str, database: &str) -> Service {
+        let mut command = Command::new(&self.program);
+        command
+            .arg(does)
+            .env("MONGO_URI", self.mongo_uri(database))
+            .env("NATS_URL", &self.nats_url)
+            .env("NATS_STREAM", STREAM)
+            .env("RESERVATIONS_STREAM", ORDERS)
+            .env("JWT_KEY", JWT_KEY)
+            .env("LISTEN_ADDR", &self.address)
+            .env("ADMIN_ADDR", "127.0.0.1:0")
+            .env("RATE_LIMIT", "0")
+            .env("WRITE_RATE_LIMIT", "0");
+        let log = self.folder.join("service.log");
+        let mut process = Process::new("service", command, log);
+        process.start();
+        let address = self.address.clone();
+        Service { process, address }
     }
 
     /// A token that the service itself signs.

@@ -1,8 +1,8 @@
 //! A ticket as it comes in, as it is stored, and as it goes out: to clients and in events.
 
-use bson::{DateTime, oid::ObjectId, serialize_to_raw_document_buf};
+use bson::{DateTime, oid::ObjectId};
 use db::Abort;
-use messaging::{Event, Metadata};
+use messaging::{Event, EventType, Metadata};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
@@ -12,8 +12,8 @@ use super::{
     title,
 };
 
-pub(super) const CREATED: &str = "ticket.created";
-pub(super) const UPDATED: &str = "ticket.updated";
+pub(super) const CREATED: EventType = EventType::of::<TicketView<'_>>("ticket.created");
+pub(super) const UPDATED: EventType = EventType::of::<TicketView<'_>>("ticket.updated");
 
 /// What a client says of a ticket.
 // Members of another type are `None`, so that both are told at once.
@@ -62,6 +62,9 @@ pub struct Ticket {
     /// Set while an order holds the ticket. Whoever sets it also counts `version` up and records an event: clients
     /// compare versions, and so do consumers.
     pub order_id: Option<String>,
+    /// The orders that want the ticket while another holds it, in the order in which we heard of them. Nobody outside sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_orders: Vec<String>,
     pub version: i64,
     pub created_at: DateTime,
     pub updated_at: DateTime,
@@ -116,6 +119,7 @@ impl Ticket {
             price_cents: price.cents(),
             user_id,
             order_id: None,
+            waiting_orders: Vec::new(),
             version: 0,
             created_at: now,
             updated_at: now,
@@ -144,28 +148,69 @@ impl Ticket {
         if self.title == title && self.price_cents == price.cents() {
             return Ok(None);
         }
-        let version = self.version.checked_add(1);
         Ok(Some(Self {
             title: title.to_owned(),
             price_cents: price.cents(),
-            version: version.ok_or(TicketRefusal::LastVersion)?,
+            version: self.next_version()?,
             updated_at: now,
             ..self.clone()
         }))
     }
 
+    /// The ticket as it is to be when `order` wants it: held by it, or with it at the end of the queue; `None` where nothing changes.
+    pub(super) fn reserved_for(
+        &self,
+        order: &str,
+        now: DateTime,
+    ) -> Result<Option<Self>, TicketRefusal> {
+        let Some(holder) = &self.order_id else {
+            return self.held_by(Some(order.to_owned()), now).map(Some);
+        };
+        let waits = self.waiting_orders.iter().any(|waiting| waiting == order);
+        if holder == order || waits {
+            return Ok(None);
+        }
+        let mut changed = self.clone();
+        changed.waiting_orders.push(order.to_owned());
+        Ok(Some(changed))
+    }
+
+    /// The ticket as it is to be when `order` wants it no more: held by the first of the queue or by nobody, or with a queue that is
+    /// shorter; `None` where the order neither holds it nor waits for it.
+    pub(super) fn released_by(
+        &self,
+        order: &str,
+        now: DateTime,
+    ) -> Result<Option<Self>, TicketRefusal> {
+        let mut changed = self.clone();
+        if self.order_id.as_deref() == Some(order) {
+            let waits = !changed.waiting_orders.is_empty();
+            let next = waits.then(|| changed.waiting_orders.remove(0));
+            return changed.held_by(next, now).map(Some);
+        }
+        changed.waiting_orders.retain(|waiting| waiting != order);
+        Ok((changed != *self).then_some(changed))
+    }
+
+    fn held_by(&self, order_id: Option<String>, now: DateTime) -> Result<Self, TicketRefusal> {
+        Ok(Self {
+            order_id,
+            version: self.next_version()?,
+            updated_at: now,
+            ..self.clone()
+        })
+    }
+
+    fn next_version(&self) -> Result<i64, TicketRefusal> {
+        let next = self.version.checked_add(1);
+        next.ok_or(TicketRefusal::LastVersion)
+    }
+
     /// The event of what the ticket has become; its first version is its creation.
     pub(super) fn event(&self, metadata: &Metadata) -> bson::error::Result<Event> {
         let r#type = if self.version == 0 { CREATED } else { UPDATED };
-        let data = serialize_to_raw_document_buf(&self.view())?;
-        let metadata = metadata.clone();
-        Ok(Event::new(
-            metadata,
-            r#type,
-            self.id.to_hex(),
-            self.version,
-            data,
-        ))
+        let (metadata, key) = (metadata.clone(), self.id.to_hex());
+        r#type.event(metadata, key, self.version, &self.view())
     }
 
     pub(super) fn view(&self) -> TicketView<'_> {

@@ -9,7 +9,7 @@ use axum::{
 use bson::oid::ObjectId;
 use db::Abort;
 use messaging::Metadata;
-use service::Context;
+use service::{Context, metadata};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{
     Answer, Id, IdempotencyKey, PageQuery, Preconditions, Refusal, Trace, User, ValidJson, etag,
@@ -31,7 +31,7 @@ pub fn routes() -> OpenApiRouter<Context> {
 ///
 /// The ticket and the event `ticket.created` are saved together.
 #[utoipa::path(
-    post, path = "/api/tickets", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
+    post, path = "/api/tickets", tag = "tickets", security(("bearer" = [])),
     params(IdempotencyKey, Trace), request_body = NewTicket,
     responses((status = 201, description = "The ticket.", body = TicketView<'_>)),
 )]
@@ -101,7 +101,7 @@ async fn get_ticket(
 ///
 /// Only its owner may, and only while no order holds it. The event `ticket.updated` is saved with the change.
 #[utoipa::path(
-    put, path = "/api/tickets/{id}", tag = "tickets", security(("bearer" = []), ("cookie" = [])),
+    put, path = "/api/tickets/{id}", tag = "tickets", security(("bearer" = [])),
     params(Id, Preconditions, IdempotencyKey, Trace), request_body = NewTicket,
     responses(
         (status = 200, description = "The ticket as it is now.", body = TicketView<'_>),
@@ -177,15 +177,6 @@ impl From<TicketRefusal> for Refusal {
                 Self::Conflict("the ticket can't be changed any more")
             }
         }
-    }
-}
-
-/// Of the event of this request.
-fn metadata(trace: Trace) -> Metadata {
-    Metadata {
-        traceparent: trace.parent,
-        tracestate: trace.state,
-        ..Metadata::now()
     }
 }
 

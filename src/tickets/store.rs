@@ -48,12 +48,20 @@ pub(super) async fn update(
     session: &mut ClientSession,
     ticket: &Ticket,
 ) -> mongodb::error::Result<()> {
-    let set = doc! { "$set": {
-        "title": &ticket.title, "priceCents": ticket.price_cents,
+    let mut update = doc! { "$set": {
+        "title": &ticket.title, "priceCents": ticket.price_cents, "orderId": ticket.order_id.as_deref(),
         "version": ticket.version, "updatedAt": ticket.updated_at,
     } };
+    // Only where there are any, and no longer.
+    if ticket.waiting_orders.is_empty() {
+        update.insert("$unset", doc! { "waitingOrders": 1 });
+    } else {
+        let set = update.get_document_mut("$set");
+        set.expect("it stands above")
+            .insert("waitingOrders", &ticket.waiting_orders);
+    }
     let tickets = tickets(db);
-    let update = tickets.update_one(doc! { "_id": ticket.id }, set);
+    let update = tickets.update_one(doc! { "_id": ticket.id }, update);
     update.session(session).await.map(drop)
 }
 

@@ -4,7 +4,7 @@ use bson::{Document, doc};
 use serde_json::json;
 use testbed::{assert_problem, at_the_next};
 
-use crate::{harness::TestApp, idempotency::with_own_mongo};
+use crate::harness::{TestApp, with_own_mongo};
 
 async fn saved(app: &TestApp) -> (u64, usize) {
     let tickets = app.place.database().await.collection::<Document>("tickets");
@@ -21,7 +21,8 @@ async fn a_commit_that_fails_leaves_neither_a_ticket_nor_an_event() {
         .await;
     assert_problem(refused, 500).await;
     assert_eq!(saved(&app).await, (0, 0));
-    app.finish().await;
+    // Its database goes with the server: the transaction, which nobody ended, holds on to it for a minute.
+    app.stop().await;
 }
 
 #[tokio::test]

@@ -108,6 +108,11 @@ impl Traced {
         post.send().await.unwrap().status().as_u16()
     }
 
+    /// All that it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Stops it: its exit code, and every line of its log.
     pub(crate) async fn stop(mut self) -> (Option<i32>, Vec<Value>) {
         self.process.signal("-TERM");

@@ -54,6 +54,7 @@ fn help_shows_no_secret_that_is_in_the_environment() {
         let mut help = command(&Place::new());
         help.env("MONGO_URI", "mongodb://user:s3cret@127.0.0.1/tickets")
             .env("NATS_URL", "nats://user:s3cret@127.0.0.1")
+            .env("JWKS_URL", "https://id.example.com/jwks?key=s3cret")
             .env("JWT_KEY", "s3cret of thirty-two bytes or more")
             .env("JWT_KEY_PREVIOUS", "s3cret of thirty-two bytes or more");
         let help = help.args(of.split_whitespace()).arg("--help").output();

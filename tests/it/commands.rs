@@ -8,11 +8,11 @@ use std::{
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use reqwest::header::COOKIE;
 use serde_json::{Value, json};
-use testbed::{Mongo, Process, eventually, free_port, program};
+use testbed::{Mongo, Process, eventually, free_port, program, start};
 
 use crate::{
     harness::{JWT_KEY, Place},
-    process::{command, start},
+    process::command,
 };
 
 /// Of 1024 bits, which no generator here makes any more.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::json;
-use testbed::Process;
+use testbed::{Process, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     harness::{Place, token},
-    process::{command, create, start},
+    process::{command, create},
 };
 
 fn of_process(process: &Process, path: &str) -> PathBuf {
@@ -45,7 +45,8 @@ async fn connect(address: &str) -> TcpStream {
 
 #[tokio::test]
 async fn a_head_that_is_never_finished_takes_little() {
-    const HEADS: u64 = 200;
+    // What else the process does meanwhile is shared by as many.
+    const HEADS: u64 = 800;
     let (service, address) = start(&mut command(&Place::new())).await;
     let read = async || {
         let list = reqwest::get(format!("{address}/api/tickets")).await;
@@ -72,8 +73,8 @@ async fn a_head_that_is_never_finished_takes_little() {
     }
     let each = most.saturating_sub(before) / HEADS;
     println!("{each} KB for each of {HEADS} heads: {before} KB before, {most} KB with them");
-    // Its own 31 KB, and what a connection takes in a debug build.
-    assert!(each <= 60, "{each} KB");
+    // Its own 31 KB among them.
+    assert!(each <= 40, "{each} KB");
     // They were there all the time.
     assert_eq!(heads.len() as u64, HEADS);
 }
@@ -90,6 +91,10 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
     let cookies = format!("{}express:sess=x", "a=b; ".repeat(6_000));
     let forged = format!("{}x", token(&"u".repeat(250)));
     let long = "a".repeat(9_000);
+    let head = "POST /api/tickets HTTP/1.1\r\nhost: x\r\n";
+    let long_head = format!("{head}x-long: {}\r\n\r\n", "a".repeat(33_000));
+    let chunks = "1\r\na\r\n".repeat(60_000);
+    let in_bytes = format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
     let cost = async |process: &Process,
                       what: &str,
                       status: u16,
@@ -106,8 +111,7 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
                     time < 20 || status == 429 || answer.status() == status,
                     "{what}"
                 ),
-                // The connection is closed on a body that is not read, at times before the client reads the answer.
-                Err(error) => assert_eq!(status, 413, "{error}"),
+                Err(error) => panic!("{what}: {error}"),
             }
         }
         let each = (cpu_microseconds(process) - began) / TIMES;
@@ -144,32 +148,40 @@ async fn what_is_refused_costs_no_more_than_what_is_answered() {
             refused().bearer_auth(&forged)
         })
         .await,
-        cost_of_a_long_head(&service, &address, TIMES).await,
+        cost_on_its_own(&service, &address, TIMES, 431, &long_head).await,
+        cost_on_its_own(&service, &address, TIMES, 400, &in_bytes).await,
     ];
-    let limit = 3 * plain;
+    // A release build is held to half a millisecond, a debug build to twice what a list costs.
+    let limit = if cfg!(debug_assertions) {
+        plain * 3 / 2
+    } else {
+        500
+    };
     assert!(
         costs.iter().all(|cost| *cost <= limit),
         "{costs:?}, and a list {plain}"
     );
 }
 
-/// It ends its connection.
-async fn cost_of_a_long_head(process: &Process, address: &str, times: u64) -> u64 {
-    let head = format!(
-        "GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n",
-        "a".repeat(33_000)
-    );
+/// Of a request that ends its connection.
+async fn cost_on_its_own(
+    process: &Process,
+    address: &str,
+    times: u64,
+    status: u16,
+    request: &str,
+) -> u64 {
     let began = cpu_microseconds(process);
     for _ in 0..times {
         let mut connection = connect(address).await;
-        // It may be hung up on before all is sent.
-        drop(connection.write_all(head.as_bytes()).await);
+        connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
-        if connection.read_exact(&mut answer).await.is_ok() {
-            assert_eq!(&answer, b"HTTP/1.1 431");
-        }
+        connection.read_exact(&mut answer).await.unwrap();
+        let expected = format!("HTTP/1.1 {status}");
+        assert_eq!(String::from_utf8_lossy(&answer), expected);
     }
     let each = (cpu_microseconds(process) - began) / times;
-    println!("{each} µs of CPU: 431, a head of 33 KB on a connection of its own");
+    let length = request.len();
+    println!("{each} µs of CPU: {status}, {length} bytes on a connection of their own");
     each
 }

@@ -2,11 +2,10 @@
 
 use bson::{DateTime, doc};
 use serde_json::json;
-use testbed::{Mongo, at_the_next, eventually, fail, nats_url};
+use testbed::{Mongo, at_the_next, eventually, fail, is_held, nats_url};
 
 use crate::{
     harness::{Place, token},
-    idempotency::is_held,
     metrics::Metered,
     operators::{event, plant},
     process::create,

@@ -2,6 +2,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::{Http, NoOptions, Service, Timing};
-use testbed::{eventually, now_seconds, text};
+use testbed::{Mongo, eventually, nats_url, now_seconds, text};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use web::{Authenticator, HttpOptions, JwtOptions, sign};
@@ -28,6 +29,8 @@ pub(crate) struct Place {
     pub(crate) access: NatsAccess,
     /// What the service in the test's process keeps to.
     pub(crate) timing: Timing,
+    /// Whether it consumes the stream of the orders, which is [`Place::orders_stream`].
+    consumes: bool,
 }
 
 impl Deref for Place {
@@ -50,6 +53,14 @@ impl Place {
         Self::of(testbed::Place::shared())
     }
 
+    /// Where a sibling's orders are consumed too.
+    pub(crate) fn consuming() -> Self {
+        Self {
+            consumes: true,
+            ..Self::new()
+        }
+    }
+
     pub(crate) fn at(mongo_uri: &str, nats_url: &str) -> Self {
         Self::of(testbed::Place::at(mongo_uri, nats_url))
     }
@@ -60,7 +71,12 @@ impl Place {
             duplicate_window: Duration::from_secs(120),
             access: NatsAccess::default(),
             timing: Timing::default(),
+            consumes: false,
         }
+    }
+
+    pub(crate) fn orders_stream(&self) -> String {
+        format!("{}-orders", self.name)
     }
 
     pub(crate) fn mongo(&self) -> MongoOptions {
@@ -143,11 +159,18 @@ impl TestApp {
         let service = service();
         let process = service.connect(&mongo, events, Some(&nats), place.timing);
         let mut process = process.await.unwrap();
+        let domain = Arc::<NoOptions>::default();
+        if place.consumes {
+            let streams = vec![place.orders_stream()];
+            let consumption =
+                service.consumption(&nats, streams, Arc::clone(&domain), place.timing);
+            process.consumption = Some(consumption.await.unwrap());
+        }
         process.http = Some(Http {
             listener,
             auth: Authenticator::new(&options).unwrap(),
             options,
-            domain: NoOptions {},
+            domain,
         });
         let running = tokio::spawn(service.serve(process, stop.clone()));
         Self {
@@ -173,6 +196,14 @@ impl TestApp {
             .send()
             .await
             .unwrap()
+    }
+
+    pub(crate) async fn post_with_key(&self, user: &str, key: &str, body: Value) -> Response {
+        let request = self.request(Method::POST, "/api/tickets");
+        let request = request
+            .bearer_auth(token(user))
+            .header("idempotency-key", key);
+        request.json(&body).send().await.unwrap()
     }
 
     pub(crate) async fn put(&self, user: &str, id: &str, body: Value) -> Response {
@@ -207,12 +238,21 @@ impl TestApp {
     }
 }
 
+/// A server of a test's own, because a fail point holds for all of a server; and the service there.
+pub(crate) async fn with_own_mongo() -> (Mongo, TestApp) {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let app = TestApp::start_at(Place::at(&mongo.uri(), &nats_url())).await;
+    (mongo, app)
+}
+
 /// As `main.rs` has it.
-fn service() -> Service {
+pub(crate) fn service() -> Service {
     Service::new("tickets", env!("CARGO_PKG_VERSION"))
         .collections(tickets::collections)
         .routes(tickets::routes)
         .publishes(tickets::EVENTS)
+        .consumes(tickets::reservations)
 }
 
 pub(crate) fn options() -> HttpOptions {

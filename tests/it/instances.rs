@@ -1,11 +1,11 @@
 //! Several instances at once: who publishes, and who takes over.
 
 use bson::{Document, doc};
-use testbed::{Process, eventually};
+use testbed::{Process, eventually, start};
 
 use crate::{
     harness::Place,
-    process::{command, create, start},
+    process::{command, create},
 };
 
 /// The lease: which process publishes, and the fence.

@@ -6,11 +6,11 @@ use std::{
 };
 
 use bson::{Document, doc};
-use testbed::{Mongo, Process, eventually, free_port, nats_url};
+use testbed::{Mongo, Process, eventually, free_port, nats_url, start};
 
 use crate::{
     harness::Place,
-    process::{command, create, start},
+    process::{command, create},
 };
 
 #[tokio::test]

@@ -7,13 +7,13 @@ use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
 use reqwest::header::COOKIE;
 use serde_json::{Value, json};
-use testbed::{Process, eventually, free_port, local, nats_url, now_seconds, text};
+use testbed::{Process, eventually, free_port, local, nats_url, now_seconds, start, text};
 use web::sign;
 
 use crate::{
     collector::{Traced, collector},
     harness::{JWT_KEY, Place, jwt, token},
-    process::{command, create, start},
+    process::{command, create},
 };
 
 /// The program, whose log tells everything that is told at all.
@@ -80,8 +80,25 @@ async fn tokens_cookies_keys_and_passwords_are_never_logged_not_even_by_the_lowe
     })
     .await;
     secrets.extend(refused.ask().await);
+    let mut with_issuer = command(&place);
+    let issuer = format!("http://127.0.0.1:{}/jwks?key=s3cret", free_port());
+    let with_issuer = Logged::start(with_issuer.env("JWKS_URL", issuer));
+    eventually("it is ready", async || {
+        let ready = format!("http://{}/health/ready", with_issuer.address);
+        let ready = testbed::client().get(&ready).send().await;
+        ready.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    secrets.extend(with_issuer.ask().await);
+    assert!(
+        with_issuer
+            .process
+            .log()
+            .contains("the issuer gives no keys")
+    );
     secrets.extend([JWT_KEY.to_owned(), "s3cret".to_owned(), mongo]);
-    for log in [service.process.log(), refused.process.log()] {
+    for process in [service.process, refused.process, with_issuer.process] {
+        let log = process.log();
         assert!(log.contains("TRACE"), "{log}");
         for secret in &secrets {
             let line = log.lines().find(|line| line.contains(secret));

@@ -6,6 +6,7 @@
 
 mod atomic;
 mod collector;
+mod collectors;
 mod command_line;
 mod commands;
 mod contention;
@@ -26,14 +27,16 @@ mod metrics;
 mod openapi;
 mod operations;
 mod operators;
+mod orders;
 mod permissions;
 mod process;
 mod replays;
+mod reservations;
+mod reservations_killed;
 mod retention;
 mod retries;
 mod rights;
 mod secrets;
-mod secured;
 mod settings;
 mod shells;
 mod spans;

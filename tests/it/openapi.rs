@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tickets::Price;
 
 use crate::{
-    harness::{Place, TestApp, token},
+    harness::{Place, TestApp, service, token},
     process::command,
 };
 
@@ -76,6 +76,24 @@ async fn every_header_of_an_answer_is_in_the_openapi_document() {
     app.finish().await;
 }
 
+/// Each by place and name.
+fn parameters(operation: &Value) -> Vec<(&str, &str)> {
+    let of = operation["parameters"].as_array().into_iter().flatten();
+    of.map(|it| (it["in"].as_str().unwrap(), it["name"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn no_parameter_stands_twice_at_which_generators_of_clients_stop() {
+    let document = serde_json::to_value(service().openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    for operation in paths.flat_map(|path| path.as_object().unwrap().values()) {
+        let all = parameters(operation);
+        let once: BTreeSet<_> = all.iter().collect();
+        assert_eq!(once.len(), all.len(), "{operation}");
+    }
+}
+
 #[test]
 fn the_committed_openapi_document_is_the_programs() {
     let printed = command(&Place::new()).arg("openapi").output().unwrap();
@@ -116,7 +134,7 @@ async fn the_document_has_the_routes_of_readme_and_says_which_of_them_want_a_tok
         for (method, operation) in operations.as_object().unwrap() {
             let route = format!("{} {path}", method.to_uppercase());
             let security = &operation["security"];
-            let wants_token = json!([{ "bearer": [] }, { "cookie": [] }]);
+            let wants_token = json!([{ "bearer": [] }]);
             assert!(security.is_null() || *security == wants_token, "{route}");
             routes.insert((route, !security.is_null()));
         }

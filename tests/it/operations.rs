@@ -1,25 +1,16 @@
-//! What docs/operations.md tells operators about the data: erasure, limits of the stream, fields of other versions.
+//! What docs/operations.md tells operators about the data: erasure, fields of other versions, what a request costs.
 
-use std::time::Duration;
-
-use async_nats::jetstream::{self, stream::Config};
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::{nats_url, text};
-
-use testbed::Process;
+use testbed::{Process, stream, text};
 
 use crate::{
     harness::{Place, TestApp, token},
     operators::{event, plant},
     process::command,
 };
-
-async fn jetstream() -> jetstream::Context {
-    jetstream::new(async_nats::connect(nats_url()).await.unwrap())
-}
 
 /// Everything that the database and the stream hold, as text.
 async fn all_that_is_kept(place: &Place) -> String {
@@ -65,7 +56,7 @@ async fn a_person_is_erased_and_everybody_else_goes_on() {
         let collection = database.collection::<Document>(collection);
         assert!(collection.delete_many(of_her).await.unwrap().deleted_count > 0);
     }
-    let stream = jetstream().await.get_stream(&app.place.name).await.unwrap();
+    let stream = stream(&app.place).await;
     let subjects = format!("{}.ticket.*.{hers}", app.place.name);
     assert_eq!(stream.purge().filter(subjects).await.unwrap().purged, 2);
 
@@ -92,7 +83,7 @@ async fn a_ticket_whose_messages_were_purged_can_still_be_changed() {
             .await;
     }
     app.place.drained().await;
-    let stream = jetstream().await.get_stream(&app.place.name).await.unwrap();
+    let stream = stream(&app.place).await;
     let subjects = format!("{}.ticket.*.{id}", app.place.name);
     assert_eq!(stream.purge().filter(subjects).await.unwrap().purged, 3);
     app.put("alice", &id, json!({ "title": "play", "price": 3 }))
@@ -105,35 +96,6 @@ async fn a_ticket_whose_messages_were_purged_can_still_be_changed() {
         "3"
     );
     app.finish().await;
-}
-
-#[tokio::test]
-async fn limits_that_an_operator_gives_the_stream_stay() {
-    let first = TestApp::start().await;
-    first.create().await;
-    first.place.drained().await;
-    let jetstream = jetstream().await;
-    let stream = jetstream.get_stream(&first.place.name).await.unwrap();
-    let made = stream.cached_info().config.clone();
-    assert_eq!((made.max_age, made.max_bytes), (Duration::ZERO, -1));
-    let limits = Config {
-        max_age: Duration::from_secs(90 * 24 * 3600),
-        max_bytes: 1_000_000,
-        ..made
-    };
-    jetstream.update_stream(&limits).await.unwrap();
-
-    let second = TestApp::start_at(first.stop().await).await;
-    second.create().await;
-    second.place.drained().await;
-    assert_eq!(second.place.messages().await.len(), 2);
-    let stream = jetstream.get_stream(&second.place.name).await.unwrap();
-    let kept = &stream.cached_info().config;
-    assert_eq!(
-        (kept.max_age, kept.max_bytes),
-        (limits.max_age, limits.max_bytes)
-    );
-    second.finish().await;
 }
 
 #[tokio::test]

@@ -8,50 +8,14 @@ use std::{
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
-use testbed::{Mongo, Process, at_the_next, eventually, nats_url};
+use testbed::{Mongo, Process, at_the_next, eventually, is_held, nats_url, start};
 
-use crate::{
-    harness::{JWT_KEY, Place, token},
-    idempotency::is_held,
-};
+use crate::harness::{JWT_KEY, Place, token};
 
 const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 pub(crate) fn command(place: &Place) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command
-        .current_dir(std::env::temp_dir())
-        .env("MONGO_URI", &place.mongo_uri)
-        .env("NATS_URL", &place.nats_url);
-    command
-        .env("NATS_STREAM", &place.name)
-        .env("NATS_SUBJECT_PREFIX", &place.name)
-        .env("JWT_KEY", JWT_KEY);
-    command
-        .env("LISTEN_ADDR", "127.0.0.1:0")
-        .env("ADMIN_ADDR", "127.0.0.1:0")
-        .env("RATE_LIMIT", "0")
-        .env("WRITE_RATE_LIMIT", "0")
-        .env("RUST_LOG", "info")
-        .env("LOG_FORMAT", "text");
-    command
-}
-
-/// Starts the program; its process and address.
-pub(crate) async fn start(command: &mut Command) -> (Process, String) {
-    let mut process = Process::logged(command);
-    let line = process.told("address=");
-    let address = format!("http://{}", line.rsplit_once("address=").unwrap().1.trim());
-    let ready = format!("{address}/health/ready");
-    eventually("the process is ready", async || {
-        testbed::client()
-            .get(&ready)
-            .send()
-            .await
-            .is_ok_and(|answer| answer.status() == 200)
-    })
-    .await;
-    (process, address)
+    place.command(PROGRAM, JWT_KEY)
 }
 
 pub(crate) async fn create(address: &str) -> reqwest::Result<reqwest::Response> {

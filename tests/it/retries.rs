@@ -4,13 +4,12 @@ use std::{cell::Cell, time::Duration};
 
 use bson::{Document, doc};
 use serde_json::json;
-use testbed::{Mongo, at_the_next, eventually, nats_url};
+use testbed::{Mongo, at_the_next, eventually, is_held, nats_url, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     harness::{Place, TestApp, token},
-    idempotency::{is_held, post},
-    process::{command, start},
+    process::command,
 };
 
 /// The process dies with its claim under way, with its commit under way, and when the commit is done and the answer is not.
@@ -113,7 +112,7 @@ async fn a_client_that_is_cut_off_at_any_stage_retries_without_a_second_ticket()
         }
         drop(connection);
         eventually("the retry is answered", async || {
-            let answer = post(&app, "alice", &key, body.clone()).await;
+            let answer = app.post_with_key("alice", &key, body.clone()).await;
             let status = answer.status();
             assert!([201, 409].contains(&status.as_u16()), "{status}");
             if status == 201 {

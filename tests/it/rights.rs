@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use mongodb::{Client, Database};
 use serde_json::json;
-use testbed::{Certificates, Mongo, assert_problem, eventually, log::Log, nats_url};
+use testbed::{Certificates, Mongo, assert_problem, eventually, log::Log, nats_url, start};
 
 use crate::{
     harness::{Place, TestApp},
-    process::{command, start},
+    process::command,
 };
 
 const ROLE: &str = "tickets";

@@ -2,9 +2,13 @@
 
 use std::fs;
 
+use serde_json::json;
+use testbed::{eventually, now_seconds, start};
+use web::sign;
+
 use crate::{
-    harness::{JWT_KEY, Place},
-    process::{command, create, start},
+    harness::{JWT_KEY, Place, jwt},
+    process::{command, create},
 };
 
 #[tokio::test]
@@ -26,6 +30,42 @@ async fn a_secret_is_taken_from_a_file_without_the_line_break_at_its_end() {
     // It takes a token that is signed with the key as it is, and finds both servers.
     let (_process, address) = start(&mut service).await;
     assert_eq!(create(&address).await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn the_file_of_the_key_is_read_again_when_it_changes_and_one_that_is_broken_changes_nothing()
+{
+    const NEW: &str = "another key of thirty-two bytes or more";
+    let place = Place::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    fs::write(&file, JWT_KEY).unwrap();
+    let mut service = command(&place);
+    service.env_remove("JWT_KEY").env("JWT_KEY_FILE", &file);
+    let (mut process, address) = start(&mut service).await;
+    let status = async |key: &str| {
+        let token = sign(&jwt(key), "alice", None, now_seconds(), 600).unwrap();
+        let post = testbed::client().post(format!("{address}/api/tickets"));
+        let post = post
+            .bearer_auth(token)
+            .json(&json!({ "title": "concert", "price": 1 }));
+        post.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((status(JWT_KEY).await, status(NEW).await), (201, 401));
+    fs::write(&file, format!("{NEW}\n")).unwrap();
+    eventually("the new key counts", async || status(NEW).await == 201).await;
+    assert_eq!(status(JWT_KEY).await, 401);
+    fs::write(&file, "too short").unwrap();
+    eventually("it is told", async || {
+        assert_eq!(status(NEW).await, 201);
+        let told = "cannot be used: the keys of before still count";
+        process.log().contains(told)
+    })
+    .await;
+    for secret in [NEW, "too short"] {
+        assert!(!process.log().contains(secret));
+    }
+    process.terminate().await.unwrap();
 }
 
 #[test]

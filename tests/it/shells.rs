@@ -50,7 +50,7 @@ const KEY: &str = "JWT_KEY=a-key-of-thirty-two-bytes-or-more\n";
 
 #[test]
 fn a_value_in_dotenv_is_literal_and_the_last_of_two_counts_and_is_told() {
-    let (_folder, mut program) = with_dotenv(&format!("{KEY}JWT_ISSUER=abc$Zed9tail # ours\n"));
+    let (_folder, mut program) = with_dotenv(&format!("{KEY}JWT_ISSUER='abc$Zed9tail' # ours\n"));
     assert_eq!(claims(&mut program)["iss"], "abc$Zed9tail");
     let twice = format!("JWT_ISSUER=first\n{KEY}\nJWT_ISSUER='the $last'\n");
     let (_folder, mut program) = with_dotenv(&twice);
@@ -67,6 +67,23 @@ fn a_value_in_dotenv_is_literal_and_the_last_of_two_counts_and_is_told() {
         (&claims["iss"], &claims["aud"]),
         (&"file".into(), &Value::Null)
     );
+}
+
+#[test]
+fn a_dollar_in_dotenv_that_compose_would_take_for_a_variable_is_refused_with_its_line() {
+    for key in [
+        "abc$Zed9tail-of-thirty-two-bytes",
+        "\"a-key-of-$HOME-and-thirty-two-bytes\"",
+    ] {
+        let (_folder, mut program) = with_dotenv(&format!("# settings\nJWT_KEY={key}\n"));
+        let (code, told) = refused(program.args(["token", "--user", "alice"]));
+        assert_eq!(code, Some(2));
+        let wants = ".env, line 2: it wants a value with a $ in single quotes";
+        assert!(
+            told.starts_with(wants) && !told.contains("thirty"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -3,17 +3,14 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use testbed::eventually;
+use testbed::{eventually, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use crate::{
-    harness::Place,
-    process::{command, start},
-};
+use crate::{harness::Place, process::command};
 
 const CLIENTS: usize = 80;
 const REQUEST: &[u8] = b"GET /api/tickets?limit=1 HTTP/1.1\r\nhost: tickets\r\n\r\n";

@@ -66,12 +66,3 @@ async fn a_database_of_another_service_is_refused_with_one_line_that_names_both(
     assert_eq!(database.list_collection_names().await.unwrap(), ["leases"]);
     place.remove().await;
 }
-
-#[tokio::test]
-async fn a_database_that_is_nobodys_becomes_the_services_at_its_first_start() {
-    let app = TestApp::start().await;
-    let leases = app.place.database().await.collection::<Document>("leases");
-    let owner = leases.find_one(doc! { "_id": "service" }).await.unwrap();
-    assert_eq!(owner.unwrap().get_str("name").unwrap(), "tickets");
-    app.finish().await;
-}

@@ -2,16 +2,14 @@
 //! takes the server for gone: so a task
 //! asks, and everybody else is told at once.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bson::doc;
 use mongodb::{
     Database,
     error::{Error as MongoError, ErrorKind},
 };
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::servers::Servers;
@@ -39,13 +37,13 @@ impl Access {
 
     /// Why nothing needs to be tried.
     pub(crate) fn refusal(&self) -> Option<MongoError> {
-        self.refused().clone()
+        self.refused.lock().clone()
     }
 
     /// Looks at what an operation came to.
     pub(crate) fn heed<T>(self: &Arc<Self>, ended: &mongodb::error::Result<T>) {
         let Err(error) = ended else { return };
-        if !is_refused(error) || self.refused().replace(error.clone()).is_some() {
+        if !is_refused(error) || self.refused.lock().replace(error.clone()).is_some() {
             return;
         }
         let error = self.servers.explain(error);
@@ -66,11 +64,7 @@ impl Access {
                 _ => break,
             }
         }
-        *self.refused() = None;
-    }
-
-    fn refused(&self) -> MutexGuard<'_, Option<MongoError>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.refused.lock() = None;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use bson::{Timestamp, doc};
 use mongodb::{
     Client, Collection, Database, IndexModel, error::Error as MongoError, options::ClientOptions,
 };
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     error_code,
     health::Needs,
     metrics,
+    reads::Reads,
     servers::Servers,
     setting::{Unusable, unusable},
     writes::Writes,
@@ -46,7 +48,8 @@ pub struct Db {
     options: Arc<ClientOptions>,
     pub(crate) access: Arc<Access>,
     pub(crate) access_of_requests: Arc<Access>,
-    database_of_requests: Database,
+    pub(crate) database_of_requests: Database,
+    pub(crate) reads: Arc<Reads>,
     pub(crate) writes: Arc<Writes>,
     pub(crate) needs: Arc<Needs>,
     /// Why collections and indexes are not there: nothing, or what goes behind the sentence that says so.
@@ -88,6 +91,7 @@ impl Db {
             servers,
             database,
             options: Arc::new(options),
+            reads: Arc::default(),
             writes: Arc::new(Writes::new(writes as usize)),
             needs: Arc::default(),
             unprepared: Arc::default(),
@@ -238,7 +242,9 @@ impl Db {
         T: Send + 'static,
     {
         self.refuse_what_cannot_be_done()?;
-        Ok(self.bounded(self.timing.read_limit, call).await?)
+        let ended = self.bounded(self.timing.read_limit, call).await;
+        self.reads.heed(&ended);
+        Ok(ended?)
     }
 
     /// Nothing is asked of a database that is not prepared: it may be another service's. And one that is cut off holds on to what

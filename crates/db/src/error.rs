@@ -150,6 +150,11 @@ pub(crate) fn is_answer(error: &MongoError) -> bool {
     }
 }
 
+/// Whether no answer came in time.
+pub(crate) fn is_timeout(error: &MongoError) -> bool {
+    matches!(&*error.kind, ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::TimedOut)
+}
+
 /// Whether MongoDB does not know our user, or does not let it do something.
 pub(crate) fn is_of_our_user(error: &MongoError) -> bool {
     matches!(

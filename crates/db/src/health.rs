@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bson::{Bson, Document, doc};
+use parking_lot::Mutex;
 
 use crate::{Db, LEASES, error::is_answer, owner::OWNER};
 
@@ -28,7 +29,7 @@ impl Needs {
             let mut privileges = privileges.iter().filter_map(|it| it.as_document());
             privileges.any(|it| covers(it, database, collection) && has(it, action))
         };
-        let needs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let needs = self.0.lock();
         let all = needs
             .iter()
             .flat_map(|(name, actions)| actions.iter().map(move |action| (name, action)));
@@ -68,7 +69,7 @@ fn covers(privilege: &Document, database: &str, collection: &str) -> bool {
 impl Db {
     /// Says what our user has to be allowed to in a collection, or with an empty name in all of them.
     pub fn need(&self, collection: &str, actions: &[&'static str]) {
-        let mut needs = self.needs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut needs = self.needs.0.lock();
         let known = needs.entry(collection.to_owned()).or_default();
         for action in actions {
             if !known.contains(action) {
@@ -79,10 +80,7 @@ impl Db {
 
     /// Says why collections and indexes are not there.
     pub fn note_why_unprepared(&self, why: String) {
-        *self
-            .unprepared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = why;
+        *self.unprepared.lock() = why;
     }
 
     /// Looks whether requests can be served: MongoDB answers within `limit`, it answers transactions, our user may do what has to be
@@ -107,16 +105,18 @@ impl Db {
         if let Some(missing) = missing {
             return Err(missing);
         }
+        if let Some(count) = self.reads_hang(limit).await {
+            return Err(format!(
+                "MongoDB has answered none of the last {count} reads of requests: their connections hang"
+            ));
+        }
         if let Some(time) = self.writes.stalled_for()
             && !self.answers_a_write(limit).await
         {
             return Err(self.why_writes_stall(time, limit).await);
         }
         if !self.is_prepared() {
-            let why = self
-                .unprepared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let why = self.unprepared.lock();
             return Err(format!("collections and indexes are not made yet{why}"));
         }
         Ok(())

@@ -13,6 +13,7 @@ mod options;
 mod owner;
 mod page;
 mod printable;
+mod reads;
 mod servers;
 pub mod setting;
 #[cfg(test)]

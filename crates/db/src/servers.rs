@@ -1,11 +1,7 @@
 //! What each server of the replica set said last, so that a connection that fails is told with its address and its cause: the
 //! driver's own errors say "No available servers", or an I/O error without an address.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use bson::Document;
 use mongodb::{
@@ -13,6 +9,7 @@ use mongodb::{
     event::{EventHandler, sdam::SdamEvent},
     options::{ClientOptions, Tls},
 };
+use parking_lot::Mutex;
 
 use crate::{TlsSettings, cause, tls_cause};
 
@@ -64,7 +61,8 @@ impl Servers {
             SdamEvent::ServerClosed(event) => {
                 let address = event.address.to_string();
                 servers
-                    .heard()
+                    .heard
+                    .lock()
                     .retain(|at, heard| *at != address || matches!(heard, Heard::Foreign(_)));
             }
             _ => {}
@@ -84,7 +82,7 @@ impl Servers {
     }
 
     fn note(&self, address: String, heard: Heard) {
-        let before = self.heard().insert(address.clone(), heard.clone());
+        let before = self.heard.lock().insert(address.clone(), heard.clone());
         let was_well = !matches!(before, Some(Heard::Fault(_) | Heard::Foreign(_)));
         match heard {
             _ if before.as_ref() == Some(&heard) => {}
@@ -98,7 +96,7 @@ impl Servers {
 
     /// Each server's address and cause, where no primary can be used.
     fn told(&self) -> Option<String> {
-        let heard = self.heard();
+        let heard = self.heard.lock();
         if heard.values().any(|heard| *heard == Heard::Primary) {
             return None;
         }
@@ -130,7 +128,7 @@ impl Servers {
     }
 
     fn addresses(&self) -> String {
-        let heard = self.heard();
+        let heard = self.heard.lock();
         let primary = heard.iter().find(|(_, heard)| **heard == Heard::Primary);
         match primary {
             Some((address, _)) => address.clone(),
@@ -144,11 +142,6 @@ impl Servers {
             authorities: "tlsCAFile of MONGO_URI",
             certificate: "tlsCertificateKeyFile of MONGO_URI",
         };
-        let ends = if self.has_tls {
-            "it ends the connection: it may not speak TLS, see tls of MONGO_URI"
-        } else {
-            "it ends the connection: it may want TLS, see tls of MONGO_URI"
-        };
         let ErrorKind::Io(io) = &*error.kind else {
             return error.to_string();
         };
@@ -156,27 +149,21 @@ impl Servers {
         if let Some(cause) = tls_cause(&told, SETTINGS) {
             return cause;
         }
-        let meanings = [
-            (
-                "InvalidContentType",
-                "it does not speak TLS, see tls of MONGO_URI",
-            ),
-            ("failed to lookup", "its name is not found"),
-        ];
-        let meaning = meanings.iter().find(|(part, _)| told.contains(part));
-        match meaning {
-            Some((_, meaning)) => format!("{meaning} ({told})"),
-            None => match io.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-                    format!("{ends} ({told})")
-                }
-                io::ErrorKind::TimedOut => "it does not answer (timed out)".to_owned(),
-                _ => told,
-            },
-        }
-    }
-
-    fn heard(&self) -> MutexGuard<'_, BTreeMap<String, Heard>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        use io::ErrorKind::{ConnectionReset, TimedOut, UnexpectedEof};
+        let meaning = match io.kind() {
+            _ if told.contains("InvalidContentType") => {
+                "it does not speak TLS, see tls of MONGO_URI"
+            }
+            _ if told.contains("failed to lookup") => "its name is not found",
+            UnexpectedEof | ConnectionReset if self.has_tls => {
+                "it ends the connection: it may not speak TLS, see tls of MONGO_URI"
+            }
+            UnexpectedEof | ConnectionReset => {
+                "it ends the connection: it may want TLS, see tls of MONGO_URI"
+            }
+            TimedOut => return "it does not answer (timed out)".to_owned(),
+            _ => return told,
+        };
+        format!("{meaning} ({told})")
     }
 }

@@ -1,6 +1,12 @@
 //! How a setting is read, for the options of every crate: what is wanted is told in words that go behind the variable's name.
 
-use std::{ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, Command, builder::Resettable};
 
@@ -37,52 +43,30 @@ pub fn options<O: Args>(
     O::from_arg_matches(&command.try_get_matches_from(flags)?)
 }
 
-/// The value where it is accepted.
-///
-/// # Errors
-/// What is wanted.
-pub fn text(
-    value: &str,
-    wants: impl Display,
-    accepts: impl Fn(&str) -> bool,
-) -> Result<String, String> {
-    if accepts(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(wants.to_string())
+/// Reads a value that `accepts` takes; else it says what it `wants`, in words that go behind the variable's name.
+pub fn wants<T: FromStr>(
+    wants: impl Display + Clone,
+    accepts: impl Fn(&T) -> bool + Clone,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |value| {
+        let read = value.parse().ok();
+        read.filter(&accepts).ok_or_else(|| wants.to_string())
     }
 }
 
-/// What is read of the value, where it is accepted.
-///
-/// # Errors
-/// What is wanted.
-pub fn parsed<T: FromStr>(
-    value: &str,
-    wants: &str,
-    accepts: impl Fn(&T) -> bool,
-) -> Result<T, String> {
-    let parsed = value.parse().ok();
-    parsed.filter(accepts).ok_or_else(|| wants.to_owned())
+/// The same of a duration, such as `90s`, `10m` or `7d`.
+pub fn wants_duration(
+    what: impl Display + Clone,
+    accepts: impl Fn(Duration) -> bool + Clone,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let read = wants(what, move |it: &humantime::Duration| accepts(**it));
+    move |value| read(value).map(Into::into)
 }
 
 /// # Errors
 /// What is wanted.
 pub fn boolean(value: &str) -> Result<bool, String> {
-    parsed(value, "true or false", |_| true)
-}
-
-/// A duration that `fits`, such as `90s`, `10m` or `7d`.
-///
-/// # Errors
-/// What is wanted.
-pub fn duration(
-    value: &str,
-    wants: &str,
-    fits: impl Fn(&Duration) -> bool,
-) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(value).ok();
-    duration.filter(fits).ok_or_else(|| wants.to_owned())
+    wants("true or false", |_| true)(value)
 }
 
 /// A file that is there; whoever uses it reads what is in it.
@@ -95,4 +79,17 @@ pub fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
         path if path.is_file() => Ok(Some(path)),
         _ => Err("the path of a file that is there".to_owned()),
     }
+}
+
+/// The secret that a file holds, as Docker and Kubernetes give them. Editors and `echo` end the last line; that is no part of it.
+///
+/// # Errors
+/// Why there is none, never what the file holds.
+pub fn secret_in(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() || secret.contains(['\r', '\0']) {
+        return Err("it holds no line of text".to_owned());
+    }
+    Ok(secret.to_owned())
 }

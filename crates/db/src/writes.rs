@@ -1,11 +1,12 @@
 //! How many transactions are under way, and since when none was answered.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -67,7 +68,7 @@ impl Writes {
             }
             look_again = LOOK_AGAIN;
         };
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         waiting.under_way += 1;
         waiting.since.get_or_insert_with(Instant::now);
         Ok(UnderWay {
@@ -78,17 +79,13 @@ impl Writes {
 
     /// For how long MongoDB has answered none, where that is longer than [`STALLED_AFTER`].
     pub(crate) fn stalled_for(&self) -> Option<Duration> {
-        let since = self.waiting().since?.elapsed();
+        let since = self.waiting.lock().since?.elapsed();
         (since >= STALLED_AFTER).then_some(since)
     }
 
     /// Whether they stall and nobody was told yet.
     pub(crate) fn stall_is_news(&self) -> bool {
-        self.stalled_for().is_some() && !std::mem::replace(&mut self.waiting().is_told, true)
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stalled_for().is_some() && !std::mem::replace(&mut self.waiting.lock().is_told, true)
     }
 }
 
@@ -102,7 +99,7 @@ impl UnderWay {
 impl Writes {
     /// MongoDB has answered a write.
     pub(crate) fn are_answered(&self) {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         if waiting.since.is_some() {
             waiting.since = Some(Instant::now());
         }
@@ -114,7 +111,7 @@ impl Writes {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut waiting = self.writes.waiting();
+        let mut waiting = self.writes.waiting.lock();
         waiting.under_way -= 1;
         if waiting.under_way == 0 {
             waiting.since = None;

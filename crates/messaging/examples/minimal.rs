@@ -5,17 +5,14 @@
 use std::{convert::Infallible, time::Duration};
 
 use anyhow::Context;
-use bson::{doc, oid::ObjectId, rawdoc};
+use bson::{doc, oid::ObjectId};
 use db::{Abort, Db, setting::options};
 use futures_util::StreamExt;
-use messaging::{Event, EventType, JetStream, Metadata, Outbox, Publisher, Timing};
+use messaging::{EventType, JetStream, Metadata, Outbox, Publisher, Timing};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::Schema;
 
-const CREATED: EventType = EventType {
-    name: "counter.created",
-    schema: || Schema::default().into(),
-};
+const CREATED: EventType = EventType::of::<Value>("counter.created");
 const RETENTION: Duration = Duration::from_secs(3600);
 
 #[tokio::main]
@@ -35,8 +32,8 @@ async fn main() -> anyhow::Result<()> {
     let publishing = tokio::spawn(publisher.run(stop.clone()));
 
     // The closure may run more than once, so the event's id and time are made before it.
-    let (key, data) = (ObjectId::new().to_hex(), rawdoc! { "value": 1 });
-    let event = Event::new(Metadata::now(), CREATED.name, key, 0, data);
+    let (key, payload) = (ObjectId::new().to_hex(), doc! { "value": 1 });
+    let event = CREATED.event(Metadata::now(), key, 0, &payload)?;
     let context = (db.clone(), outbox, event);
     let saved = db.transaction(context, |session, (db, outbox, event)| {
         Box::pin(async move {

@@ -1,6 +1,8 @@
-//! What operators ask of the outbox: the subcommands of `outbox`. They read the arguments, ask [`Outbox`], and print tables or JSON.
+//! What operators ask: the subcommands of `outbox`, and in `inbox` those of `inbox`. They read the arguments, ask [`Outbox`] or
+//! [`Inbox`](crate::Inbox), and print tables or JSON.
 
 mod arguments;
+mod inbox;
 mod replaying;
 
 use std::{
@@ -9,18 +11,20 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use bson::{DateTime, oid::ObjectId};
+use bson::oid::ObjectId;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use db::{Db, MongoOptions, OwnerError, printable};
 use serde::Serialize;
 use serde_json::json;
 
-use arguments::{limit, object_id, time};
+use arguments::{limit, object_id};
+pub use inbox::{InboxCommand, execute_inbox};
+use replaying::Replay;
 
 use crate::{
     Event, EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
     outbox::StandIn,
-    replay::{Found, Lost, Range},
+    replay::{Found, Lost},
 };
 
 const NOT_PARKED: &str =
@@ -51,24 +55,7 @@ pub enum OutboxCommand {
     /// Give a parked event up: later events of its key go on, and consumers are told by a message without a payload.
     Skip(Skip),
     /// Publish again what the broker acknowledged and lost, as far back as events are retained.
-    Replay {
-        /// Look at events that were created since then: a time such as 2026-01-31T12:00:00Z, or how long ago.
-        #[arg(long, value_name = "time", value_parser = time)]
-        since: DateTime,
-        /// Look at events that were created before then. [default: now]
-        #[arg(long, value_name = "time", value_parser = time)]
-        until: Option<DateTime>,
-        /// Only events of this id.
-        #[arg(long, value_name = "ID")]
-        key: Option<String>,
-        /// Only say what is lost.
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        nats: Box<NatsOptions>,
-        #[command(flatten)]
-        show: Show,
-    },
+    Replay(Replay),
 }
 
 #[derive(Args)]
@@ -185,20 +172,7 @@ pub async fn execute(
             })
         }
         OutboxCommand::Skip(skip) => skip.execute(service, events).await,
-        OutboxCommand::Replay {
-            since,
-            until,
-            key,
-            dry_run,
-            nats,
-            show,
-        } => {
-            let until = until.unwrap_or_else(DateTime::now);
-            let range = Range { since, until, key };
-            let jetstream = connected(&nats, service, events).await?;
-            let outbox = show.outbox(service).await?;
-            replaying::replay(&range, dry_run, &jetstream, &outbox, &show).await
-        }
+        OutboxCommand::Replay(replay) => replay.execute(service, events).await,
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use bson::{DateTime, RawDocumentBuf, oid::ObjectId};
+use bson::{DateTime, RawDocumentBuf, oid::ObjectId, serialize_to_raw_document_buf};
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::{
+    PartialSchema,
+    openapi::{RefOr, Schema},
+};
 
 /// The second word of the types of messages that stand for events which an operator gave up.
 pub(crate) const SKIPPED: &str = "skipped";
@@ -18,9 +21,30 @@ pub struct EventType {
 }
 
 impl EventType {
+    /// One whose payload is a `T`.
+    pub const fn of<T: PartialSchema>(name: &'static str) -> Self {
+        let schema = T::schema;
+        Self { name, schema }
+    }
+
+    /// A new event of this type, to be recorded: what `key` has become with this version of it.
+    ///
+    /// # Errors
+    /// When the payload is nothing that a document can hold.
+    pub fn event(
+        &self,
+        metadata: Metadata,
+        key: String,
+        version: i64,
+        payload: &impl Serialize,
+    ) -> bson::error::Result<Event> {
+        let data = serialize_to_raw_document_buf(payload)?;
+        Ok(Event::new(metadata, self.name, key, version, data))
+    }
+
     /// What the event is of: `order`.
     pub fn noun(&self) -> &'static str {
-        self.name.split('.').next().unwrap_or(self.name)
+        noun_of(self.name)
     }
 
     /// What events of these types are of.
@@ -41,6 +65,11 @@ impl EventType {
         let nouns = Self::nouns(types);
         nouns.iter().map(|noun| format!("{noun}.>")).collect()
     }
+}
+
+/// The first word of a type's name.
+pub(crate) fn noun_of(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// A fact that the rest of the world has to hear of.
@@ -156,11 +185,8 @@ mod tests {
 
     #[test]
     fn each_noun_has_one_subject_that_takes_all_its_types() {
-        let of = |name| EventType {
-            name,
-            schema: || Schema::default().into(),
-        };
-        let types = ["order.created", "invoice.paid", "order.cancelled"].map(of);
+        let types = ["order.created", "invoice.paid", "order.cancelled"];
+        let types = types.map(EventType::of::<serde_json::Value>);
         assert_eq!(EventType::subjects(&types), ["invoice.>", "order.>"]);
         assert!(EventType::subjects(&[]).is_empty());
         assert_eq!(EventType::noun_of(&types, "invoice.lost"), Some("invoice"));

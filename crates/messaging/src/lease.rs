@@ -29,7 +29,7 @@ const IMPOSSIBLY_FAR_AHEAD: i64 = 4;
 pub(crate) struct Lease {
     db: Db,
     timing: Timing,
-    holder: ObjectId,
+    instance_id: ObjectId,
     valid_until: watch::Sender<Instant>,
     /// When another instance, which could publish, said last that it waits for the lease.
     waiter_named: watch::Sender<Option<Instant>>,
@@ -48,16 +48,13 @@ pub(crate) struct Taken {
 impl Lease {
     /// Takes the lease, and renews it until it is released, or lost. `None` where another instance has it, which is told
     /// that this one waits.
-    ///
-    /// # Errors
-    /// The driver's, or a time-out.
     pub(crate) async fn take(
         db: &Db,
         timing: Timing,
-        holder: ObjectId,
+        instance_id: ObjectId,
     ) -> mongodb::error::Result<Option<Taken>> {
         let asked = Instant::now();
-        let Some(document) = take(db, holder, timing).await? else {
+        let Some(document) = take(db, instance_id, timing).await? else {
             return Ok(None);
         };
         let fence = document.get_i64("fence").ok();
@@ -70,7 +67,7 @@ impl Lease {
         let lease = Self {
             db: db.clone(),
             timing,
-            holder,
+            instance_id,
             valid_until: watch::Sender::new(valid_until(asked, timing)),
             waiter_named: watch::Sender::new(None),
             lost: CancellationToken::new(),
@@ -113,7 +110,7 @@ impl Lease {
                 () = tokio::time::sleep(self.timing.lease_renewal) => {}
             }
             let asked = Instant::now();
-            match take(&self.db, self.holder, self.timing).await {
+            match take(&self.db, self.instance_id, self.timing).await {
                 Ok(Some(lease)) => {
                     told.is_over();
                     self.valid_until
@@ -142,8 +139,10 @@ impl Lease {
             drop(renewal.await);
         }
         let leases = self.db.collection::<Document>(LEASES);
-        let mine = doc! { "_id": PUBLISHER, "holder": self.holder };
-        let expired = doc! { "expiresAt": "$$NOW", "gaveUp": { "$literal": gave_up.document() } };
+        let mine = doc! { "_id": PUBLISHER, "holder": self.instance_id };
+        let gave_up =
+            doc! { "$mergeObjects": [{ "$literal": gave_up.document() }, { "fence": "$fence" }] };
+        let expired = doc! { "expiresAt": "$$NOW", "gaveUp": gave_up };
         let expire = async move {
             leases
                 .update_one(mine, vec![doc! { "$set": expired }])
@@ -183,10 +182,10 @@ fn milliseconds(time: Duration) -> i64 {
 /// Takes or renews the lease; the fence grows with each change of the holder. `None` when another has it: then a name is left.
 async fn take(
     db: &Db,
-    holder: ObjectId,
+    instance_id: ObjectId,
     timing: Timing,
 ) -> mongodb::error::Result<Option<Document>> {
-    let mine = doc! { "$eq": ["$holder", holder] };
+    let mine = doc! { "$eq": ["$holder", instance_id] };
     let term_ms = milliseconds(timing.lease_term);
     let is_held = doc! { "$and": [
         { "$eq": [{ "$type": "$expiresAt" }, "date"] },
@@ -209,12 +208,11 @@ async fn take(
         { "$eq": [{ "$type": "$waiting.at" }, "date"] },
         { "$lt": [{ "$abs": { "$subtract": ["$$NOW", "$waiting.at"] } }, half_ms] },
     ] };
-    let name =
-        doc! { "$cond": [is_young, "$waiting", { "by": instance(), "id": holder, "at": "$$NOW" }] };
+    let name = doc! { "$cond": [is_young, "$waiting", { "by": instance(), "id": instance_id, "at": "$$NOW" }] };
     let others_name =
-        doc! { "$cond": [{ "$eq": ["$waiting.id", holder] }, "$$REMOVE", "$waiting"] };
+        doc! { "$cond": [{ "$eq": ["$waiting.id", instance_id] }, "$$REMOVE", "$waiting"] };
     let update = doc! { "$set": {
-        "holder": { "$cond": [may.clone(), holder, "$holder"] },
+        "holder": { "$cond": [may.clone(), instance_id, "$holder"] },
         "instance": { "$cond": [may.clone(), instance(), "$instance"] },
         "fence": { "$cond": [mine, fence, { "$cond": [may.clone(), next_fence, "$fence"] }] },
         "expiresAt": { "$cond": [may.clone(), { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
@@ -231,7 +229,11 @@ async fn take(
             .await
     };
     let lease = db.bounded(timing.lease_term, asked).await?;
-    let is_mine = |lease: &Document| lease.get_object_id("holder").is_ok_and(|it| it == holder);
+    let is_mine = |lease: &Document| {
+        lease
+            .get_object_id("holder")
+            .is_ok_and(|it| it == instance_id)
+    };
     Ok(lease.filter(is_mine))
 }
 

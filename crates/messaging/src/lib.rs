@@ -1,11 +1,14 @@
-//! The transactional outbox between MongoDB and NATS JetStream: events are recorded in the transaction of what they announce, and
-//! published from the collection afterwards. It knows nothing of what is announced, and no HTTP.
+//! The transactional outbox and inbox between MongoDB and NATS JetStream: events are recorded in the transaction of what they announce, and
+//! published from the collection afterwards; messages are applied in the transaction that marks them as applied. It knows nothing of what
+//! is announced, and no HTTP.
 //!
 //! [`Event`] is what is recorded, [`Outbox`] has every query on the collection, [`Publisher`] publishes what is unsent to
-//! [`JetStream`]; [`replay`] and [`commands`] are what people ask of it.
+//! [`JetStream`]. [`Consumer`] is what is consumed, [`Inbox`] has every query on what was, [`Subscriber`] applies it. [`replay`] and
+//! [`commands`] are what people ask of both.
 
 pub mod commands;
 mod event;
+mod inbox;
 mod jetstream;
 mod lease;
 mod metrics;
@@ -20,9 +23,13 @@ mod timing;
 mod told;
 
 pub use event::{Event, EventType, Metadata, Sent};
+pub use inbox::{
+    Consumer, DeadLetter, Inbox, InboxStatus, InboxTiming, Outcome, Received, RetryDead,
+    SkippedVersions, Subscriber, read_inbox_figures,
+};
 pub use jetstream::JetStream;
 pub use metrics::describe;
-pub use options::{EventOptions, NatsAccess, NatsOptions};
+pub use options::{EventOptions, NatsAccess, NatsOptions, stream_name};
 pub use outbox::{Outbox, Retry, read_figures};
 pub use publisher::Publisher;
 pub use status::{PublishingInstance, Status, Waiting, WhyParked};

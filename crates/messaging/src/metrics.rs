@@ -18,6 +18,18 @@ pub(crate) const GAPS: &str = "outbox_gaps_total";
 pub(crate) const COMMIT_TO_ACK: &str = "outbox_commit_to_ack_seconds";
 pub(crate) const SWEEP_SIZE: &str = "outbox_sweep_size_events";
 pub(crate) const MARK_SIZE: &str = "outbox_mark_size_events";
+pub(crate) const APPLIED: &str = "inbox_applied_total";
+pub(crate) const SKIPPED_MESSAGES: &str = "inbox_skipped_total";
+pub(crate) const PUT_ASIDE: &str = "inbox_put_aside_total";
+pub(crate) const CONFLICTS: &str = "inbox_conflicts_total";
+pub(crate) const BASES: &str = "inbox_bases_total";
+pub(crate) const LAG_MESSAGES: &str = "inbox_lag_messages";
+pub(crate) const LAG_SECONDS: &str = "inbox_lag_seconds";
+pub(crate) const STREAM_MISSING: &str = "inbox_stream_missing";
+pub(crate) const DEAD_LETTERS: &str = "inbox_dead_letters";
+pub(crate) const OLDEST_WAITING: &str = "inbox_oldest_waiting_age_seconds";
+pub(crate) const INBOX_READ: &str = "inbox_status_read_timestamp_seconds";
+pub(crate) const DELIVERY_TO_COMMIT: &str = "inbox_delivery_to_commit_seconds";
 /// What the database tells: not known yet, which is not none.
 pub(crate) const FIGURES: [&str; 4] = [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLISHER];
 
@@ -70,7 +82,70 @@ pub fn describe() {
     );
     describe_histogram!(SWEEP_SIZE, "Events published in one sweep of the backlog.");
     describe_histogram!(MARK_SIZE, "Events marked as sent by one write.");
+    describe_inbox();
     begin();
+}
+
+/// All are by consumer, which begins them.
+fn describe_inbox() {
+    describe_counter!(APPLIED, "Messages that their handler applied.");
+    describe_counter!(
+        SKIPPED_MESSAGES,
+        "Messages without anything to do, by reason: late (it is applied, or a newer one is), type (nobody knows it here) or aside (it is put aside already)."
+    );
+    describe_counter!(
+        PUT_ASIDE,
+        "Messages that were put aside, by state, of each key the first of those that were together."
+    );
+    describe_counter!(
+        CONFLICTS,
+        "Messages that were passed over because another one has their key and version."
+    );
+    describe_counter!(
+        BASES,
+        "Keys that begin with a later version, because the stream has lost their beginning."
+    );
+    describe_gauge!(
+        LAG_MESSAGES,
+        "Messages of the stream that are not acknowledged yet."
+    );
+    describe_gauge!(
+        LAG_SECONDS,
+        "Age of the first of them; 0 where there is none."
+    );
+    describe_gauge!(
+        STREAM_MISSING,
+        "1 while the stream or the consumer in it cannot be used."
+    );
+    describe_gauge!(
+        DEAD_LETTERS,
+        "Messages that are put aside, by state; counted to 100000."
+    );
+    describe_gauge!(
+        OLDEST_WAITING,
+        "Since when the oldest message waits whose predecessor is missing or put aside; 0 where there is none."
+    );
+    describe_gauge!(
+        INBOX_READ,
+        "When the figures above were last read from the database, in seconds since 1970; they are NaN where they could not be."
+    );
+    describe_histogram!(
+        DELIVERY_TO_COMMIT,
+        "Time from the delivery of a message to the commit of what its handler did."
+    );
+}
+
+/// Begins the counters of a consumer: one that first appears with its first event hides that event from `rate()`.
+pub(crate) fn begin_consumer(consumer: &'static str) {
+    for name in [APPLIED, CONFLICTS, BASES] {
+        counter!(name, "consumer" => consumer).absolute(0);
+    }
+    for reason in ["late", "type", "aside"] {
+        counter!(SKIPPED_MESSAGES, "consumer" => consumer, "reason" => reason).absolute(0);
+    }
+    for state in ["waiting", "retrying", "dead"] {
+        counter!(PUT_ASIDE, "consumer" => consumer, "state" => state).absolute(0);
+    }
 }
 
 fn begin() {

@@ -3,14 +3,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args};
-use db::setting::{Maybe, boolean, duration, file, parsed, text};
+use db::setting::{Maybe, boolean, file, wants, wants_duration};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The events in the database.
 #[derive(Debug, Clone, Args)]
 pub struct EventOptions {
     /// How long an event is kept after it was published. One that is not published is kept for ever.
-    #[arg(long, env, value_name = "EVENT_RETENTION", default_value = "7d", value_parser = retention)]
+    #[arg(long, env, value_name = "EVENT_RETENTION", default_value = "7d",
+          value_parser = wants_duration("a time between 1s and 68y, such as 7d", is_of_a_ttl_index))]
     pub event_retention: Duration,
 }
 
@@ -25,13 +26,14 @@ pub struct NatsOptions {
     #[arg(long, env, value_name = "NATS_STREAM", value_parser = stream_name)]
     pub nats_stream: String,
     /// Replicas of the stream when it is created: 1, 3 or 5.
-    #[arg(long, env, value_name = "NATS_REPLICAS", default_value = "1", value_parser = replicas)]
+    #[arg(long, env, value_name = "NATS_REPLICAS", default_value = "1", value_parser = wants("1, 3 or 5", |it: &usize| matches!(it, 1 | 3 | 5)))]
     pub nats_replicas: usize,
     /// De-duplication window of the stream when it is created.
-    #[arg(long, env, value_name = "NATS_DUPLICATE_WINDOW", default_value = "2m", value_parser = duplicate_window)]
+    #[arg(long, env, value_name = "NATS_DUPLICATE_WINDOW", default_value = "2m",
+          value_parser = wants_duration("a time of 100ms or more, such as 2m", |it| it.as_millis() >= 100))]
     pub nats_duplicate_window: Duration,
     /// Put before every subject, with a dot between, so that environments can share one NATS.
-    #[arg(long, env, value_name = "NATS_SUBJECT_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
+    #[arg(long, env, value_name = "NATS_SUBJECT_PREFIX", default_value = "", hide_default_value = true, value_parser = wants(WORDS, |it: &String| are_words(it)))]
     pub nats_subject_prefix: String,
     #[command(flatten)]
     pub access: NatsAccess,
@@ -59,7 +61,7 @@ pub struct NatsAccess {
     #[arg(long, env, value_name = "NATS_TLS_FIRST", default_value = "false", action = ArgAction::Set, value_parser = boolean)]
     pub nats_tls_first: bool,
     /// Where answers come to, in place of `_INBOX`: words with dots between them.
-    #[arg(long, env, value_name = "NATS_INBOX_PREFIX", default_value = "", hide_default_value = true, value_parser = subject_prefix)]
+    #[arg(long, env, value_name = "NATS_INBOX_PREFIX", default_value = "", hide_default_value = true, value_parser = wants(WORDS, |it: &String| are_words(it)))]
     pub nats_inbox_prefix: String,
     /// JetStream domain, where the stream is in another than the server's own.
     #[arg(long, env, value_name = "NATS_JETSTREAM_DOMAIN", default_value = "", hide_default_value = true, value_parser = domain)]
@@ -88,41 +90,38 @@ fn url(value: &str) -> Result<SecretString, String> {
                 .to_owned(),
         );
     }
-    let wants = "addresses such as nats://127.0.0.1:4222, separated by commas";
     let is_valid = |url: &str| !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok();
-    text(value, wants, |urls| urls.split(',').all(is_valid)).map(SecretString::from)
+    let are_valid = move |urls: &String| urls.split(',').all(is_valid);
+    wants(
+        "addresses such as nats://127.0.0.1:4222, separated by commas",
+        are_valid,
+    )(value)
+    .map(SecretString::from)
 }
 
-fn stream_name(value: &str) -> Result<String, String> {
-    text(value, "a name of letters, digits, - and _", is_word)
+const WORDS: &str = "nothing, or words of letters, digits, - and _ with dots between them";
+
+/// The name of a stream, as options take it.
+///
+/// # Errors
+/// What is wanted.
+pub fn stream_name(value: &str) -> Result<String, String> {
+    wants("a name of letters, digits, - and _", |name: &String| {
+        is_word(name)
+    })(value)
 }
 
-fn replicas(value: &str) -> Result<usize, String> {
-    parsed(value, "1, 3 or 5", |replicas| matches!(replicas, 1 | 3 | 5))
-}
-
-fn subject_prefix(value: &str) -> Result<String, String> {
-    let wants = "nothing, or words of letters, digits, - and _ with dots between them";
-    text(value, wants, |prefix| {
-        prefix.is_empty() || prefix.split('.').all(is_word)
-    })
+fn are_words(prefix: &str) -> bool {
+    prefix.is_empty() || prefix.split('.').all(is_word)
 }
 
 fn domain(value: &str) -> Result<Maybe<String>, String> {
-    let wants = "nothing, or a word of letters, digits, - and _";
-    let domain = text(value, wants, |domain| domain.is_empty() || is_word(domain))?;
+    let is_domain = |it: &String| it.is_empty() || is_word(it);
+    let domain = wants("nothing, or a word of letters, digits, - and _", is_domain)(value)?;
     Ok(Some(domain).filter(|domain| !domain.is_empty()))
 }
 
-fn retention(value: &str) -> Result<Duration, String> {
-    // What a TTL index takes: whole seconds in 31 bits.
-    let wants = "a time between 1s and 68y, such as 7d";
-    duration(value, wants, |time| {
-        (1..=i32::MAX as u64).contains(&time.as_secs())
-    })
-}
-
-fn duplicate_window(value: &str) -> Result<Duration, String> {
-    let wants = "a time of 100ms or more, such as 2m";
-    duration(value, wants, |time| *time >= Duration::from_millis(100))
+/// Whole seconds in 31 bits.
+fn is_of_a_ttl_index(time: Duration) -> bool {
+    (1..=i32::MAX as u64).contains(&time.as_secs())
 }

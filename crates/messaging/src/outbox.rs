@@ -110,7 +110,7 @@ impl Outbox {
 
     /// Tells of new events, of those that an operator gives another try, and of what becomes of parked ones; not of the publisher's
     /// own marks.
-    pub(crate) async fn watch(&self) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
+    pub(crate) async fn watch(self) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
         let told = [
             doc! { "ns.coll": EVENTS, "operationType": "insert" },
             doc! { "ns.coll": EVENTS, "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
@@ -267,10 +267,18 @@ impl Outbox {
         waiting.insert("_id", doc! { "$in": ids });
         let mut pipeline = vec![doc! { "$match": waiting }];
         pipeline.extend(without_held_back());
-        pipeline.push(doc! { "$count": "waiting" });
-        let mut counted = self.events::<Document>().aggregate(pipeline).await?;
-        let counted = counted.try_next().await?;
-        let waiting = counted.and_then(|counted| counted.get_i32("waiting").ok());
-        Ok(waiting.map_or(0, i32::unsigned_abs).into())
+        self.count(&self.events(), pipeline).await
+    }
+
+    /// How many documents the stages let through.
+    async fn count(
+        &self,
+        of: &Collection<Document>,
+        mut stages: Vec<Document>,
+    ) -> mongodb::error::Result<u64> {
+        stages.push(doc! { "$count": "count" });
+        let counted = of.aggregate(stages).await?.try_next().await?;
+        let count = counted.and_then(|counted| counted.get_i32("count").ok());
+        Ok(count.map_or(0, i32::unsigned_abs).into())
     }
 }

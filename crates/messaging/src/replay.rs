@@ -12,7 +12,10 @@ use serde::Serialize;
 
 pub use crate::outbox::Range;
 
-use crate::{JetStream, Outbox, stored::shown};
+use crate::{
+    JetStream, Outbox,
+    stored::{shown, whole_number},
+};
 
 /// A message may seem older than its event, by the clocks of two machines.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3600);
@@ -194,12 +197,11 @@ async fn sent(outbox: &Outbox, range: &Range) -> anyhow::Result<HashMap<String, 
 
 impl Lost {
     fn of(event: &RawDocument) -> Option<Self> {
-        let version = event.get("version").ok().flatten()?;
         Some(Self {
             id: event.get_object_id("_id").ok()?,
             r#type: shown(event, "type").unwrap_or_default(),
             key: event.get_str("key").ok()?.to_owned(),
-            version: version.as_i64().or(version.as_i32().map(i64::from))?,
+            version: whole_number(event, "version")?,
             // What another program marked has no time perhaps.
             sent_at: event.get_datetime("sentAt").unwrap_or(DateTime::MIN),
         })

@@ -86,7 +86,7 @@ impl From<&RawDocument> for Waiting {
     }
 }
 
-fn time(document: &RawDocument, name: &str) -> Option<String> {
+pub(crate) fn time(document: &RawDocument, name: &str) -> Option<String> {
     let time = document.get_datetime(name).ok()?;
     time.try_to_rfc3339_string().ok()
 }

@@ -111,6 +111,12 @@ pub(crate) fn assemble<'a, N: AsRef<str>>(
     RawDocumentBuf::from_bytes(bytes).expect("length and end are those of a document")
 }
 
+/// A document's member that is a whole number, of 32 or 64 bits.
+pub(crate) fn whole_number(document: &RawDocument, name: &str) -> Option<i64> {
+    let number = document.get(name).ok().flatten()?;
+    number.as_i64().or(number.as_i32().map(i64::from))
+}
+
 /// What can be shown of a document's member: text with marks for what is not UTF-8, or else as the library writes it.
 pub(crate) fn shown(document: &RawDocument, name: &str) -> Option<String> {
     let mut elements = document.iter_elements().flatten();

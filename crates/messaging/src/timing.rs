@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::InboxTiming;
+
 /// The defaults are listed in `docs/guarantees.md`; a test compares that list with these.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
@@ -59,6 +61,7 @@ pub struct Timing {
     pub nats_ping: Duration,
     /// The longest pause between two attempts to connect to NATS.
     pub longest_reconnect: Duration,
+    pub inbox: InboxTiming,
 }
 
 impl Default for Timing {
@@ -91,6 +94,7 @@ impl Default for Timing {
             ack_timeout: Duration::from_secs(5),
             nats_ping: Duration::from_secs(5),
             longest_reconnect: Duration::from_secs(1),
+            inbox: InboxTiming::default(),
         }
     }
 }

@@ -16,6 +16,10 @@ impl Told {
         }
     }
 
+    pub(crate) fn is_told(&self) -> bool {
+        !self.failure.is_empty()
+    }
+
     pub(crate) fn is_over(&mut self) {
         *self = Self::default();
     }

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use messaging::Outbox;
+use messaging::{Inbox, Outbox};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -35,7 +35,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) async fn serve(
     listener: TcpListener,
     about: About,
-    outbox: Outbox,
+    (outbox, inbox, consumers): (Outbox, Inbox, Vec<&'static str>),
     timing: Timing,
 ) -> anyhow::Result<()> {
     let metrics = install()?;
@@ -44,7 +44,8 @@ pub(crate) async fn serve(
     tracing::info!(metrics = url, "for those who run the service");
     let routes = Router::new().route("/metrics", get(move || render(metrics.clone())));
     let read = || async {
-        let is_read = messaging::read_figures(&outbox).await;
+        let mut is_read = messaging::read_figures(&outbox).await;
+        is_read &= messaging::read_inbox_figures(&inbox, &consumers).await;
         // Else what is observed is kept until somebody scrapes.
         metrics.run_upkeep();
         is_read

@@ -6,13 +6,17 @@ use std::{
     mem::ManuallyDrop,
     net::SocketAddr,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use db::{MongoOptions, setting::Unusable};
-use messaging::{EventOptions, NatsOptions, commands::OutboxCommand};
+use messaging::{
+    EventOptions, NatsOptions,
+    commands::{InboxCommand, OutboxCommand},
+};
 use tokio::{net::TcpListener, runtime::Runtime};
 use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, raise_file_limit, sign};
 
@@ -28,6 +32,7 @@ use crate::{
 };
 
 const COLUMNS: usize = 80;
+const NO_CONSUMERS: &str = "this service consumes nothing";
 
 #[derive(Parser)]
 #[command(
@@ -42,13 +47,18 @@ struct Cli<O: Args> {
 
 #[derive(Subcommand)]
 enum Command<O: Args> {
-    /// Serve the REST interface and publish events; what is done without a command.
+    /// Serve the REST interface, publish events and consume others'; what is done without a command.
     Serve(Box<Serve<O>>),
     /// Only publish events.
     Publish(Box<ServerOptions>),
+    /// Only consume events of others.
+    Consume(Box<Consume<O>>),
     /// Look after the outbox.
     #[command(subcommand)]
     Outbox(OutboxCommand),
+    /// Look after the inbox.
+    #[command(subcommand)]
+    Inbox(InboxCommand),
     /// Print the OpenAPI document.
     Openapi,
     /// Print a token for a user, signed with JWT_KEY.
@@ -59,11 +69,22 @@ enum Command<O: Args> {
 
 #[derive(Args)]
 struct Serve<O: Args> {
-    /// Leave publishing to processes of the command `publish`. NATS is not connected to then.
+    /// Leave publishing to processes of the command `publish`.
     #[arg(long)]
     no_publisher: bool,
+    /// Leave consuming to processes of the command `consume`. With both, NATS is not connected to.
+    #[arg(long)]
+    no_consumers: bool,
     #[command(flatten)]
     http: HttpOptions,
+    #[command(flatten)]
+    domain: O,
+    #[command(flatten)]
+    servers: ServerOptions,
+}
+
+#[derive(Args)]
+struct Consume<O: Args> {
     #[command(flatten)]
     domain: O,
     #[command(flatten)]
@@ -122,8 +143,12 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
             eprintln!("{line}");
             return ExitCode::from(2);
         }
-        let cli = match read.and_then(|read| Cli::<O>::from_arg_matches(&read)) {
-            Ok(cli) => cli,
+        let read = read.and_then(|read| {
+            let streams = self.streams(&read);
+            Ok((Cli::<O>::from_arg_matches(&read)?, streams))
+        });
+        let (cli, streams) = match read {
+            Ok(read) => read,
             Err(error) => match bad_value(&error) {
                 Some(line) => {
                     eprintln!("{line}");
@@ -132,7 +157,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                 None => return told(&error),
             },
         };
-        match self.execute(cli.command) {
+        match self.execute(cli.command, streams) {
             Ok(()) => ExitCode::SUCCESS,
             // Whoever reads has read enough, as `head` does.
             Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -162,32 +187,72 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         let about = self.about;
         let noun = self.events.first().map(|event| event.noun());
         let command = Cli::<O>::command().name(about.name).version(about.version);
+        let command = self.with_consumers(command);
         let command = command.term_width(COLUMNS).about(about.description);
         named(command, &about.name.to_ascii_uppercase(), noun)
     }
 
     /// The runtime ends with the process. If it were dropped, a task of the MongoDB driver could panic because another is gone
     /// already, and the panic would stand on stderr beside our one line.
-    fn execute(self, command: Command<O>) -> anyhow::Result<()> {
+    fn execute(self, command: Command<O>, streams: Vec<String>) -> anyhow::Result<()> {
         let runtime = ManuallyDrop::new(Runtime::new()?);
-        runtime.block_on(self.perform(command))
+        runtime.block_on(self.perform(command, streams))
     }
 
-    async fn perform(self, command: Command<O>) -> anyhow::Result<()> {
+    async fn perform(self, command: Command<O>, streams: Vec<String>) -> anyhow::Result<()> {
         // The one provider in the tree; TLS panics without it.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         match command {
-            Command::Serve(serve) => {
-                let http = Some((serve.http, serve.domain));
-                self.start(serve.servers, !serve.no_publisher, http).await
+            Command::Serve(mut serve) => {
+                // They are read again when they change.
+                let jwt = &mut serve.http.jwt;
+                jwt.jwt_key_file = secrets::file_of("jwt_key");
+                jwt.jwt_key_previous_file = secrets::file_of("jwt_key_previous");
+                let domain = Arc::new(serve.domain);
+                ensure!(
+                    !serve.no_consumers || !self.consumers.is_empty(),
+                    NO_CONSUMERS
+                );
+                let consumes = !serve.no_consumers && !self.consumers.is_empty();
+                let parts = Parts {
+                    publishes: !serve.no_publisher,
+                    consumes: consumes.then(|| (streams, Arc::clone(&domain))),
+                    http: Some((serve.http, domain)),
+                };
+                self.start(serve.servers, parts).await
             }
-            Command::Publish(servers) => self.start(*servers, true, None).await,
+            Command::Publish(servers) => {
+                ensure!(!self.events.is_empty(), "this service publishes nothing");
+                let parts = Parts {
+                    publishes: true,
+                    consumes: None,
+                    http: None,
+                };
+                self.start(*servers, parts).await
+            }
+            Command::Consume(consume) => {
+                ensure!(!self.consumers.is_empty(), NO_CONSUMERS);
+                let parts = Parts {
+                    publishes: false,
+                    consumes: Some((streams, Arc::new(consume.domain))),
+                    http: None,
+                };
+                self.start(consume.servers, parts).await
+            }
             Command::Outbox(command) => {
                 // As the first process of a container it would hear no signal by itself.
                 let stop = stop_on_signal()?;
                 tokio::select! {
                     biased;
                     done = messaging::commands::execute(command, self.about.name, self.events) => done,
+                    () = stop.cancelled() => bail!("interrupted"),
+                }
+            }
+            Command::Inbox(command) => {
+                let (stop, names) = (stop_on_signal()?, self.consumer_names());
+                tokio::select! {
+                    biased;
+                    done = messaging::commands::execute_inbox(command, self.about.name, &names) => done,
                     () = stop.cancelled() => bail!("interrupted"),
                 }
             }
@@ -202,12 +267,12 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         }
     }
 
-    async fn start(
-        self,
-        servers: ServerOptions,
-        publishes: bool,
-        http: Option<(HttpOptions, O)>,
-    ) -> anyhow::Result<()> {
+    async fn start(self, servers: ServerOptions, parts: Parts<O>) -> anyhow::Result<()> {
+        let Parts {
+            publishes,
+            consumes,
+            http,
+        } = parts;
         servers.log.check(self.about.name)?;
         let telemetry = telemetry::init(self.about, &servers.log)?;
         metrics::install()?;
@@ -224,6 +289,10 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
             return Ok(());
         };
         let mut process = process?;
+        if let Some((streams, domain)) = consumes {
+            let consumption = self.consumption(&servers.nats, streams, domain, Timing::default());
+            process.consumption = Some(consumption.await?);
+        }
         if let (Some((options, domain)), Some(auth)) = (http, auth) {
             let listener = listen(options.listen_addr, "LISTEN_ADDR").await?;
             process.http = Some(Http {
@@ -243,6 +312,14 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         telemetry.end().await;
         ended
     }
+}
+
+/// What a process runs.
+struct Parts<O> {
+    publishes: bool,
+    /// The streams, in the order of the consumers.
+    consumes: Option<(Vec<String>, Arc<O>)>,
+    http: Option<(HttpOptions, Arc<O>)>,
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,11 +1,12 @@
-//! What handlers work with.
+//! What handlers work with, and what of a request goes on with its events.
 
 use std::sync::Arc;
 
 use axum::extract::FromRef;
 use clap::Args;
 use db::Db;
-use messaging::Outbox;
+use messaging::{Metadata, Outbox};
+use web::Trace;
 
 /// The database, its outbox, and the domain's own options `O`.
 pub struct Context<O = NoOptions> {
@@ -19,11 +20,11 @@ pub struct Context<O = NoOptions> {
 pub struct NoOptions {}
 
 impl<O> Context<O> {
-    pub(crate) fn new(db: &Db, options: O) -> Self {
+    pub(crate) fn new(db: &Db, options: &Arc<O>) -> Self {
         Self {
             db: db.clone(),
             outbox: Outbox::new(db),
-            options: Arc::new(options),
+            options: Arc::clone(options),
         }
     }
 }
@@ -42,5 +43,14 @@ impl<O> Clone for Context<O> {
 impl<O> FromRef<Context<O>> for Db {
     fn from_ref(context: &Context<O>) -> Self {
         context.db.clone()
+    }
+}
+
+/// Of an event that a request causes: its trace goes on with the event.
+pub fn metadata(trace: Trace) -> Metadata {
+    Metadata {
+        traceparent: trace.parent,
+        tracestate: trace.state,
+        ..Metadata::now()
     }
 }

@@ -1,5 +1,5 @@
-//! The file `.env` of the current directory, read as docker-compose and node read it: values are literal, and of a name that stands
-//! twice the last counts. A file that is read otherwise by two programs would give them two keys.
+//! The file `.env` of the current directory: values are literal, and of a name that stands twice the last counts. A file that is read
+//! otherwise by two programs would give them two keys: where a `$` means a variable to Docker Compose and itself to Node, it is refused.
 
 use std::{collections::BTreeMap, fs, io};
 
@@ -76,8 +76,7 @@ fn read(text: &str) -> Result<Vec<Entry>, String> {
                 .filter(|(name, _)| is_name(name_of(name)))
                 .ok_or_else(|| wrong(line, "NAME=value"))?;
             let before = first.len() - value.trim_start().len();
-            let (value, length) = value_of(&rest[before..])
-                .ok_or_else(|| wrong(line, "an end of the quotes, and nothing behind it"))?;
+            let (value, length) = value_of(&rest[before..]).map_err(|wants| wrong(line, wants))?;
             if value.contains('\0') {
                 return Err(wrong(line, "text"));
             }
@@ -102,30 +101,41 @@ fn is_name(name: &str) -> bool {
     name.chars().all(is_part) && name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_')
 }
 
-/// The value that `text` begins with, and the length of all up to the end of its line. `None` where quotes do not end, or something
-/// other than a comment stands behind them.
-fn value_of(text: &str) -> Option<(String, usize)> {
+/// The value that `text` begins with, and the length of all up to the end of its line.
+fn value_of(text: &str) -> Result<(String, usize), &'static str> {
+    const DOLLAR: &str = "a value with a $ in single quotes: without them, Docker Compose puts a variable in its place";
     let Some(quote) = text.chars().next().filter(|it| "'\"".contains(*it)) else {
         let line = text.split('\n').next().unwrap_or_default();
-        return Some((without_comment(line).trim_end().to_owned(), line.len()));
+        let value = without_comment(line).trim_end();
+        return if value.contains('$') {
+            Err(DOLLAR)
+        } else {
+            Ok((value.to_owned(), line.len()))
+        };
     };
+    let unended = "an end of the quotes, and nothing behind it";
     let (mut value, mut characters) = (String::new(), text.char_indices().skip(1));
     let end = loop {
-        match characters.next()? {
+        match characters.next().ok_or(unended)? {
             (at, it) if it == quote => break at + 1,
-            (_, '\\') if quote == '"' => match characters.next()?.1 {
+            (_, '\\') if quote == '"' => match characters.next().ok_or(unended)?.1 {
                 'n' => value.push('\n'),
                 'r' => value.push('\r'),
                 't' => value.push('\t'),
                 it if "\\\"$".contains(it) => value.push(it),
                 it => value.extend(['\\', it]),
             },
+            (_, '$') if quote == '"' => return Err(DOLLAR),
             (_, it) => value.push(it),
         }
     };
     let behind = text[end..].split('\n').next().unwrap_or_default();
     let is_end = without_comment(behind).trim().is_empty();
-    is_end.then_some((value, end + behind.len()))
+    if is_end {
+        Ok((value, end + behind.len()))
+    } else {
+        Err(unended)
+    }
 }
 
 /// A comment begins with a # behind a blank, or at the beginning.
@@ -160,8 +170,6 @@ mod tests {
     #[test]
     fn a_value_is_literal() {
         for (written, meant) in [
-            ("abc$Zed9tail", "abc$Zed9tail"),
-            ("a${B}c", "a${B}c"),
             (r"a\b", r"a\b"),
             ("a b  ", "a b"),
             ("a=b", "a=b"),
@@ -171,7 +179,9 @@ mod tests {
             ("  a", "a"),
             ("", ""),
             ("'a$B \"c\" \\n # d' # e", "a$B \"c\" \\n # d"),
-            ("\"a$B 'c' # d\"", "a$B 'c' # d"),
+            ("'abc$Zed9tail'", "abc$Zed9tail"),
+            ("\"a 'c' # d\"", "a 'c' # d"),
+            ("a # $b", "a"),
             (r#""a\"b\\c\nd\$e\f""#, "a\"b\\c\nd$e\\f"),
             ("a'b", "a'b"),
             ("\"a\nb\"", "a\nb"),
@@ -201,6 +211,16 @@ mod tests {
                 "{told}"
             );
             assert!(!told.contains("nonsense"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_dollar_that_others_take_for_a_variable_is_refused_with_its_line() {
+        for ambiguous in ["abc$Zed9tail", "a${B}c", "$$", "a$", "\"a$B\"", "\"\n$B\""] {
+            let told = read(&format!("# one\nA={ambiguous}\n")).unwrap_err();
+            let wants = ".env, line 2: it wants a value with a $ in single quotes";
+            assert!(told.starts_with(wants), "{ambiguous}: {told}");
+            assert!(!told.contains("Zed9"), "{told}");
         }
     }
 

@@ -5,11 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State};
 use db::Db;
 use messaging::JetStream;
 use serde::Serialize;
@@ -17,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::{Kind, NotBegun, Problem};
+use web::{Problem, Refusal};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.
@@ -30,7 +26,7 @@ type Found = Result<(), String>;
 #[derive(Clone)]
 pub(crate) struct Health {
     db: Db,
-    /// `None` where this process does not publish.
+    /// `None` where this process neither publishes nor consumes.
     jetstream: Option<JetStream>,
     /// Cancelled when a stop was asked for.
     stop: CancellationToken,
@@ -76,7 +72,7 @@ struct Well {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples("up"))]
     mongodb: Option<&'static str>,
-    /// `up` or `down`; not there where this process does not publish.
+    /// `up` or `down`; not there where this process neither publishes nor consumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples("up"))]
     nats: Option<&'static str>,
@@ -108,24 +104,15 @@ async fn live() -> Json<Well> {
         ("Retry-After" = u32, description = "Seconds."),
     )),
 ))]
-async fn ready(State(health): State<Health>) -> Response {
+async fn ready(State(health): State<Health>) -> Result<Json<Well>, Refusal> {
     if health.stop.is_cancelled() {
-        return unready("the service is stopping");
+        return Err(Refusal::Unready("the service is stopping".to_owned()));
     }
-    if let Err(why) = health.check().await {
-        return unready(&why);
-    }
+    health.check().await.map_err(Refusal::Unready)?;
     let nats = health.jetstream.map(|nats| nats.is_connected());
-    let well = Well {
+    Ok(Json(Well {
         status: "ok",
         mongodb: Some("up"),
         nats: nats.map(|is_connected| if is_connected { "up" } else { "down" }),
-    };
-    Json(well).into_response()
-}
-
-fn unready(why: &str) -> Response {
-    let mut response = Problem::with_message(Kind::NOT_READY, why).into_response();
-    response.extensions_mut().insert(NotBegun);
-    response
+    }))
 }

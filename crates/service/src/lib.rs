@@ -5,6 +5,7 @@
 
 mod admin;
 mod command_line;
+mod consumers;
 mod context;
 mod dotenv;
 mod health;
@@ -22,14 +23,14 @@ mod timing;
 
 use db::Db;
 use futures_util::future::BoxFuture;
-use messaging::EventType;
+use messaging::{Consumer, EventType};
 use utoipa::openapi::{Info, InfoBuilder, LicenseBuilder, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use admin::READ_INTERVAL;
-pub use context::{Context, NoOptions};
+pub use context::{Context, NoOptions, metadata};
 pub use health::PING_INTERVAL;
-pub use serve::{Http, Process};
+pub use serve::{Consumption, Http, Process};
 pub use telemetry::FLUSH_LIMIT;
 pub use timing::Timing;
 
@@ -66,6 +67,7 @@ pub struct Service<O = NoOptions> {
     routes: Option<Routes<O>>,
     collections: Vec<Collections>,
     events: &'static [EventType],
+    consumers: Vec<Consumer<Context<O>>>,
 }
 
 impl Service {
@@ -82,20 +84,23 @@ impl Service {
             routes: None,
             collections: Vec::new(),
             events: &[],
+            consumers: Vec::new(),
         }
     }
 
     /// The domain's own settings; first in the list, since what follows has their type.
     ///
     /// # Panics
-    /// After the routes, which would be lost.
+    /// After the routes or the consumers, which would be lost.
     pub fn options<O: Send + Sync + 'static>(self) -> Service<O> {
-        assert!(self.routes.is_none(), "options stand before the routes");
+        let is_first = self.routes.is_none() && self.consumers.is_empty();
+        assert!(is_first, "options stand before routes and consumers");
         Service {
             about: self.about,
             routes: None,
             collections: self.collections,
             events: self.events,
+            consumers: Vec::new(),
         }
     }
 }
@@ -136,6 +141,24 @@ impl<O> Service<O> {
         assert!(self.events.is_empty(), "a service has one list of events");
         self.events = events;
         self
+    }
+
+    /// A stream that the domain consumes, and the handler of its messages. The consumer's name makes its flags: `reservations` is told its
+    /// stream by `--reservations-stream` and `RESERVATIONS_STREAM`.
+    ///
+    /// # Panics
+    /// Where another consumer has the name.
+    #[must_use]
+    pub fn consumes(mut self, consumer: fn() -> Consumer<Context<O>>) -> Self {
+        let consumer = consumer();
+        let is_new = self.consumers.iter().all(|it| it.name() != consumer.name());
+        assert!(is_new, "each consumer has a name of its own");
+        self.consumers.push(consumer);
+        self
+    }
+
+    pub(crate) fn consumer_names(&self) -> Vec<&'static str> {
+        self.consumers.iter().map(Consumer::name).collect()
     }
 }
 

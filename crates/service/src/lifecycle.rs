@@ -1,9 +1,10 @@
 //! When a process ends: whichever comes first, a signal or the end of a task, stops the rest, which drains under a deadline.
 //!
 //! Three tokens are cancelled one after the other, each once. `stop`: a stop is asked for, which readiness tells those who send requests.
-//! `closing`: no more connections are taken. `served`: the last request is answered, and the publisher finishes.
+//! `closing`: no more connections are taken. `served`: the last request is answered and the last message applied, and the publisher
+//! finishes.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -14,7 +15,7 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Timing, log};
 
@@ -28,23 +29,22 @@ pub(crate) struct Lifecycle {
     pub(crate) stop: CancellationToken,
     closing: CancellationToken,
     pub(crate) served: CancellationToken,
+    /// Whoever has it may still record events.
+    records: Option<Arc<DropGuard>>,
 }
 
 impl Lifecycle {
     pub(crate) fn new(stop: CancellationToken, timing: Timing) -> Self {
+        let served = CancellationToken::new();
         Self {
             tasks: JoinSet::new(),
             timing,
             drain_limit: timing.drain,
             stop,
             closing: CancellationToken::new(),
-            served: CancellationToken::new(),
+            records: Some(Arc::new(served.clone().drop_guard())),
+            served,
         }
-    }
-
-    /// There is no request to wait for: `served` is `stop`.
-    pub(crate) fn without_http(&mut self) {
-        self.served = self.stop.clone();
     }
 
     /// Serves HTTP until `stop`, and for `stop_delay` more: those who send requests here hear first, from `/health/ready`, that it is
@@ -58,13 +58,13 @@ impl Lifecycle {
         self.drain_limit += stop_delay;
         let timing = self.timing;
         let (stop, closing) = (self.stop.clone(), self.closing.clone());
-        let served = self.served.clone().drop_guard();
+        let records = self.records.clone();
         let telling = web::Closing {
             soon: stop.clone(),
             now: closing.clone(),
         };
         self.spawn("http", async move {
-            let _served = served;
+            let _records = records;
             let deadline = async {
                 stop.cancelled().await;
                 sleep(stop_delay).await;
@@ -76,6 +76,19 @@ impl Lifecycle {
                 () = deadline => tracing::warn!("some requests were not finished before the deadline"),
             }
             Ok(())
+        });
+    }
+
+    /// Runs a task that records events, and that `stop` ends when it has finished what it has begun. What it saves is published.
+    pub(crate) fn spawn_recording(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        let records = self.records.clone();
+        self.spawn(name, async move {
+            let _records = records;
+            task.await
         });
     }
 
@@ -104,6 +117,7 @@ impl Lifecycle {
         });
         tracing::info!("stopping");
         self.stop.cancel();
+        self.records = None;
         let drained = async {
             while let Some(ended) = self.tasks.join_next().await {
                 failure = failure.take().or_else(|| failure_of(ended));

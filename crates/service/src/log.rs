@@ -16,11 +16,15 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::{
     EnvFilter, Layer,
     field::MakeExt,
+    filter::{FilterExt, dynamic_filter_fn},
     fmt::format::{Writer, debug_fn},
     registry::LookupSpan,
 };
 
-use crate::options::{LogFormat, LogOptions};
+use crate::{
+    options::{LogFormat, LogOptions},
+    telemetry::OwnLines,
+};
 
 const LINES_DROPPED: &str = "log_lines_dropped_total";
 /// Lines that wait to be written: some hundred kilobytes.
@@ -47,11 +51,9 @@ where
             .boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
-    (
-        log.with_filter(filter(&options.rust_log)),
-        Rest(Some(rest)),
-        dropped,
-    )
+    let own = OwnLines::default();
+    let filter = filter(&options.rust_log).and(dynamic_filter_fn(move |line, _| own.is_told(line)));
+    (log.with_filter(filter), Rest(Some(rest)), dropped)
 }
 
 /// The NATS client says with each attempt, and with each message that is denied, what `messaging` says once: left out, where not

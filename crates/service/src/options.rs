@@ -8,7 +8,7 @@ use clap::{
     Arg, Args, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use db::setting::{self, Maybe, Unusable, text};
+use db::setting::{Maybe, Unusable, wants, wants_duration};
 use tracing_subscriber::filter::LevelFilter;
 use web::{LONGEST_USER_ID, listen_addr};
 
@@ -151,32 +151,33 @@ const LOGGED: [&str; 22] = [
 ];
 
 fn log_filter(value: &str) -> Result<String, String> {
-    text(
-        value,
-        "a level (error, warn, info, debug, trace) or directives such as info,messaging=debug",
-        |filter| tracing_subscriber::EnvFilter::try_new(filter).is_ok(),
-    )
+    let what =
+        "a level (error, warn, info, debug, trace) or directives such as info,messaging=debug";
+    let is_filter = |it: &String| tracing_subscriber::EnvFilter::try_new(it).is_ok();
+    wants(what, is_filter)(value)
 }
 
 /// A duration such as `90s`, `10m` or `7d`.
 pub(crate) fn duration(value: &str) -> Result<Duration, String> {
     let most = Duration::from_secs(10 * 366 * 24 * 60 * 60);
-    let wants = "a time such as 5s, 10m or 7d: whole seconds, 10 years at most";
-    setting::duration(value, wants, |it| {
-        it.as_secs() > 0 && it.subsec_nanos() == 0 && *it <= most
-    })
+    let what = "a time such as 5s, 10m or 7d: whole seconds, 10 years at most";
+    let is_whole = move |it: Duration| it.as_secs() > 0 && it.subsec_nanos() == 0 && it <= most;
+    wants_duration(what, is_whole)(value)
 }
 
 /// The id of a user whose token is taken.
 pub(crate) fn user_id(value: &str) -> Result<String, String> {
-    let wants = format!("an id of 1 to {LONGEST_USER_ID} bytes");
-    text(value, wants, |id| (1..=LONGEST_USER_ID).contains(&id.len()))
+    let what = format!("an id of 1 to {LONGEST_USER_ID} bytes");
+    wants(what, |id: &String| {
+        (1..=LONGEST_USER_ID).contains(&id.len())
+    })(value)
 }
 
 fn otlp_endpoint(value: &str) -> Result<Maybe<String>, String> {
     let is_http = |value: &str| {
         value.parse::<Uri>().is_ok_and(|uri| {
             let is_plain = uri.authority().is_some_and(|it| !it.as_str().contains('@'));
+            let is_plain = is_plain && uri.query().is_none();
             is_plain && uri.host().is_some() && uri.scheme_str() == Some("http")
         })
     };
@@ -184,7 +185,7 @@ fn otlp_endpoint(value: &str) -> Result<Maybe<String>, String> {
         "" => Ok(None),
         value if is_http(value) => Ok(Some(value.to_owned())),
         _ => Err(
-            "an address such as http://127.0.0.1:4318; only http, to a collector nearby, and without a user: OTEL_EXPORTER_OTLP_HEADERS says who we are".to_owned(),
+            "an address such as http://127.0.0.1:4318; only http, to a collector nearby, and without a user or a query: OTEL_EXPORTER_OTLP_HEADERS says who we are".to_owned(),
         ),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use db::{Db, OwnerError, setting::Unusable};
-use messaging::Outbox;
+use messaging::{Inbox, Outbox};
 use tokio::time::sleep;
 
 use crate::{Collections, Timing};
@@ -15,6 +15,8 @@ pub(crate) struct Preparation {
     pub(crate) db: Db,
     pub(crate) collections: Vec<Collections>,
     pub(crate) event_retention: Duration,
+    /// Whether the service consumes anything.
+    pub(crate) consumes: bool,
     pub(crate) timing: Timing,
 }
 
@@ -98,12 +100,15 @@ impl Preparation {
         self.db.bounded(limit, check).await?;
         self.db.claim().await?;
         let db = self.db.clone();
-        let collections = self.collections.clone();
+        let (collections, consumes) = (self.collections.clone(), self.consumes);
         let all = async move {
             for ensure in collections {
                 ensure(&db).await?;
             }
             web::collections(&db).await?;
+            if consumes {
+                Inbox::new(&db).prepare().await?;
+            }
             outbox.await
         };
         Ok(self.db.bounded(limit, all).await?)

@@ -2,12 +2,12 @@
 
 use axum::{
     Json,
-    extract::Path,
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
 use utoipa::{
-    IntoParams, ToSchema,
+    IntoParams,
     openapi::{
         ObjectBuilder, Required,
         path::{Parameter, ParameterBuilder, ParameterIn},
@@ -17,22 +17,18 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{Kind, Refusal};
 
-/// A kind of problem.
-#[derive(Serialize, ToSchema)]
-struct ProblemKind {
-    #[schema(examples("/problems/overloaded"))]
-    r#type: &'static str,
-    #[schema(examples("Too much is asked for at once"))]
-    title: &'static str,
-    /// Of the answers that have it, in general.
-    #[schema(examples(503))]
-    status: u16,
-    /// What it means, and what to do.
-    description: &'static str,
-}
+/// One of the kinds. (Of a plain `Path` utoipa would make a second parameter, at which generators of clients stop.)
+struct Name(String);
 
-/// One of the kinds.
-struct Name;
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let name = Path::from_request_parts(parts, state).await;
+        name.map(|Path(name)| Self(name))
+            .map_err(IntoResponse::into_response)
+    }
+}
 
 impl IntoParams for Name {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
@@ -56,18 +52,10 @@ pub(crate) fn routes() -> OpenApiRouter {
 
 /// What a kind of problem means
 #[utoipa::path(get, path = "/problems/{kind}", tag = "problems", params(Name), responses(
-    (status = 200, description = "What it means, and what to do.", body = ProblemKind),
+    (status = 200, description = "What it means, and what to do.", body = Kind),
     (status = 404, description = "There is no such kind.", body = web::Problem, content_type = "application/problem+json"),
 ))]
-async fn problem_kind(Path(kind): Path<String>) -> Response {
-    let Some(kind) = Kind::of_name(&kind) else {
-        return Refusal::NotFound.into_response();
-    };
-    let kind = ProblemKind {
-        r#type: kind.address,
-        title: kind.title,
-        status: kind.status.as_u16(),
-        description: kind.told,
-    };
-    Json(kind).into_response()
+async fn problem_kind(Name(name): Name) -> Result<Json<Kind>, Refusal> {
+    let kind = Kind::of_name(&name);
+    kind.map(Json).ok_or(Refusal::NotFound)
 }

@@ -1,39 +1,43 @@
 //! Secrets: from the environment, from `.env`, or from a file that `NAME_FILE` names, as Docker and Kubernetes give them. Never from a flag:
 //! every user of the machine can read the command line of a process.
 
-use std::fs;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
+use db::setting::secret_in;
 
 use crate::dotenv;
 
 /// By the names that clap knows them by; in capitals they are variables.
 const SECRETS: [&str; 4] = ["mongo_uri", "nats_url", "jwt_key", "jwt_key_previous"];
 
-/// Sets the variables whose values stand in files. They are read once: restart after a change. Call it before any thread starts.
+/// Sets the variables whose values stand in files; what connections begin with is read once. Call it before any thread starts.
 ///
 /// # Errors
 /// One line that names the variable, never what the file holds.
 pub(crate) fn load() -> Result<(), String> {
     for id in SECRETS {
         let (variable, file) = names(id);
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let Some(path) = set(&file) else {
             continue;
         };
         if set(&variable).is_some() {
             return Err(format!("{variable} and {file} are both set: keep one"));
         }
-        let text = fs::read_to_string(&path);
-        let text = text.map_err(|error| format!("{file} cannot be used: {error}"))?;
-        // Editors and `echo` end the last line; that is no part of the secret.
-        let secret = text.trim_end_matches(['\r', '\n']);
-        if secret.is_empty() || secret.contains(['\r', '\0']) {
-            return Err(format!("{file} cannot be used: it holds no line of text"));
-        }
-        dotenv::set(&variable, secret)?;
+        let secret = secret_in(path.as_ref());
+        let secret = secret.map_err(|reason| format!("{file} cannot be used: {reason}"))?;
+        dotenv::set(&variable, &secret)?;
     }
     Ok(())
+}
+
+/// The file that a variable's value came from.
+pub(crate) fn file_of(id: &str) -> Option<PathBuf> {
+    set(&names(id).1).map(PathBuf::from)
+}
+
+fn set(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// A secret is not among the flags that help shows.

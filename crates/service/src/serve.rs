@@ -1,10 +1,10 @@
-//! What a process runs: HTTP, the publisher and the admin listener, each where it is wanted, under one [`Lifecycle`].
+//! What a process runs: HTTP, the consumers, the publisher and the admin listener, each where it is wanted, under one [`Lifecycle`].
 
-use std::pin::pin;
+use std::{pin::pin, sync::Arc};
 
 use axum::Router;
 use db::{Db, MongoOptions, setting::Unusable};
-use messaging::{EventOptions, JetStream, NatsOptions, Outbox, Publisher};
+use messaging::{EventOptions, Inbox, JetStream, NatsOptions, Outbox, Publisher, Subscriber};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use web::{Authenticator, HttpOptions, Stack};
@@ -21,7 +21,14 @@ pub struct Http<O = NoOptions> {
     pub options: HttpOptions,
     pub auth: Authenticator,
     /// The domain's own.
-    pub domain: O,
+    pub domain: Arc<O>,
+}
+
+/// The connections of the service's consumers, and what their handlers work with.
+pub struct Consumption<O = NoOptions> {
+    /// In the order of the consumers.
+    streams: Vec<JetStream>,
+    domain: Arc<O>,
 }
 
 /// What a process is to run, and the servers behind it.
@@ -31,8 +38,10 @@ pub struct Process<O = NoOptions> {
     jetstream: Option<JetStream>,
     events: EventOptions,
     timing: Timing,
-    /// `None` where it only publishes.
+    /// `None` where it serves no requests.
     pub http: Option<Http<O>>,
+    /// `None` where it does not consume.
+    pub consumption: Option<Consumption<O>>,
     /// The listener of the metrics, where they are wanted; they can be read to the end.
     pub admin: Option<TcpListener>,
     /// Whether there is a collector of traces.
@@ -63,12 +72,41 @@ impl<O: Send + Sync + 'static> Service<O> {
             events,
             timing,
             http: None,
+            consumption: None,
             admin: None,
             is_traced: false,
         })
     }
 
-    /// Runs until `stop`, then drains: the HTTP interface where there is one, then the publisher where there is a broker.
+    /// Connects each consumer to its stream, one of `streams` in the order of the consumers, by a connection of its own: a message that
+    /// breaks it breaks no other.
+    ///
+    /// # Errors
+    /// When an option can't be used.
+    pub async fn consumption(
+        &self,
+        nats: &NatsOptions,
+        streams: Vec<String>,
+        domain: Arc<O>,
+        timing: Timing,
+    ) -> Result<Consumption<O>, Unusable> {
+        let mut connected = Vec::new();
+        for stream in streams {
+            let nats = NatsOptions {
+                nats_stream: stream,
+                ..nats.clone()
+            };
+            let name = self.about.name;
+            connected.push(JetStream::connect(&nats, name, &[], timing.outbox).await?);
+        }
+        Ok(Consumption {
+            streams: connected,
+            domain,
+        })
+    }
+
+    /// Runs until `stop`, then drains: the HTTP interface and the consumers where there are any, then the publisher where there is a
+    /// broker.
     ///
     /// # Errors
     /// When a task ends before `stop`: the process must not go on without it.
@@ -83,11 +121,34 @@ impl<O: Send + Sync + 'static> Service<O> {
         let event_retention = process.events.event_retention;
         let mut lifecycle = Lifecycle::new(stop, timing);
         let beside = db.beside()?;
+        let names = self.consumer_names();
+        let prepared = CancellationToken::new();
+        let mut nats = jetstream.clone();
+        if let Some(Consumption { streams, domain }) = process.consumption {
+            nats = nats.or_else(|| streams.first().cloned());
+            for (consumer, jetstream) in self.consumers.iter().zip(streams) {
+                let subscriber = Subscriber {
+                    consumer: consumer.clone(),
+                    context: Context::new(&db, &domain),
+                    inbox: Inbox::new(&db),
+                    jetstream,
+                    timing: timing.outbox,
+                    is_traced,
+                };
+                let (prepared, stop) = (prepared.clone(), lifecycle.stop.clone());
+                lifecycle.spawn_recording(consumer.name(), async move {
+                    match stop.run_until_cancelled(prepared.cancelled()).await {
+                        Some(()) => subscriber.run(stop).await,
+                        None => Ok(()),
+                    }
+                });
+            }
+        }
         if let Some(http) = process.http {
-            let health = Health::new(beside.clone(), jetstream.clone(), lifecycle.stop.clone());
+            let health = Health::new(beside.clone(), nats, lifecycle.stop.clone());
             let (listener, stop_delay) = (http.listener, http.options.stop_delay);
             tracing::info!(address = %listener.local_addr()?, "listening");
-            let context = Context::new(&db, http.domain);
+            let context = Context::new(&db, &http.domain);
             let stack = Stack {
                 auth: http.auth,
                 options: &http.options,
@@ -97,13 +158,12 @@ impl<O: Send + Sync + 'static> Service<O> {
             };
             let routes = self.stacked(context, health, stack);
             lifecycle.spawn_http(listener, routes, stop_delay);
-        } else {
-            lifecycle.without_http();
         }
         let preparation = Preparation {
             db: beside.clone(),
             collections: self.collections,
             event_retention,
+            consumes: !names.is_empty(),
             timing,
         };
         let publisher = jetstream.map(|jetstream| Publisher {
@@ -116,17 +176,18 @@ impl<O: Send + Sync + 'static> Service<O> {
         let served = lifecycle.served.clone();
         lifecycle.spawn(
             "outbox",
-            prepare_and_publish(preparation, publisher, served),
+            prepare_and_publish(preparation, prepared, publisher, served),
         );
         let stop = lifecycle.stop.clone();
         let mut running = pin!(lifecycle.run(&db));
         let Some(listener) = process.admin else {
             return running.await;
         };
+        let figures = (Outbox::new(&beside), Inbox::new(&beside), names);
         // Those who run the service can read its metrics to the end.
         tokio::select! {
             ended = &mut running => ended,
-            failed = admin::serve(listener, self.about, Outbox::new(&beside), timing.http) => {
+            failed = admin::serve(listener, self.about, figures, timing.http) => {
                 stop.cancel();
                 running.await.and(failed)
             }
@@ -147,6 +208,7 @@ impl<O: Send + Sync + 'static> Service<O> {
 
 async fn prepare_and_publish(
     preparation: Preparation,
+    is_prepared: CancellationToken,
     publisher: Option<Publisher>,
     served: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -154,6 +216,7 @@ async fn prepare_and_publish(
         Some(prepared) => prepared?,
         None => return Ok(()),
     };
+    is_prepared.cancel();
     let publishing = async {
         match publisher {
             Some(publisher) => publisher.run(served).await,

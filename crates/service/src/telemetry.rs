@@ -1,5 +1,6 @@
 //! Sets up the log, and traces, where there is a collector for them.
 
+mod collector;
 mod sampler;
 
 use std::time::Duration;
@@ -16,11 +17,13 @@ use tracing_subscriber::{
 };
 
 use db::setting::{Unusable, unusable};
-use sampler::AsLinked;
-
 use web::UNTRACED;
 
 use crate::{About, log, options::LogOptions};
+use collector::Collector;
+use sampler::AsLinked;
+
+pub(crate) use collector::OwnLines;
 
 /// What is not sent by then is given up when the process ends.
 pub const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -93,7 +96,7 @@ fn provider(about: About, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         resource.with_service_name(about.name).build()
     };
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(Collector::new(exporter, endpoint))
         .with_sampler(AsLinked::from_environment())
         .with_resource(resource)
         .build())

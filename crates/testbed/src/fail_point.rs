@@ -2,7 +2,7 @@
 
 use bson::{Bson, Document, doc};
 
-use crate::Place;
+use crate::{Place, eventually};
 
 /// Commands of this name of `place`'s service meet `what`.
 pub async fn fail(place: &Place, mode: impl Into<Bson>, command: &str, what: Document) {
@@ -25,4 +25,18 @@ pub async fn has_entered(place: &Place, times: i32) {
     let entered =
         doc! { "waitForFailPoint": "failCommand", "timesEntered": times, "maxTimeMS": 15_000 };
     admin.run_command(entered).await.unwrap();
+}
+
+/// Waits until such a command of a transaction is held at the server.
+pub async fn is_held(place: &Place, command: &str) {
+    let admin = place.database().await.client().database("admin");
+    let held = [
+        doc! { "$currentOp": { "allUsers": true, "idleSessions": true } },
+        doc! { "$match": { format!("command.{command}"): { "$exists": true } } },
+    ];
+    eventually("a command is held", async || {
+        let mut found = admin.aggregate(held.clone()).await.unwrap();
+        found.advance().await.unwrap()
+    })
+    .await;
 }

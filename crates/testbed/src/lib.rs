@@ -35,8 +35,8 @@ mod wait;
 pub use answers::{assert_problem, text};
 pub use certificates::Certificates;
 #[cfg(feature = "http")]
-pub use client::client;
-pub use fail_point::{at_the_next, fail, has_entered};
+pub use client::{client, start};
+pub use fail_point::{at_the_next, fail, has_entered, is_held};
 pub use folder::{empty, target};
 pub use image::Image;
 pub use mongo::Mongo;

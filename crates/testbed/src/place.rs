@@ -1,5 +1,7 @@
 //! What sets one test's data apart from all others': its own database, stream and subject prefix, all of the same name.
 
+use std::process::Command;
+
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
@@ -41,6 +43,26 @@ impl Place {
             format!("--nats-stream={}", self.name),
             format!("--nats-subject-prefix={}", self.name),
         ]
+    }
+
+    /// A service as a process, on this place's servers and on free ports, without limits of rates; `jwt_key` signs its tokens.
+    pub fn command(&self, program: &str, jwt_key: &str) -> Command {
+        let mut command = Command::new(program);
+        // No file `.env` of ours counts.
+        command.current_dir(std::env::temp_dir()).envs([
+            ("MONGO_URI", &*self.mongo_uri),
+            ("NATS_URL", &self.nats_url),
+            ("NATS_STREAM", &self.name),
+            ("NATS_SUBJECT_PREFIX", &self.name),
+            ("JWT_KEY", jwt_key),
+            ("LISTEN_ADDR", "127.0.0.1:0"),
+            ("ADMIN_ADDR", "127.0.0.1:0"),
+            ("RATE_LIMIT", "0"),
+            ("WRITE_RATE_LIMIT", "0"),
+            ("RUST_LOG", "info"),
+            ("LOG_FORMAT", "text"),
+        ]);
+        command
     }
 
     pub async fn database(&self) -> Database {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderValue, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -31,6 +31,8 @@ pub use token::{LEEWAY_SECONDS, LONGEST_TOKEN, LONGEST_USER_ID};
 use token::{Tokens, Wrong};
 
 pub(crate) const CROSS_SITE: &str = "a page of another site may not write with the session cookie";
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// cookie-session pads its base64, others don't.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -169,6 +171,12 @@ pub(crate) async fn identify(
     next.run(request).await
 }
 
+/// A browser says once where a page is from. Of two, whoever looks at the first and whoever looks at the last see different pages.
+fn says_twice(headers: &HeaderMap) -> bool {
+    let is_doubled = |name| headers.get_all(name).iter().nth(1).is_some();
+    is_doubled(&header::ORIGIN) || is_doubled(&SEC_FETCH_SITE)
+}
+
 /// Refuses a write that a page of another site made a browser send with its session cookie.
 pub(crate) async fn refuse_cross_site(
     State(auth): State<Arc<Authenticator>>,
@@ -176,9 +184,13 @@ pub(crate) async fn refuse_cross_site(
     next: Next,
 ) -> Response {
     let caller = request.extensions().get::<Caller>();
+    let by_cookie = caller.is_some_and(|caller| caller.is_by_cookie);
     let origin = request.headers().get(header::ORIGIN);
     let is_app = origin.is_some_and(|origin| auth.apps.contains(origin));
-    if is_app || caller.is_none_or(|caller| !caller.is_by_cookie) {
+    if by_cookie && !request.method().is_safe() && says_twice(request.headers()) {
+        return Refusal::Forbidden(CROSS_SITE).into_response();
+    }
+    if is_app || !by_cookie {
         return next.run(request).await;
     }
     let next = auth.cross_site.layer(next);

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, REPLAYED, Refusal, User};
+use crate::{Answer, Refusal, User, json::REPLAYED};
 
 const ANSWERS: &str = "answers";
 /// How long an answer is given again.

@@ -15,7 +15,7 @@ use validator::Validate;
 use crate::{Refusal, invalid::invalid};
 
 /// Says of an answer that it was given before.
-pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A body that `T` accepts; or 400, 413 or 415.

@@ -5,7 +5,6 @@
 
 mod auth;
 mod caching;
-mod changes;
 mod forwarded;
 mod host;
 mod id;
@@ -27,17 +26,20 @@ mod timing;
 mod trace;
 
 pub use auth::{Authenticator, LEEWAY_SECONDS, LONGEST_TOKEN, LONGEST_USER_ID, User, sign};
-pub use changes::CHANGES_AT_ONCE;
 pub use id::Id;
 pub use idempotency::{IdempotencyKey, collections};
-pub use json::{Answer, REPLAYED, ValidJson, etag};
+pub use json::{Answer, ValidJson, etag};
+pub use limits::CHANGES_AT_ONCE;
 pub use observe::{UNTRACED, describe};
 pub use options::{HttpOptions, JwtOptions, listen_addr};
 pub use pages::{PageQuery, paged};
 pub use preconditions::Preconditions;
-pub use problem::{Invalid, Kind, NotBegun, PROBLEM_JSON, Problem};
+pub use problem::{Invalid, Kind, Problem};
 pub use refusal::Refusal;
-pub use serve::{Closing, HEAD_LIMIT_BYTES, raise_file_limit, serve};
+pub use serve::{
+    BODY_LIMIT_PARTS, Closing, HEAD_LIMIT_BYTES, LINGER_LIMIT, LINGER_LIMIT_BYTES,
+    raise_file_limit, serve,
+};
 pub use stack::{BODY_LIMIT_BYTES, Stack, stack};
 pub use timing::Timing;
 pub use trace::Trace;

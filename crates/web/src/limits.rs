@@ -1,25 +1,24 @@
 //! How much is worked on at once: so many requests, and so many changes of one thing by one user, each for so long.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::{collections::HashMap, panic::resume_unwind, sync::Arc};
 
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{FromRequest, Request, State},
-    http::StatusCode,
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request, State},
+    http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use metrics::counter;
+use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument;
 
-use crate::{
-    Refusal, Timing,
-    changes::{Changes, what_it_changes},
-    idempotency::WholeBody,
-    observe::HTTP_REFUSED,
-};
+use crate::{Refusal, Timing, auth::Caller, idempotency::WholeBody, observe::HTTP_REFUSED};
+
+/// Changes of one thing by one user that are worked on at once; those above are answered 503 at once.
+pub const CHANGES_AT_ONCE: usize = 4;
 
 #[derive(Clone)]
 struct Workload {
@@ -67,7 +66,7 @@ async fn bound_work(State(workload): State<Workload>, request: Request, next: Ne
     let work = async move {
         let answer = timeout(timing.work, next.run(request)).await;
         drop((permit, change));
-        answer.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
+        answer.unwrap_or_else(|_| Refusal::WorkTimeout.into_response())
     };
     match tokio::spawn(work.in_current_span()).await {
         Ok(answer) => answer,
@@ -89,6 +88,66 @@ async fn with_whole_body(request: Request) -> Result<Request, Refusal> {
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             Err(Refusal::PayloadTooLarge)
         }
-        Err(_) => Err(Refusal::invalid("the body could not be read")),
+        Err(_) => Err(Refusal::invalid(
+            "the body could not be read, or comes in too many parts",
+        )),
     }
+}
+
+/// A user, and the path's parameters in lower case: an id has several spellings. Of a user, since one must not keep out another.
+type Key = (String, Vec<(String, String)>);
+
+/// Changes that are under way. More of one thing would only meet each other in the database, which tries each again, and slow down
+/// everybody else.
+#[derive(Clone, Default)]
+struct Changes(Arc<Mutex<HashMap<Key, usize>>>);
+
+/// One of them, until it is dropped.
+struct Change {
+    of: Changes,
+    key: Key,
+}
+
+impl Changes {
+    /// `None` where there are enough.
+    fn begin(&self, key: Key) -> Option<Change> {
+        let mut counts = self.0.lock();
+        let count = counts.entry(key.clone()).or_default();
+        if *count >= CHANGES_AT_ONCE {
+            return None;
+        }
+        *count += 1;
+        let of = self.clone();
+        Some(Change { of, key })
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        let mut counts = self.of.0.lock();
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// What a request changes, and who wants it; `None` for what changes nothing that its path names.
+async fn what_it_changes(request: Request) -> (Request, Option<Key>) {
+    let is_write = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let caller = request.extensions().get::<Caller>();
+    let user = caller.and_then(|caller| caller.user.as_ref().ok());
+    let Some(user) = user.filter(|_| is_write).map(|user| user.id.clone()) else {
+        return (request, None);
+    };
+    let (mut parts, body) = request.into_parts();
+    let params = RawPathParams::from_request_parts(&mut parts, &()).await;
+    let params: Vec<_> = params.iter().flatten().collect();
+    let named = params
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.to_ascii_lowercase()));
+    let key = (!params.is_empty()).then(|| (user, named.collect()));
+    (Request::from_parts(parts, body), key)
 }

@@ -15,7 +15,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        Components, Info, OpenApi, OpenApiBuilder,
+        Components, Info, OpenApi, OpenApiBuilder, PathItem,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -39,25 +39,18 @@ pub fn document(info: Info, domain: OpenApi, open: OpenApi) -> OpenApi {
 
 /// Every method that one of its routes has.
 pub fn methods(api: &OpenApi) -> Vec<Method> {
-    let has = |method: &Method| {
-        let mut items = api.paths.paths.values();
-        items.any(|item| match *method {
-            Method::GET | Method::HEAD => item.get.is_some(),
-            Method::POST => item.post.is_some(),
-            Method::PUT => item.put.is_some(),
-            Method::PATCH => item.patch.is_some(),
-            _ => item.delete.is_some(),
-        })
-    };
-    let all = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
+    type Of = fn(&PathItem) -> bool;
+    let all: [(Method, Of); 6] = [
+        (Method::GET, |item| item.get.is_some()),
+        (Method::HEAD, |item| item.get.is_some()),
+        (Method::POST, |item| item.post.is_some()),
+        (Method::PUT, |item| item.put.is_some()),
+        (Method::PATCH, |item| item.patch.is_some()),
+        (Method::DELETE, |item| item.delete.is_some()),
     ];
-    all.into_iter().filter(has).collect()
+    let is_there = |of: Of| api.paths.paths.values().any(of);
+    let there = all.into_iter().filter(|(_, of)| is_there(*of));
+    there.map(|(method, _)| method).collect()
 }
 
 fn without_routes(info: Info) -> OpenApi {
@@ -68,9 +61,10 @@ fn without_routes(info: Info) -> OpenApi {
             "A JWT whose `sub` (or `id`) is the user, such as the command `token --user alice` prints.",
         ))
         .build();
+    // No operation names it: clients that @hey-api/openapi-ts makes take its name for that of a header, which can't have a colon, and fail.
     let cookie = ApiKeyValue::with_description(
         "express:sess",
-        "base64 of `{\"jwt\":\"<token>\"}`, as Express's cookie-session writes it; SESSION_COOKIE names another.",
+        "base64 of `{\"jwt\":\"<token>\"}`, as Express's cookie-session writes it; SESSION_COOKIE names another. Whatever takes a bearer token takes it too.",
     );
     let mut components = Components::new();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));

@@ -6,16 +6,23 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::{ArgAction, Args};
-use db::setting::{Maybe, boolean, file};
+use db::setting::{Maybe, boolean, file, wants, wants_duration};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+pub(crate) use parse::jwt_key;
 pub use parse::listen_addr;
 use parse::*;
 
 /// As browsers send them in `Origin`.
 type Origins = Vec<HeaderValue>;
 type Networks = Vec<IpNet>;
+
+const PER_SECOND: &str = "requests a second from 1 to 1000000, or 0 for no limit";
+
+fn is_rate(per_second: &u32) -> bool {
+    *per_second <= 1_000_000
+}
 
 /// Who may call, and where.
 #[derive(Debug, Clone, Args)]
@@ -32,19 +39,21 @@ pub struct HttpOptions {
     #[arg(long, env, value_name = "SESSION_COOKIE", default_value = "express:sess", value_parser = cookie_name)]
     pub session_cookie: String,
     /// Requests a second of one user, or of one address where there is no user; twice as many at once. 0 for no limit.
-    #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = requests_per_second)]
+    #[arg(long, env, value_name = "RATE_LIMIT", default_value = "100", value_parser = wants(PER_SECOND, is_rate))]
     pub rate_limit: u32,
     /// Writes a second of one user, besides; twice as many at once. 0 for no limit.
-    #[arg(long, env, value_name = "WRITE_RATE_LIMIT", default_value = "20", value_parser = requests_per_second)]
+    #[arg(long, env, value_name = "WRITE_RATE_LIMIT", default_value = "20", value_parser = wants(PER_SECOND, is_rate))]
     pub write_rate_limit: u32,
     /// Proxies whose `X-Forwarded-For` or `Forwarded` is believed: addresses or networks, separated by commas. None by default.
     #[arg(long, env, value_name = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub trusted_proxies: Networks,
     /// Requests that are worked on at once, 1000 at most; those above are answered 503 at once.
-    #[arg(long, env, value_name = "CONCURRENCY_LIMIT", default_value = "256", value_parser = concurrency)]
+    #[arg(long, env, value_name = "CONCURRENCY_LIMIT", default_value = "256",
+          value_parser = wants("a whole number from 1 to 1000", |it: &usize| (1..=1_000).contains(it)))]
     pub concurrency_limit: usize,
     /// How long requests are still taken after a stop is asked for and /health/ready says so.
-    #[arg(long, env, value_name = "STOP_DELAY", default_value = "1s", value_parser = delay)]
+    #[arg(long, env, value_name = "STOP_DELAY", default_value = "1s",
+          value_parser = wants_duration("a time of at most 9s, such as 1s; 0s for none", |it| it <= Duration::from_secs(9)))]
     pub stop_delay: Duration,
     /// Origins whose pages may call, cookies included, separated by commas. None by default.
     #[arg(long, env, value_name = "CORS_ORIGINS", default_value = "", hide_default_value = true, value_parser = origins)]
@@ -61,12 +70,18 @@ pub struct JwtOptions {
     /// The key of before: tokens that are signed with it are still taken.
     #[arg(long, env, value_name = "JWT_KEY_PREVIOUS", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwt_key)]
     pub jwt_key_previous: SecretString,
+    /// The files that the two came from, where they are to be read again when they change.
+    #[arg(skip)]
+    pub jwt_key_file: Option<PathBuf>,
+    /// See [`JwtOptions::jwt_key_file`].
+    #[arg(skip)]
+    pub jwt_key_previous_file: Option<PathBuf>,
     /// File of the public keys that tokens are checked with instead: PEM, one or more, or a JWKS; RSA (RS256), P-256 (ES256) or
     /// Ed25519 (EdDSA). Read again when it changes.
     #[arg(long, env, value_name = "JWT_PUBLIC_KEY_FILE", default_value = "", hide_default_value = true, value_parser = file)]
     pub jwt_public_key_file: Maybe<PathBuf>,
     /// Where the issuer has its JWKS, instead of a file: fetched when needed, kept while the issuer is away.
-    #[arg(long, env, value_name = "JWKS_URL", default_value = "", hide_default_value = true, value_parser = jwks_url)]
+    #[arg(long, env, value_name = "JWKS_URL", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = jwks_url)]
     pub jwks_url: Maybe<String>,
     /// Who has to have issued a token (`iss`). Anyone with the key by default.
     #[arg(long, env, value_name = "JWT_ISSUER", default_value = "", hide_default_value = true, value_parser = claim)]

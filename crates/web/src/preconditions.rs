@@ -19,11 +19,7 @@ pub struct Preconditions {
 impl Preconditions {
     /// Whether a change of this version is wanted.
     pub fn accept(&self, version: i64) -> bool {
-        let is_known = self
-            .if_none_match
-            .as_ref()
-            .map(|it| it.weakly_name(version));
-        self.is_matched(version) && is_known != Some(true)
+        self.is_matched(version) && !self.is_known(version)
     }
 
     /// Of a read: whether the caller has this version already.
@@ -34,8 +30,12 @@ impl Preconditions {
         if !self.is_matched(version) {
             return Err(Refusal::PreconditionFailed);
         }
+        Ok(self.is_known(version))
+    }
+
+    fn is_known(&self, version: i64) -> bool {
         let known = self.if_none_match.as_ref();
-        Ok(known.is_some_and(|known| known.weakly_name(version)))
+        known.is_some_and(|known| known.weakly_name(version))
     }
 
     fn is_matched(&self, version: i64) -> bool {

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ use governor::{
     middleware::StateInformationMiddleware,
 };
 use ipnet::IpNet;
+use parking_lot::Mutex;
 
 use crate::{
     HttpOptions, Refusal,
@@ -135,7 +136,7 @@ impl Rates {
 
     fn unhear(&self, address: Counted, wait: Duration) {
         let now = Instant::now();
-        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unheard = self.unheard.lock();
         if unheard.len() >= FORGET_EVERY {
             unheard.retain(|_, until| *until > now);
         }
@@ -143,7 +144,7 @@ impl Rates {
     }
 
     fn is_unheard_for(&self, address: &Counted) -> Option<Duration> {
-        let unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        let unheard = self.unheard.lock();
         let wait = unheard
             .get(address)?
             .saturating_duration_since(Instant::now());
@@ -212,10 +213,10 @@ async fn limit(State(rates): State<Arc<Rates>>, request: Request, next: Next) ->
 /// 429, where one of them says so.
 fn refused(counts: &[Count<'_>]) -> Option<Response> {
     let wait = counts.iter().find_map(|count| count.wait)?;
-    let mut response = Refusal::TooManyRequests.into_response();
-    let seconds = HeaderValue::from(wait.as_secs() + 1);
-    response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    Some(tell(response, counts))
+    let refusal = Refusal::TooManyRequests {
+        retry_after_seconds: wait.as_secs() + 1,
+    };
+    Some(tell(refusal.into_response(), counts))
 }
 
 fn tell(mut response: Response, counts: &[Count<'_>]) -> Response {

@@ -2,7 +2,11 @@
 //! losing a request: who is connected is told first that the connection closes.
 
 mod activity;
+mod asked;
 mod connection;
+mod frames;
+mod heads;
+mod linger;
 mod link;
 mod refused;
 mod room;
@@ -20,6 +24,8 @@ use crate::Timing;
 use connection::Connection;
 use room::Room;
 
+pub use asked::BODY_LIMIT_PARTS;
+pub use linger::{LINGER_LIMIT, LINGER_LIMIT_BYTES};
 pub use room::raise_file_limit;
 
 /// The largest head of a request, in bytes: above it is 431.

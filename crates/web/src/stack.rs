@@ -6,7 +6,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -21,14 +21,16 @@ use tower_http::{
 };
 
 use crate::{
-    Authenticator, HttpOptions, Kind, NotBegun, PROBLEM_JSON, Problem, REPLAYED, Refusal, Timing,
+    Authenticator, HttpOptions, Refusal, Timing,
     auth::{identify, refuse_cross_site},
     caching,
     host::ask_for_one_host,
+    json::REPLAYED,
     limits::with_bounded_work,
     observe::{self, X_REQUEST_ID},
-    problem::Cause,
+    problem::PROBLEM_JSON,
     rate::{RATE_LIMIT, RATE_LIMIT_POLICY, Rates, with_deaf_ear, with_rate_limit},
+    refusal::{Cause, NotBegun},
 };
 
 /// The largest body that is read, in bytes.
@@ -172,27 +174,13 @@ async fn unify(request: Request, next: Next) -> Response {
     if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
         return response;
     }
-    let kind = Kind::of_status(status);
-    let problem = Problem::with_message(kind, message(status)).with_status(status);
-    let mut problem = problem.into_response();
+    let mut problem = Refusal::of_status(status).into_response();
     for (name, value) in response.headers() {
         if KEPT.contains(name) {
             problem.headers_mut().insert(name, value.clone());
         }
     }
     problem
-}
-
-fn message(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::NOT_FOUND => "there is nothing at this address",
-        StatusCode::METHOD_NOT_ALLOWED => "this address does not take this method; see Allow",
-        StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this server takes",
-        StatusCode::SERVICE_UNAVAILABLE => {
-            "no answer in time; if this was a write, it is not known whether it was saved"
-        }
-        status => status.canonical_reason().unwrap_or("the request failed"),
-    }
 }
 
 /// A handler that panics is a 500 like any other.

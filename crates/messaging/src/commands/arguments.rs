@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bson::{DateTime, oid::ObjectId};
-use db::setting::{duration, parsed};
+use db::setting::{wants, wants_duration};
 
 pub(super) fn object_id(value: &str) -> Result<ObjectId, String> {
     let wants = "24 hexadecimal digits, as `outbox list` shows them";
@@ -11,7 +11,7 @@ pub(super) fn object_id(value: &str) -> Result<ObjectId, String> {
 }
 
 pub(super) fn limit(value: &str) -> Result<i64, String> {
-    parsed(value, "a number above 0", |limit| *limit > 0)
+    wants("a number above 0", |limit| *limit > 0)(value)
 }
 
 /// A time, or how long ago.
@@ -21,7 +21,7 @@ pub(super) fn time(value: &str) -> Result<DateTime, String> {
             .checked_sub(ago)
             .map(DateTime::from_system_time)
     };
-    duration(value, "", |ago| !ago.is_zero())
+    wants_duration("", |ago| !ago.is_zero())(value)
         .ok()
         .and_then(ago)
         .or_else(|| DateTime::parse_rfc3339_str(value).ok())

@@ -2,37 +2,63 @@
 
 use std::time::Duration;
 
-use super::{Show, found_text, progress};
+use bson::DateTime;
+use clap::Args;
+
+use super::{Show, arguments::time, connected, found_text, progress};
 use crate::{
-    JetStream, Outbox,
+    EventType, NatsOptions, Outbox,
     replay::{self, Found, Lost, Range},
 };
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) async fn replay(
-    range: &Range,
+#[derive(Args)]
+pub struct Replay {
+    /// Look at events that were created since then: a time such as 2026-01-31T12:00:00Z, or how long ago.
+    #[arg(long, value_name = "time", value_parser = time)]
+    since: DateTime,
+    /// Look at events that were created before then. [default: now]
+    #[arg(long, value_name = "time", value_parser = time)]
+    until: Option<DateTime>,
+    /// Only events of this id.
+    #[arg(long, value_name = "ID")]
+    key: Option<String>,
+    /// Only say what is lost.
+    #[arg(long)]
     dry_run: bool,
-    jetstream: &JetStream,
-    outbox: &Outbox,
-    show: &Show,
-) -> anyhow::Result<()> {
-    let found = replay::find_lost(outbox, jetstream, range, |sequence, last| {
-        if sequence % 10_000 == 0 || sequence == last {
-            progress(format_args!("read {sequence} of {last} messages"));
+    #[command(flatten)]
+    nats: Box<NatsOptions>,
+    #[command(flatten)]
+    show: Show,
+}
+
+impl Replay {
+    pub(super) async fn execute(self, service: &str, events: &[EventType]) -> anyhow::Result<()> {
+        let range = Range {
+            since: self.since,
+            until: self.until.unwrap_or_else(DateTime::now),
+            key: self.key,
+        };
+        let jetstream = connected(&self.nats, service, events).await?;
+        let outbox = self.show.outbox(service).await?;
+        let found = replay::find_lost(&outbox, &jetstream, &range, |sequence, last| {
+            if sequence % 10_000 == 0 || sequence == last {
+                progress(format_args!("read {sequence} of {last} messages"));
+            }
+        });
+        let found = found.await?;
+        if self.dry_run || found.lost.is_empty() {
+            return self.show.print(&found, found_text);
         }
-    })
-    .await?;
-    if dry_run || found.lost.is_empty() {
-        return show.print(&found, found_text);
+        // The events are there, so their collection is.
+        outbox.db.mark_prepared();
+        tokio::select! {
+            published = publish_again(&outbox, &found) => published?,
+            _ = tokio::signal::ctrl_c() => eprintln!("\nthe publisher goes on with what it was given"),
+        }
+        self.show.print(&found, found_text)
     }
-    // The events are there, so their collection is.
-    outbox.db.mark_prepared();
-    tokio::select! {
-        published = publish_again(outbox, &found) => published?,
-        _ = tokio::signal::ctrl_c() => eprintln!("\nthe publisher goes on with what it was given"),
-    }
-    show.print(&found, found_text)
 }
 
 /// Gives the events back as soon as the stream does not take them for copies.

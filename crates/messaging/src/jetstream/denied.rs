@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_nats::Client;
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{pauses::Pauses, told::Told};
@@ -51,7 +52,7 @@ impl Denied {
         let Some(subject) = denied.split('"').nth(1) else {
             return false;
         };
-        let mut noted = self.noted();
+        let mut noted = self.noted.lock();
         if denied.starts_with("Publish") {
             if noted.publishing.len() >= MOST {
                 noted.publishing.clear();
@@ -69,12 +70,12 @@ impl Denied {
 
     /// A new connection may allow more.
     pub(super) fn forget(&self) {
-        *self.noted() = Noted::default();
+        *self.noted.lock() = Noted::default();
     }
 
     /// Why something went unanswered that was sent after `began` on a subject that `is_ours`.
     pub(super) fn why(&self, began: Instant, is_ours: impl Fn(&str) -> bool) -> Option<String> {
-        let noted = self.noted();
+        let noted = self.noted.lock();
         if let Some(inbox) = &noted.inbox {
             return Some(format!(
                 "NATS does not let us subscribe to {inbox}, where its answers come to"
@@ -96,7 +97,7 @@ impl Denied {
                 pauses.start_again();
                 told.is_over();
             }
-            let Some(inbox) = self.noted().inbox.clone() else {
+            let Some(inbox) = self.noted.lock().inbox.clone() else {
                 continue;
             };
             told.tell(
@@ -106,17 +107,13 @@ impl Denied {
             sleep(pauses.next()).await;
             last = Instant::now();
             // It may have connected by itself meanwhile.
-            if self.noted().inbox.is_none() {
+            if self.noted.lock().inbox.is_none() {
                 continue;
             }
             if client.force_reconnect().await.is_err() {
                 return;
             }
         }
-    }
-
-    fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,12 @@
 //! JetStream: the connection and the stream. `publish` publishes one event so that it is stored exactly once.
 
+mod behind;
 mod connection;
 mod denied;
+mod durable;
 mod failure;
 mod held;
+mod history;
 mod identity;
 mod outage;
 mod publish;
@@ -32,6 +35,8 @@ use publish::Published;
 
 use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 
+pub(crate) use behind::Lag;
+pub(crate) use durable::{Durable, DurableConfig, Pulled};
 pub(crate) use failure::{Failure, Whose};
 pub(crate) use stream::StreamState;
 #[cfg(test)]
@@ -136,7 +141,7 @@ impl JetStream {
     }
 
     /// Why there is no connection, where that is known: each server's address and cause.
-    pub fn why_not_connected(&self) -> Option<String> {
+    pub(crate) fn why_not_connected(&self) -> Option<String> {
         self.outage.why()
     }
 

@@ -1,14 +1,12 @@
 //! Why there is no connection to NATS: each server's address and cause, told once for an outage, and again where the cause is
 //! another one later. The client's own event says no more than "IO error".
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use async_nats::Server;
 use db::{TlsSettings, tls_cause};
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::net::lookup_host;
 
 use super::identity::Identity;
@@ -43,19 +41,19 @@ impl Outage {
     }
 
     pub(super) fn ended(&self) {
-        *self.state() = State::default();
+        *self.state.lock() = State::default();
     }
 
     /// Why there is no connection, where that is known.
     pub(super) fn why(&self) -> Option<String> {
-        let causes = self.state().causes.join("; ");
+        let causes = self.state.lock().causes.join("; ");
         (!causes.is_empty()).then_some(causes)
     }
 
     /// A round of attempts begins: the `servers` tell how the one before ended.
     pub(super) async fn round_begins(&self, servers: Vec<Server>) {
         let rounds = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.rounds += 1;
             state.rounds
         };
@@ -78,7 +76,7 @@ impl Outage {
     }
 
     fn tell(&self, causes: Vec<String>, now: Instant) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.causes.clone_from(&causes);
         let is_new = state
             .told
@@ -112,23 +110,18 @@ impl Outage {
                 "it does not speak TLS",
             ]
         };
-        let meanings = [
-            ("InvalidContentType", no_tls),
-            ("timed out", silent),
-            ("got nothing", silent),
-            ("authorization violation", self.identity.weakness()),
-            ("User Authentication", self.identity.weakness()),
-            ("AuthError", "who we are cannot be told"),
-        ];
-        let meaning = meanings.iter().find(|(part, _)| error.contains(part));
-        match meaning {
-            Some((_, meaning)) => format!("{meaning} ({error})"),
-            None => error.to_owned(),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let has = |part| error.contains(part);
+        let meaning = match error {
+            _ if has("InvalidContentType") => no_tls,
+            _ if has("timed out") || has("got nothing") => silent,
+            // Only then the files are read that say who we are.
+            _ if has("authorization violation") || has("User Authentication") => {
+                self.identity.weakness()
+            }
+            _ if has("AuthError") => "who we are cannot be told",
+            _ => return error.to_owned(),
+        };
+        format!("{meaning} ({error})")
     }
 }
 

@@ -1,11 +1,6 @@
 //! Publishes one event so that the stream stores it exactly once.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
 
 use async_nats::{
     HeaderMap, HeaderName, Subject,
@@ -14,6 +9,7 @@ use async_nats::{
 use bson::{RawBsonRef, RawDocument};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
@@ -185,7 +181,7 @@ struct Key {
 impl Published {
     /// `None` where it has to be asked.
     pub(super) fn before(&self, event: &Event, subject: &str) -> Option<Before> {
-        match self.keys().get(&event.key) {
+        match self.0.lock().get(&event.key) {
             _ if event.replay => None,
             Some(key) if key.reached == event.version.saturating_sub(1) => Some(Before {
                 // Of another type's subject nothing is known: the stream refuses a wrong guess.
@@ -203,7 +199,7 @@ impl Published {
     }
 
     pub(super) fn remember(&self, event: &Event, subject: String, before: Before, sequence: u64) {
-        let mut keys = self.keys();
+        let mut keys = self.0.lock();
         if keys.len() >= MOST_KEYS {
             keys.clear();
         }
@@ -214,10 +210,6 @@ impl Published {
             sequence,
         };
         keys.insert(event.key.clone(), key);
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashMap<String, Key>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

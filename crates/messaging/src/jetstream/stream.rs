@@ -38,14 +38,20 @@ struct Config {
 #[derive(Deserialize)]
 struct Info {
     config: Config,
+    state: State,
+}
+
+#[derive(Deserialize)]
+struct State {
+    first_seq: u64,
+    /// Of those behind the first that are gone.
+    #[serde(default)]
+    num_deleted: u64,
 }
 
 impl JetStream {
     /// Makes the stream where there is none, and checks one that is there. What makes "exactly once" or a replay weaker is accepted
     /// with a warning.
-    ///
-    /// # Errors
-    /// When it can't be asked or made.
     pub(crate) async fn ensure_stream(&self) -> anyhow::Result<StreamState> {
         let began = Instant::now();
         let found = self.look_for_stream().await;
@@ -62,7 +68,7 @@ impl JetStream {
                 Ok(StreamState::Made)
             }
             Response::Err { error } => Err(error.into()),
-            Response::Ok(Info { config }) => {
+            Response::Ok(Info { config, .. }) => {
                 if let Err(unfit) = config.check(name, &self.needed) {
                     return Ok(StreamState::Unfit(unfit));
                 }
@@ -88,10 +94,19 @@ impl JetStream {
         }
     }
 
+    /// Whether messages are gone by limits of the stream's own.
+    pub(super) async fn has_lost_its_beginning(&self) -> anyhow::Result<bool> {
+        let asked = format!("STREAM.INFO.{}", self.stream.name);
+        match self.jetstream.request(asked, &()).await? {
+            Response::Err { error } => Err(error.into()),
+            Response::Ok(Info { config, state }) => {
+                let has_lost = state.first_seq > 1 || state.num_deleted > 0;
+                Ok(has_lost && !config.weaker().is_empty())
+            }
+        }
+    }
+
     /// Whether the stream takes messages of this type.
-    ///
-    /// # Errors
-    /// When it can't be asked.
     pub(crate) async fn takes(&self, r#type: &str) -> anyhow::Result<bool> {
         let subject = format!("{}{type}.*", self.prefix);
         let stream = self.stream().await?;

@@ -1,15 +1,13 @@
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
-const EVENTS: [EventType; 2] = [of("order.created"), of("order.updated")];
-
-const fn of(name: &'static str) -> EventType {
-    let schema = || utoipa::openapi::Schema::default().into();
-    EventType { name, schema }
-}
+const EVENTS: [EventType; 2] = [
+    EventType::of::<Value>("order.created"),
+    EventType::of::<Value>("order.updated"),
+];
 
 /// A server that is not there.
 pub(crate) fn nowhere(prefix: &str) -> NatsOptions {

@@ -42,10 +42,20 @@ impl GaveUp {
         self.all = false;
     }
 
+    /// What the holder before this one left, or this one when it was the last. One that crashed left nothing: what an earlier one had failed
+    /// at may have been published since, and would keep a lease that is to be given up.
     pub(super) fn of(lease: &Document) -> Self {
         let Ok(gave_up) = lease.get_document("gaveUp") else {
             return Self::default();
         };
+        let holders_since = match (lease.get_i64("fence"), gave_up.get_i64("fence")) {
+            (Ok(now), Ok(then)) => now.saturating_sub(then),
+            // The version before wrote no fence there.
+            _ => 1,
+        };
+        if holders_since > 1 {
+            return Self::default();
+        }
         let keys = gave_up.get_array("keys").into_iter().flatten();
         Self {
             keys: keys.filter_map(Bson::as_str).map(Stored::from).collect(),

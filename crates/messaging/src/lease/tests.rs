@@ -19,7 +19,7 @@ pub(crate) async fn lease(valid_until: Instant, named: Option<Instant>) -> Lease
     Lease {
         db: db.unwrap(),
         timing: Timing::default(),
-        holder: ObjectId::new(),
+        instance_id: ObjectId::new(),
         valid_until: watch::Sender::new(valid_until),
         waiter_named: watch::Sender::new(named),
         lost: CancellationToken::new(),
@@ -42,6 +42,19 @@ fn what_was_given_up_is_stored_with_the_lease_and_read_from_it() {
         assert_eq!(GaveUp::of(&lease), gave_up);
     }
     assert_eq!(GaveUp::of(&doc! {}), GaveUp::default());
+}
+
+#[test]
+fn what_was_given_up_before_a_holder_that_crashed_counts_no_more() {
+    let left = |by: i64| {
+        let mut gave_up = named(3).document();
+        gave_up.insert("fence", by);
+        gave_up
+    };
+    for (by, counts) in [(7_i64, true), (6, true), (5, false), (1, false)] {
+        let lease = doc! { "fence": 7_i64, "gaveUp": left(by) };
+        assert_eq!(GaveUp::of(&lease) == named(3), counts, "{by}");
+    }
 }
 
 #[tokio::test]

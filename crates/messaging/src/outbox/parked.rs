@@ -18,7 +18,7 @@ pub(crate) use operators::StandIn;
 use super::{EVENTS, unsent};
 use crate::{
     Event, Outbox,
-    stored::{Stored, assemble, shown},
+    stored::{Stored, assemble, shown, whole_number},
 };
 
 pub(crate) const PARKED: &str = "parked";
@@ -219,8 +219,7 @@ impl Outbox {
 fn skipped_event(note: &RawDocument, r#type: &str) -> Option<Event> {
     let id = note.get_object_id("_id").ok()?;
     let key = note.get_str("key").ok().filter(|key| !key.is_empty())?;
-    let version = note.get("version").ok().flatten()?;
-    let version = version.as_i64().or(version.as_i32().map(i64::from))?;
+    let version = whole_number(note, "version")?;
     Some(Event::skipped(id, r#type, key.to_owned(), version))
 }
 

@@ -41,9 +41,6 @@ pub(super) fn room() -> Arc<Semaphore> {
 }
 
 /// Sends the turns of one walk over the backlog, one for each key but for what is `left_out`, until nobody takes them.
-///
-/// # Errors
-/// The driver's.
 pub(super) async fn walk(
     outbox: Outbox,
     left_out: LeftOut,

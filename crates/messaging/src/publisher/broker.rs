@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::Publisher;
+use super::{Publisher, Trouble};
 use crate::{jetstream::StreamState, pauses::Pauses, told::Told};
 
 /// The broker, as this instance sees it.
@@ -119,8 +119,8 @@ impl Broker {
         true
     }
 
-    /// Since when the broker has been away for so long that another instance should publish, if one waits for the lease; and why.
-    pub(super) fn is_for_another(&self, now: Instant) -> Option<(Instant, &'static str)> {
+    /// Where the broker has been away for long.
+    pub(super) fn trouble(&self, now: Instant) -> Option<Trouble> {
         let timing = self.publisher.timing;
         let since = self.failing_since.filter(|_| self.is_away)?;
         let (limit, why) = if self.publisher.jetstream.is_connected() {
@@ -128,7 +128,7 @@ impl Broker {
         } else {
             (timing.unconnected_limit, "there is no connection to NATS")
         };
-        (now.duration_since(since) >= limit).then_some((since, why))
+        (now.duration_since(since) >= limit).then_some(Trouble { since, why })
     }
 }
 
@@ -259,15 +259,18 @@ pub(super) mod tests {
             ),
         ] {
             broker.failed(now);
-            assert_eq!(broker.is_for_another(now + 2 * limit), None, "it is asked");
+            assert_eq!(broker.trouble(now + 2 * limit), None, "it is asked");
             broker.is_cut_off(now + limit / 2);
             let before = Duration::from_millis(1);
-            assert_eq!(broker.is_for_another(now + limit - before), None);
-            assert_eq!(broker.is_for_another(now + limit), Some((now, why)));
+            assert_eq!(broker.trouble(now + limit - before), None);
+            assert_eq!(
+                broker.trouble(now + limit),
+                Some(Trouble { since: now, why })
+            );
             broker.heed(&Ok(StreamState::There), now);
-            assert_eq!(broker.is_for_another(now + 2 * limit), None);
+            assert_eq!(broker.trouble(now + 2 * limit), None);
             broker.is_cut_off(now + limit);
-            assert_eq!(broker.is_for_another(now + limit), None, "it is away anew");
+            assert_eq!(broker.trouble(now + limit), None, "it is away anew");
         }
     }
 }

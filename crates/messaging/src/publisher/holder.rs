@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Publisher, backlog,
+    Publisher, Trouble, backlog,
     broker::Broker,
     keys::Keys,
     marks::{Acked, Marks},
@@ -218,8 +218,7 @@ impl<'a> Holder<'a> {
             }
             Stage::Last(_) | Stage::Ending(_) => {}
         }
-        self.marks.more_comes = matches!(self.sweep, Some(Sweep::Backlog { .. }));
-        while let Some(batch) = self.marks.next(now) {
+        while let Some(batch) = self.marks.next(now, self.more_comes()) {
             self.write_marks(batch);
         }
         self.begin_or_give_up_sweep(now);
@@ -237,9 +236,14 @@ impl<'a> Holder<'a> {
             Stage::Ending(until) if until > now => [Some(until), None],
             Stage::Ending(until) => [Some(until + timing.mark_limit), None],
         };
-        let dues = [self.next_sweep(), self.marks.due(), stalls];
+        let dues = [self.next_sweep(), self.marks.due(self.more_comes()), stalls];
         let next = dues.into_iter().chain(of_stage).flatten().min();
         next.unwrap_or(now + timing.safety_interval)
+    }
+
+    /// Whether more is to be marked soon.
+    fn more_comes(&self) -> bool {
+        matches!(self.sweep, Some(Sweep::Backlog { .. }))
     }
 
     fn is_ending(&self) -> bool {
@@ -272,8 +276,8 @@ impl<'a> Holder<'a> {
 
     /// A name that was left before the trouble began says nothing: its instance may have the same.
     fn leave_it_to_another(&mut self, now: Instant) {
-        let trouble = self.broker.is_for_another(now);
-        let Some((since, why)) = trouble.or_else(|| self.keys.are_for_another(now)) else {
+        let trouble = self.broker.trouble(now);
+        let Some(Trouble { since, why }) = trouble.or_else(|| self.keys.trouble(now)) else {
             return;
         };
         if self.lease.somebody_waits_since(since) {

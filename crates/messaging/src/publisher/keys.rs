@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use bson::oid::ObjectId;
 use tokio::time::Instant;
 
+use super::Trouble;
 use failing::Failing;
 use run::Run;
 
@@ -242,16 +243,20 @@ impl Keys {
         self.run.is_the_streams(|_| true)
     }
 
-    /// Since when this instance has failed for so long that another should publish, if one waits for the lease; and why.
-    pub(super) fn are_for_another(&self, now: Instant) -> Option<(Instant, &'static str)> {
+    /// Where keys have failed for long, of which another instance may publish some.
+    pub(super) fn trouble(&self, now: Instant) -> Option<Trouble> {
         let is_new = |key: &Stored| !self.gave_up.contains(key);
         let fails_for = |since: Instant, limit| now.duration_since(since) >= limit;
         let since = self.run.since().filter(|_| self.run.is_the_streams(is_new));
         if let Some(since) = since.filter(|since| fails_for(*since, self.timing.failing_limit)) {
-            return Some((since, "several keys fail and none succeeds"));
+            return Some(Trouble {
+                since,
+                why: "several keys fail and none succeeds",
+            });
         }
         let since = self.failing.since(is_new)?;
-        fails_for(since, self.timing.failing_key_limit).then_some((since, "a key fails"))
+        let why = "a key fails";
+        fails_for(since, self.timing.failing_key_limit).then_some(Trouble { since, why })
     }
 
     /// What the holders before failed at, and where this one leaves it to another, what it fails at itself.

@@ -30,8 +30,6 @@ pub(super) struct Marks {
     apart_is_next: bool,
     /// Since when the first of `waiting` waits; `None` where a sweep waits for a mark, which is then written at once.
     since: Option<Instant>,
-    /// Whether more comes, as a sweep is being read: then there will be company.
-    pub(super) more_comes: bool,
     in_flight: usize,
     pauses: Pauses,
     /// When the database may be asked again.
@@ -48,7 +46,6 @@ impl Marks {
             apart: Vec::new(),
             apart_is_next: false,
             since: None,
-            more_comes: false,
             in_flight: 0,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
             again: now,
@@ -80,12 +77,12 @@ impl Marks {
         self.are_none_waiting() && self.in_flight == 0
     }
 
-    /// When [`Marks::next`] has something to write, unless something else happens first.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When [`Marks::next`] has something to write, unless something else happens first. Where `more_comes`, there will be company.
+    pub(super) fn due(&self, more_comes: bool) -> Option<Instant> {
         let due = match (self.apart.is_empty(), self.waiting.is_empty()) {
             (true, true) => return None,
             (true, false) if self.count < LARGEST_MARK => {
-                let delay = if self.more_comes {
+                let delay = if more_comes {
                     self.timing.mark_delay * LONGER_WHILE_MORE_COMES
                 } else {
                     self.timing.mark_delay
@@ -99,8 +96,8 @@ impl Marks {
     }
 
     /// Takes the batch that is to be marked now, if there is one.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Vec<Acked>> {
-        self.due().filter(|due| *due <= now)?;
+    pub(super) fn next(&mut self, now: Instant, more_comes: bool) -> Option<Vec<Acked>> {
+        self.due(more_comes).filter(|due| *due <= now)?;
         self.in_flight += 1;
         self.apart_is_next = !self.apart_is_next;
         let batch = match self.apart.pop() {
@@ -161,9 +158,6 @@ fn events(batch: &[Acked]) -> usize {
 }
 
 /// Marks published events as sent; what was noted of those that it `settles` is over.
-///
-/// # Errors
-/// The driver's.
 pub(super) async fn mark(
     outbox: Outbox,
     ids: Vec<ObjectId>,

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use holder::Holder;
+pub(crate) use turn::sampled;
 use watcher::Bell;
 
 use crate::{
@@ -27,6 +28,13 @@ use crate::{
     metrics::{IS_PUBLISHER, STREAM_CHECK_FAILURES},
     told::Told,
 };
+
+/// Why another instance should publish, if one waits for the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Trouble {
+    since: Instant,
+    why: &'static str,
+}
 
 /// Publishes the events that are unsent.
 #[derive(Clone)]
@@ -95,7 +103,7 @@ impl Publisher {
     /// Waits until this instance has the lease, which it asks for while it could publish, from `since` on. `None` when `served` came
     /// first: an instance that stops does not take the lease again.
     async fn stand_by(&self, since: Instant, served: &CancellationToken) -> Option<Taken> {
-        let holder = ObjectId::new();
+        let instance_id = ObjectId::new();
         // Its own check of the stream holds until then.
         let mut fit_until = Instant::now();
         let mut told = Told::default();
@@ -113,7 +121,7 @@ impl Publisher {
             let pause = match is_fit {
                 Ok(until) => {
                     fit_until = until;
-                    match Lease::take(&self.outbox.db, self.timing, holder).await {
+                    match Lease::take(&self.outbox.db, self.timing, instance_id).await {
                         Ok(Some(taken)) => return Some(taken),
                         Ok(None) => told.is_over(),
                         Err(error) => {
@@ -140,9 +148,6 @@ impl Publisher {
     }
 
     /// Looks whether the stream is there and fit; makes it where it is not there, and tells where it had been.
-    ///
-    /// # Errors
-    /// When it can't be asked or made.
     async fn check_stream(&self) -> anyhow::Result<StreamState> {
         let found = self.jetstream.ensure_stream().await;
         match &found {

@@ -132,7 +132,7 @@ impl Publisher {
 }
 
 /// The span that a `traceparent` names, where it is sampled.
-fn sampled(traceparent: &str) -> Option<SpanContext> {
+pub(crate) fn sampled(traceparent: &str) -> Option<SpanContext> {
     let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
     let span = context.span().span_context().clone();

@@ -56,8 +56,10 @@ impl Bell {
 pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
     let mut told = Told::default();
     loop {
-        let open = |outbox: Outbox| async move { outbox.watch().await };
-        match outbox.bounded(timing.watch_silence_limit, open).await {
+        match outbox
+            .bounded(timing.watch_silence_limit, Outbox::watch)
+            .await
+        {
             Err(error) => {
                 told.tell("cannot watch the events", cause(&error));
             }

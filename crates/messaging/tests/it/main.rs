@@ -4,17 +4,25 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod away;
 mod conflicts;
 mod counters;
 mod credentials;
 mod database;
+mod dead;
 mod failures;
 mod figures;
 mod forgeries;
+mod gaps;
+mod hostile;
+mod inbox;
 mod instances;
+mod interrupted;
 mod losses;
 mod nats;
+mod operations;
 mod operator;
+mod oracle;
 mod outbox;
 mod passing;
 mod place;
@@ -31,6 +39,7 @@ mod skips;
 mod status;
 mod stops;
 mod streams;
+mod tally;
 mod timing;
 mod toy;
 mod turns;

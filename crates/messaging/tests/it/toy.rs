@@ -2,13 +2,13 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use bson::{DateTime, Document, doc, oid::ObjectId, rawdoc};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use db::{Abort, Db};
-use messaging::{Event, EventType, Metadata, Outbox, Publisher};
+use messaging::{EventType, Metadata, Outbox, Publisher};
 use mongodb::options::ReturnDocument;
+use serde_json::Value;
 use testbed::{DEADLINE, eventually};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use utoipa::openapi::Schema;
 
 pub(crate) use crate::place::Place;
 
@@ -17,13 +17,10 @@ pub(crate) const NAME: &str = "toy";
 
 const COUNTERS: &str = "counters";
 
-pub(crate) const EVENTS: &[EventType] =
-    &[event_type("counter.created"), event_type("counter.updated")];
-
-const fn event_type(name: &'static str) -> EventType {
-    let schema = || Schema::default().into();
-    EventType { name, schema }
-}
+pub(crate) const EVENTS: &[EventType] = &[
+    EventType::of::<Value>("counter.created"),
+    EventType::of::<Value>("counter.updated"),
+];
 
 /// The outbox, running.
 pub(crate) struct Toy {
@@ -110,10 +107,10 @@ impl Toy {
                     .session(&mut *session);
                 let value = counted.await?.unwrap().get_i64("value").unwrap();
                 let version = value - 1;
-                let r#type = EVENTS[usize::from(version > 0)].name;
-                let data = rawdoc! { "id": key.as_str(), "version": version, "value": value };
+                let r#type = &EVENTS[usize::from(version > 0)];
+                let data = doc! { "id": key.as_str(), "version": version, "value": value };
                 let metadata = counting.metadata.clone();
-                let event = Event::new(metadata, r#type, key.clone(), version, data);
+                let event = r#type.event(metadata, key.clone(), version, &data)?;
                 counting.outbox.record(session, &event).await?;
                 Ok::<_, Abort<Infallible>>(())
             })

@@ -5,9 +5,12 @@
 )]
 
 mod domains;
+mod faults;
 mod health;
 mod lifecycle;
+mod secured;
 mod stalls;
 mod timing;
 mod toy;
+mod upgrades;
 mod waits;

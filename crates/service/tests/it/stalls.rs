@@ -110,6 +110,38 @@ async fn secondaries(mongo: &Mongo) -> Vec<Client> {
 }
 
 #[tokio::test]
+async fn where_the_connections_of_requests_hang_readiness_says_so_and_is_well_again_by_itself() {
+    const CONNECTIONS: usize = 10;
+    const HANG_MS: i32 = 8_000;
+    let (mongo, _) = own_mongo().await;
+    let few = format!("{}&maxPoolSize={CONNECTIONS}", mongo.uri());
+    let mut timing = Timing::default();
+    timing.db.read_limit = Duration::from_millis(300);
+    let toy = Toy::of_counters(Place::at(&few, &nats_url()), timing).await;
+    let id = toy.create().await;
+    let database = toy.place.database().await;
+    let admin = database.client().database("admin");
+    let what = doc! {
+        "failCommands": ["find"], "namespace": format!("{}.counters", database.name()),
+        "blockConnection": true, "blockTimeMS": HANG_MS,
+    };
+    let fail = doc! { "configureFailPoint": "failCommand", "mode": { "times": CONNECTIONS as i32 }, "data": what };
+    admin.run_command(fail).await.unwrap();
+    let path = format!("/api/counters/{id}");
+    let reads = (0..CONNECTIONS).map(|_| toy.get(&path));
+    for read in futures_util::future::join_all(reads).await {
+        assert_problem(read, 503).await;
+    }
+    let told = unready(&toy).await;
+    let wants = "MongoDB has answered none of the last 10 reads of requests";
+    assert!(told.starts_with(wants), "{told}");
+    // By connections of its own everything else goes on.
+    is_well_again(&toy).await;
+    assert_eq!(toy.get(&path).await.status(), 200);
+    toy.finish().await;
+}
+
+#[tokio::test]
 async fn one_write_that_hangs_by_itself_makes_nobody_else_wait_and_nothing_unready() {
     let (_mongo, place) = own_mongo().await;
     let toy = Toy::of_counters(place, Timing::default()).await;

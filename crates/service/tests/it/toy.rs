@@ -1,29 +1,26 @@
 //! A service of counters, or any other, running in the test's process.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State, http::StatusCode};
-use bson::{Document, doc, oid::ObjectId, rawdoc};
+use bson::{Document, doc, oid::ObjectId};
 use db::{Abort, Db, MongoOptions, setting};
 use futures_util::future::BoxFuture;
-use messaging::{Event, EventOptions, EventType, Metadata};
+use messaging::{EventOptions, EventType, Metadata};
 use mongodb::IndexModel;
 use reqwest::Response;
+use serde_json::Value;
 use service::{Context, Http, NoOptions, Service, Timing};
 use testbed::{Mongo, Place, eventually, nats_url};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::Schema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{Authenticator, HttpOptions, Id, Refusal};
 
 /// Longer than any test lasts.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 pub(crate) const COUNTERS: &str = "counters";
-const CREATED: EventType = EventType {
-    name: "counter.created",
-    schema: || Schema::default().into(),
-};
+const CREATED: EventType = EventType::of::<Value>("counter.created");
 
 fn counters() -> Service {
     let routes = || {
@@ -51,8 +48,8 @@ async fn create_counter(State(context): State<Context>) -> Result<(StatusCode, S
             let counters = context.db.collection::<Document>(COUNTERS);
             let counter = doc! { "_id": id, "value": 0 };
             counters.insert_one(counter).session(&mut *session).await?;
-            let (key, data) = (id.to_hex(), rawdoc! { "value": 0 });
-            let event = Event::new(metadata.clone(), CREATED.name, key, 0, data);
+            let payload = doc! { "value": 0 };
+            let event = CREATED.event(metadata.clone(), id.to_hex(), 0, &payload)?;
             context.outbox.record(session, &event).await?;
             Ok::<_, Abort<Refusal>>(())
         })
@@ -106,12 +103,33 @@ impl Toy {
         Self::start_at(place, Timing::default(), counters(), NoOptions {}, options).await
     }
 
+    /// Starts it, and waits for nothing.
+    pub(crate) async fn begin_with_counters(place: Place, timing: Timing) -> Self {
+        Self::begin_at(place, timing, counters(), NoOptions {}, http()).await
+    }
+
     /// Starts a service on the servers that all tests share, and waits until it is ready.
     pub(crate) async fn start<O: Send + Sync + 'static>(service: Service<O>, domain: O) -> Self {
         Self::start_at(Place::shared(), Timing::default(), service, domain, http()).await
     }
 
     async fn start_at<O: Send + Sync + 'static>(
+        place: Place,
+        timing: Timing,
+        service: Service<O>,
+        domain: O,
+        options: HttpOptions,
+    ) -> Self {
+        let toy = Self::begin_at(place, timing, service, domain, options).await;
+        eventually("the service is ready", async || {
+            assert!(!toy.running.is_finished(), "the service has ended");
+            toy.get("/health/ready").await.status() == 200
+        })
+        .await;
+        toy
+    }
+
+    async fn begin_at<O: Send + Sync + 'static>(
         place: Place,
         timing: Timing,
         service: Service<O>,
@@ -135,22 +153,16 @@ impl Toy {
             listener,
             options,
             auth,
-            domain,
+            domain: Arc::new(domain),
         });
         let stop = CancellationToken::new();
         let running = tokio::spawn(service.serve(process, stop.clone()));
-        let toy = Self {
+        Self {
             place,
             address,
             stop,
             running,
-        };
-        eventually("the service is ready", async || {
-            assert!(!toy.running.is_finished(), "the service has ended");
-            toy.get("/health/ready").await.status() == 200
-        })
-        .await;
-        toy
+        }
     }
 
     pub(crate) fn ask_to_stop(&self) {
@@ -180,12 +192,16 @@ impl Toy {
         created.text().await.unwrap()
     }
 
+    pub(crate) async fn stop(self) -> Place {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+        self.place
+    }
+
     /// Every test's last step: nothing is left unsent, and the data goes.
     pub(crate) async fn finish(self) {
         self.place.drained().await;
-        self.stop.cancel();
-        self.running.await.unwrap().unwrap();
-        self.place.remove().await;
+        self.stop().await.remove().await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{anyhow, ensure};
-use reqwest::{Client, Response, redirect::Policy};
+use reqwest::{Client, Response, Url, redirect::Policy};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::keys::{self, Key};
@@ -24,7 +24,7 @@ const LARGEST_SET: usize = 1024 * 1024;
 pub(super) struct Issuer(Arc<Shared>);
 
 struct Shared {
-    url: String,
+    url: Url,
     client: Client,
     keys: RwLock<Arc<[Key]>>,
     /// Whoever holds it asks; the others wait for the same answer.
@@ -38,8 +38,19 @@ struct Asked {
     is_away: bool,
 }
 
+impl Shared {
+    /// Its query may hold a key of ours.
+    fn shown(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        url.into()
+    }
+}
+
 impl Issuer {
-    pub(super) fn new(url: String) -> reqwest::Result<Self> {
+    pub(super) fn new(url: &str) -> anyhow::Result<Self> {
+        let url = url.parse()?;
         let client = Client::builder()
             .redirect(Policy::none())
             .timeout(ANSWER_LIMIT)
@@ -99,7 +110,7 @@ impl Issuer {
                 asked.answered = asked.last;
                 if std::mem::take(&mut asked.is_away) {
                     tracing::info!(
-                        url = self.0.url,
+                        url = self.0.shown(),
                         keys = keys.len(),
                         "the issuer of keys answers again"
                     );
@@ -112,7 +123,7 @@ impl Issuer {
                 asked.is_away = true;
                 let error = format!("{error:#}");
                 tracing::warn!(
-                    url = self.0.url,
+                    url = self.0.shown(),
                     error,
                     "the issuer gives no keys; those that are known still count"
                 );
@@ -125,7 +136,7 @@ impl Issuer {
         let mut answer = self
             .0
             .client
-            .get(&self.0.url)
+            .get(self.0.url.clone())
             .send()
             .await
             .and_then(Response::error_for_status)
@@ -136,7 +147,11 @@ impl Issuer {
             answer.status()
         );
         let mut set = Vec::new();
-        while let Some(part) = answer.chunk().await? {
+        let part = async |answer: &mut Response| {
+            let part = answer.chunk().await;
+            part.map_err(reqwest::Error::without_url)
+        };
+        while let Some(part) = part(&mut answer).await? {
             set.extend(part);
             ensure!(set.len() <= LARGEST_SET, "its answer is larger than 1 MiB");
         }
@@ -206,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn the_issuer_is_asked_when_a_key_is_not_known_and_not_again_at_once() {
         let told = Told::start(&["a"]).await;
-        let issuer = Issuer::new(told.url.clone()).unwrap();
+        let issuer = Issuer::new(&told.url).unwrap();
         assert_eq!(told.asked(), 0);
         let all = (0..20).map(|_| issuer.keys(Some("a")));
         for keys in futures_util::future::join_all(all).await {
@@ -227,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn an_issuer_that_is_away_or_has_nothing_takes_no_key_from_us() {
         let told = Told::start(&["a"]).await;
-        let issuer = Issuer::new(told.url.clone()).unwrap();
+        let issuer = Issuer::new(&told.url).unwrap();
         assert_eq!(names(&issuer.keys(None).await), ["a"]);
         told.names.write().unwrap().clear();
         issuer.refresh(Duration::ZERO).await;
@@ -235,14 +250,14 @@ mod tests {
         told.serving.abort();
         issuer.refresh(Duration::ZERO).await;
         assert_eq!(names(&issuer.keys(Some("a")).await), ["a"]);
-        let nobody = Issuer::new("http://127.0.0.1:1/jwks".to_owned()).unwrap();
+        let nobody = Issuer::new("http://127.0.0.1:1/jwks").unwrap();
         assert!(nobody.keys(Some("a")).await.is_empty());
     }
 
     #[tokio::test]
     async fn a_caller_that_goes_away_leaves_the_question_to_the_others() {
         let told = Told::start(&["a"]).await;
-        let issuer = Issuer::new(told.url.clone()).unwrap();
+        let issuer = Issuer::new(&told.url).unwrap();
         // It is polled once, and dropped.
         assert!(issuer.keys(Some("a")).now_or_never().is_none());
         eventually("the key is known", async || {

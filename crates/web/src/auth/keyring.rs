@@ -1,20 +1,21 @@
-//! The keys that count now. A file of public keys is read again when it has changed, so that keys rotate without a restart.
+//! The keys that count now. Files of keys are read again when they have changed, so that keys rotate without a restart.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock},
     time::{Duration, Instant, SystemTime},
 };
 
-use db::setting::{Unusable, unusable};
+use db::setting::{Unusable, secret_in, unusable};
+use secrecy::SecretString;
 
 use super::{
     issuer::Issuer,
     keys::{self, Key},
 };
-use crate::JwtOptions;
+use crate::{JwtOptions, options::jwt_key};
 
-/// How often it is looked whether the file has changed, at most.
+/// How often it is looked whether a file has changed, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Keyring {
@@ -24,13 +25,13 @@ pub(super) struct Keyring {
 
 enum Source {
     Setting,
-    File(PathBuf, Mutex<Looked>),
+    Files(Box<JwtOptions>, Mutex<Looked>),
     Issuer(Issuer),
 }
 
 struct Looked {
     at: Instant,
-    seen: Option<Seen>,
+    seen: Vec<Option<Seen>>,
 }
 
 /// What tells one state of a file from another.
@@ -46,16 +47,20 @@ impl Keyring {
                 return Err(unusable("JWKS_URL")(reason));
             }
             (Some(path), None) => {
-                let looked = Looked {
-                    at: Instant::now(),
-                    seen: seen(path),
-                };
+                let looked = looked(config);
                 let keys = keys::of_file(path).map_err(unusable("JWT_PUBLIC_KEY_FILE"))?;
-                (keys, Source::File(path.clone(), Mutex::new(looked)))
+                (keys, Source::Files(Box::new(config.clone()), looked))
             }
             (None, Some(url)) => {
-                let issuer = Issuer::new(url.clone()).map_err(unusable("JWKS_URL"))?;
+                let issuer = Issuer::new(url).map_err(unusable("JWKS_URL"))?;
                 (Vec::new(), Source::Issuer(issuer))
+            }
+            (None, None) if files(config).next().is_some() => {
+                let looked = looked(config);
+                (
+                    keys::secrets(config)?,
+                    Source::Files(Box::new(config.clone()), looked),
+                )
             }
             (None, None) => (keys::secrets(config)?, Source::Setting),
         };
@@ -68,20 +73,25 @@ impl Keyring {
         if let Source::Issuer(issuer) = &self.source {
             return issuer.keys(kid).await;
         }
-        if let Some(path) = self.changed() {
-            match keys::of_file(path) {
+        if let Some(config) = self.changed() {
+            let names = files(config).map(|(name, _)| name);
+            let files = names.collect::<Vec<_>>().join(", ");
+            match read(config) {
                 Ok(keys) => {
+                    let count = keys.len();
                     tracing::info!(
-                        keys = keys.len(),
-                        "JWT_PUBLIC_KEY_FILE has changed, and is read again"
+                        files,
+                        keys = count,
+                        "a file of keys has changed, and is read again"
                     );
                     if let Ok(mut current) = self.keys.write() {
                         *current = keys.into();
                     }
                 }
                 Err(reason) => tracing::error!(
+                    files,
                     reason,
-                    "JWT_PUBLIC_KEY_FILE has changed, and cannot be used: the keys of before still count"
+                    "a file of keys has changed, and cannot be used: the keys of before still count"
                 ),
             }
         }
@@ -92,8 +102,8 @@ impl Keyring {
         Arc::clone(&keys)
     }
 
-    fn changed(&self) -> Option<&PathBuf> {
-        let Source::File(path, looked) = &self.source else {
+    fn changed(&self) -> Option<&JwtOptions> {
+        let Source::Files(config, looked) = &self.source else {
             return None;
         };
         // Whoever does not get it at once leaves it to who has it.
@@ -102,14 +112,54 @@ impl Keyring {
             return None;
         }
         looked.at = Instant::now();
-        let seen = seen(path);
+        let seen = seen(config);
         let has_changed = seen != looked.seen;
         looked.seen = seen;
-        has_changed.then_some(path)
+        has_changed.then_some(config)
     }
 }
 
-fn seen(path: &PathBuf) -> Option<Seen> {
-    let file = std::fs::metadata(path).ok()?;
-    Some((file.modified().ok()?, file.len()))
+/// Those that count, by the variables that name them.
+fn files(config: &JwtOptions) -> impl Iterator<Item = (&'static str, &Path)> {
+    let public = [("JWT_PUBLIC_KEY_FILE", &config.jwt_public_key_file)];
+    let secret = [
+        ("JWT_KEY_FILE", &config.jwt_key_file),
+        ("JWT_KEY_PREVIOUS_FILE", &config.jwt_key_previous_file),
+    ];
+    let secret = secret
+        .into_iter()
+        .filter(|_| config.jwt_public_key_file.is_none());
+    let all = public.into_iter().chain(secret);
+    all.filter_map(|(name, path)| Some((name, path.as_deref()?)))
+}
+
+fn read(config: &JwtOptions) -> Result<Vec<Key>, String> {
+    if let Some(path) = &config.jwt_public_key_file {
+        return keys::of_file(path);
+    }
+    let secret = |path: &Option<PathBuf>, given: &SecretString| match path {
+        Some(path) => jwt_key(&secret_in(path)?),
+        None => Ok(given.clone()),
+    };
+    let config = JwtOptions {
+        jwt_key: secret(&config.jwt_key_file, &config.jwt_key)?,
+        jwt_key_previous: secret(&config.jwt_key_previous_file, &config.jwt_key_previous)?,
+        ..config.clone()
+    };
+    keys::secrets(&config).map_err(|unusable| unusable.reason)
+}
+
+fn looked(config: &JwtOptions) -> Mutex<Looked> {
+    Mutex::new(Looked {
+        at: Instant::now(),
+        seen: seen(config),
+    })
+}
+
+fn seen(config: &JwtOptions) -> Vec<Option<Seen>> {
+    let seen = |path: &Path| {
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.modified().ok()?, file.len()))
+    };
+    files(config).map(|(_, path)| seen(path)).collect()
 }

@@ -222,6 +222,8 @@ mod tests {
         JwtOptions {
             jwt_key: SecretString::from(key),
             jwt_key_previous: SecretString::default(),
+            jwt_key_file: None,
+            jwt_key_previous_file: None,
             jwks_url: None,
             jwt_public_key_file: public_key.map(Path::to_owned),
             jwt_issuer: Some("https://id.example.com".to_owned()),

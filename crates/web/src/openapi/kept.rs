@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -21,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flate2::{Compression, write::GzEncoder};
+use parking_lot::Mutex;
 
 use crate::{Refusal, caching, preconditions::Tags};
 
@@ -30,20 +31,6 @@ const LARGEST: usize = 16 * 1024 * 1024;
 /// By path.
 #[derive(Default)]
 pub(super) struct Kept(Mutex<HashMap<String, Arc<Page>>>);
-
-impl Kept {
-    fn get(&self, path: &str) -> Option<Arc<Page>> {
-        self.0.lock().ok()?.get(path).cloned()
-    }
-
-    fn insert(&self, path: String, page: Page) -> Arc<Page> {
-        let page = Arc::new(page);
-        if let Ok(mut kept) = self.0.lock() {
-            kept.insert(path, Arc::clone(&page));
-        }
-        page
-    }
-}
 
 struct Page {
     /// With those of caching.
@@ -63,17 +50,20 @@ pub(super) async fn keep(State(kept): State<Arc<Kept>>, request: Request, next: 
         return next.run(request).await;
     }
     let headers = request.headers().clone();
-    let page = match kept.get(&path) {
+    let known = kept.0.lock().get(&path).cloned();
+    let page = match known {
         Some(page) => page,
         None => {
             let answer = next.run(without_method(request)).await;
             if answer.status() != StatusCode::OK {
                 return answer;
             }
-            match Page::of(answer).await {
-                Ok(page) => kept.insert(path, page),
+            let page = match Page::of(answer).await {
+                Ok(page) => Arc::new(page),
                 Err(error) => return Refusal::Internal(error).into_response(),
-            }
+            };
+            kept.0.lock().insert(path, Arc::clone(&page));
+            page
         }
     };
     page.answer(&headers)

@@ -10,7 +10,7 @@ use utoipa::openapi::{
 };
 
 use super::params;
-use crate::{Problem, Refusal, auth::CROSS_SITE};
+use crate::{Refusal, auth::CROSS_SITE};
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -46,7 +46,9 @@ impl Wants {
             Refusal::invalid("the body must be a JSON object"),
             Refusal::BodyTimeout,
             Refusal::PayloadTooLarge,
-            Refusal::TooManyRequests,
+            Refusal::TooManyRequests {
+                retry_after_seconds: 1,
+            },
             Refusal::Internal(anyhow!("")),
             Refusal::Overloaded,
         ];
@@ -57,7 +59,7 @@ impl Wants {
             ]);
         }
         if self.body {
-            refusals.push(Refusal::UnsupportedMediaType);
+            refusals.extend([Refusal::UnsupportedMediaType, Refusal::UnsupportedEncoding]);
         }
         if self.parameter("id") {
             refusals.push(Refusal::NotFound);
@@ -71,7 +73,7 @@ impl Wants {
         refusals
     }
 
-    /// The names of the headers of an answer with this status.
+    /// The names of the headers of an answer with this status, besides those of refusals.
     fn headers(&self, status: &str) -> Vec<&'static str> {
         let key = self.parameter("Idempotency-Key");
         let versions = self.parameter("If-Match") || self.parameter("If-None-Match");
@@ -80,10 +82,6 @@ impl Wants {
             "201" => names.extend(["Location", "ETag"]),
             "200" | "304" if versions => names.push("ETag"),
             "200" if self.parameter("cursor") => names.push("Link"),
-            "401" => names.push("WWW-Authenticate"),
-            "415" => names.push("Accept-Encoding"),
-            "429" | "503" => names.push("Retry-After"),
-            "409" if key => names.push("Retry-After"),
             _ => {}
         }
         if key && status.starts_with('2') {
@@ -112,7 +110,7 @@ fn when(refusal: &Refusal) -> &'static str {
             "The body is not `application/json`, or comes with a `Content-Encoding`."
         }
         Refusal::KeyReused => "The `Idempotency-Key` was used for another request.",
-        Refusal::TooManyRequests => "Too many requests of this user or address.",
+        Refusal::TooManyRequests { .. } => "Too many requests of this user or address.",
         Refusal::Overloaded => {
             "MongoDB could not answer in time, or too much is asked for at once."
         }
@@ -120,24 +118,31 @@ fn when(refusal: &Refusal) -> &'static str {
     }
 }
 
-fn meaning(header: &str) -> &'static str {
-    match header {
-        "RateLimit" => "Requests that are left at once, and in how many seconds all are again.",
-        "RateLimit-Policy" => "How many requests in how many seconds.",
-        "Location" => "The address of what was made.",
-        "ETag" => "The version in quotes, for `If-Match`.",
-        "Link" => "The next page, where there is one.",
-        "Idempotent-Replayed" => {
-            "`true` where it is the answer of an earlier request with the key."
-        }
-        "Accept-Encoding" => "`identity`, where the body came with another `Content-Encoding`.",
-        "WWW-Authenticate" => {
-            "`Bearer`, with `error` and `error_description` where a token came (RFC 6750)."
-        }
-        "Retry-After" => "Seconds; where it helps to try again.",
-        _ => "The request's id, as the log has it.",
-    }
-}
+/// The headers of answers as the document spells them, and what each means.
+const HEADERS: [(&str, &str); 10] = [
+    (
+        "RateLimit",
+        "Requests that are left at once, and in how many seconds all are again.",
+    ),
+    ("RateLimit-Policy", "How many requests in how many seconds."),
+    ("Location", "The address of what was made."),
+    ("ETag", "The version in quotes, for `If-Match`."),
+    ("Link", "The next page, where there is one."),
+    (
+        "Idempotent-Replayed",
+        "`true` where it is the answer of an earlier request with the key.",
+    ),
+    (
+        "Accept-Encoding",
+        "`identity`, where the body came with another `Content-Encoding`.",
+    ),
+    (
+        "WWW-Authenticate",
+        "`Bearer`, with `error` and `error_description` where a token came (RFC 6750).",
+    ),
+    ("Retry-After", "Seconds; where it helps to try again."),
+    ("x-request-id", "The request's id, as the log has it."),
+];
 
 /// Adds to every operation what any of its kind may answer, where it does not say so itself, and the headers of all answers.
 pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
@@ -145,12 +150,15 @@ pub(super) fn with_shared_answers(mut api: OpenApi) -> OpenApi {
         let wants = Wants::of(is_read, operation);
         let responses = &mut operation.responses.responses;
         for refusal in wants.refusals() {
-            let example = json!(Problem::of(&refusal));
+            let example = json!(refusal.problem());
             let answer = ResponseBuilder::new().description(when(&refusal));
             let content = problem().example(Some(example)).build();
             let answer = answer.content(PROBLEM_JSON, content).build();
             let status = refusal.status().as_str().to_owned();
-            responses.entry(status).or_insert(RefOr::T(answer));
+            let answer = responses.entry(status).or_insert(RefOr::T(answer));
+            if let (RefOr::T(answer), Some((name, _))) = (answer, refusal.header()) {
+                add_header(answer, name.as_str());
+            }
         }
         if wants.is_read && wants.parameter("If-None-Match") {
             let has_it = ResponseBuilder::new()
@@ -211,18 +219,22 @@ fn problem() -> ContentBuilder {
     ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")))
 }
 
+/// One of [`HEADERS`].
 fn add_header(response: &mut Response, name: &str) {
-    let of = if name == "Retry-After" {
-        Type::Integer
-    } else {
-        Type::String
+    let mut known = HEADERS.iter();
+    let Some((name, meaning)) = known.find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
+        return;
+    };
+    let of = match *name {
+        "Retry-After" => Type::Integer,
+        _ => Type::String,
     };
     let schema = Schema::from(ObjectBuilder::new().schema_type(of));
     let header = HeaderBuilder::new()
         .schema(Some(schema))
-        .description(Some(meaning(name)));
+        .description(Some(*meaning));
     let headers = &mut response.headers;
     headers
-        .entry(name.to_owned())
+        .entry((*name).to_owned())
         .or_insert(RefOr::T(header.build()));
 }

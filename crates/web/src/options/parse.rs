@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 
 use axum::http::{HeaderValue, Uri};
-use db::setting::{Maybe, duration, parsed, text};
+use db::setting::{Maybe, wants};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -15,30 +14,26 @@ use super::{Networks, Origins};
 
 /// An address and a port.
 pub fn listen_addr(value: &str) -> Result<SocketAddr, String> {
-    parsed(value, "an address and a port, such as 0.0.0.0:3000", |_| {
-        true
-    })
+    wants("an address and a port, such as 0.0.0.0:3000", |_| true)(value)
 }
 
 pub(super) fn cookie_name(value: &str) -> Result<String, String> {
     let separator = |c: char| " \t()<>@,;\\\"/[]?={}".contains(c);
-    text(
-        value,
-        "the name of a cookie, such as express:sess",
-        |name| {
-            !name.is_empty()
-                && !name.contains(|c: char| !c.is_ascii() || c.is_ascii_control() || separator(c))
-        },
-    )
+    let is_name = move |name: &String| {
+        !name.is_empty()
+            && !name.contains(|c: char| !c.is_ascii() || c.is_ascii_control() || separator(c))
+    };
+    wants("the name of a cookie, such as express:sess", is_name)(value)
 }
 
 /// Empty is not set.
-pub(super) fn jwt_key(value: &str) -> Result<SecretString, String> {
-    let wants = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
-    let key = text(value, wants, |key| key.is_empty() || key.len() >= 32)?;
-    match weakness(&key) {
-        Some(weakness) if !key.is_empty() => Err(format!("{wants}; this one {weakness}")),
-        _ => Ok(SecretString::from(key)),
+pub(crate) fn jwt_key(value: &str) -> Result<SecretString, String> {
+    const WANTS: &str = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
+    match weakness(value) {
+        _ if value.is_empty() => Ok(SecretString::default()),
+        _ if value.len() < 32 => Err(WANTS.to_owned()),
+        Some(weakness) => Err(format!("{WANTS}; this one {weakness}")),
+        None => Ok(SecretString::from(value)),
     }
 }
 
@@ -61,27 +56,8 @@ fn weakness(key: &str) -> Option<&'static str> {
     }
 }
 
-pub(super) fn delay(value: &str) -> Result<Duration, String> {
-    let wants = "a time of at most 9s, such as 1s; 0s for none";
-    duration(value, wants, |delay| *delay <= Duration::from_secs(9))
-}
-
 pub(super) fn claim(value: &str) -> Result<Maybe<String>, String> {
     Ok((!value.is_empty()).then(|| value.to_owned()))
-}
-
-pub(super) fn requests_per_second(value: &str) -> Result<u32, String> {
-    parsed(
-        value,
-        "requests a second from 1 to 1000000, or 0 for no limit",
-        |limit| *limit <= 1_000_000,
-    )
-}
-
-pub(super) fn concurrency(value: &str) -> Result<usize, String> {
-    parsed(value, "a whole number from 1 to 1000", |limit| {
-        (1..=1_000).contains(limit)
-    })
 }
 
 pub(super) fn jwks_url(value: &str) -> Result<Maybe<String>, String> {

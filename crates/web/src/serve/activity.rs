@@ -11,6 +11,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::{frames::Frames, heads::Heads};
+
 /// What is asked on a connection, and when something was last.
 #[derive(Debug, Clone)]
 pub(super) struct Activity {
@@ -24,8 +26,26 @@ struct State {
     /// Since when each request is being answered.
     in_hand: BTreeMap<u64, Instant>,
     changed: Instant,
+    read: Read,
     /// When the first bytes of a head came that is not whole.
     head_began: Option<Instant>,
+    /// Whether a body of HTTP/1 is to come that was not read to its end.
+    has_body_left: bool,
+}
+
+/// What was read, by the protocol.
+#[derive(Debug)]
+enum Read {
+    Http1(Heads),
+    Http2(Frames),
+}
+
+/// What a head of HTTP/1 says of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    Bytes(u64),
+    /// Its end says so.
+    Chunked,
 }
 
 impl Default for Activity {
@@ -34,7 +54,9 @@ impl Default for Activity {
             asked: 0,
             in_hand: BTreeMap::new(),
             changed: Instant::now(),
+            read: Read::Http1(Heads::default()),
             head_began: None,
+            has_body_left: false,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -51,16 +73,43 @@ impl Activity {
         }
     }
 
-    pub(super) fn begin(&self) -> InHand {
+    /// A request has come, with a body of this length; of HTTP/2 that is nobody's business.
+    pub(super) fn begin(&self, body: Length) -> InHand {
         let mut number = 0;
         self.change(|state| {
             state.asked += 1;
             number = state.asked;
             state.in_hand.insert(number, Instant::now());
-            state.head_began = None;
+            if let Read::Http1(heads) = &mut state.read {
+                state.head_began = None;
+                state.has_body_left = body != Length::Bytes(0);
+                heads.ends(body);
+            }
         });
         let activity = self.clone();
         InHand { activity, number }
+    }
+
+    fn end(&self, number: u64) {
+        self.change(|state| {
+            state.in_hand.remove(&number);
+            if let Read::Http1(heads) = &mut state.read
+                && heads.is_answered()
+            {
+                state.head_began = Some(Instant::now());
+                self.head_begins.notify_one();
+            }
+        });
+    }
+
+    /// Of HTTP/1: the body of the request in hand was read to its end.
+    pub(super) fn body_has_ended(&self) {
+        self.change(|state| state.has_body_left = false);
+    }
+
+    /// Whether the client may be sending a body that nobody reads any more.
+    pub(super) fn has_body_left(&self) -> bool {
+        self.state.lock().is_ok_and(|state| state.has_body_left)
     }
 
     /// How many requests there have been, where none is being answered.
@@ -69,15 +118,46 @@ impl Activity {
         state.in_hand.is_empty().then_some(state.asked)
     }
 
-    /// Bytes came. While nothing is in hand they begin a head, or go on with it.
-    pub(super) fn has_read(&self) {
-        if let Ok(mut state) = self.state.lock()
-            && state.in_hand.is_empty()
-            && state.head_began.is_none()
-        {
-            state.head_began = Some(Instant::now());
+    /// Bytes came. Of HTTP/1 they begin a head while nothing is in hand, or go on with it.
+    pub(super) fn has_read(&self, bytes: &[u8]) {
+        let Ok(mut state) = self.state.lock() else {
+            return;
+        };
+        let now = Instant::now();
+        let began = state.head_began;
+        state.head_began = match &mut state.read {
+            Read::Http1(heads) => {
+                heads.read(bytes);
+                began.or(state.in_hand.is_empty().then_some(now))
+            }
+            Read::Http2(frames) => {
+                let has_ended = frames.read(bytes);
+                let began = began.filter(|_| !has_ended);
+                frames.is_within().then(|| began.unwrap_or(now))
+            }
+        };
+        if state.head_began.is_some() {
             self.head_begins.notify_one();
         }
+    }
+
+    /// Whether the end of a head of HTTP/1 is still to come.
+    pub(super) fn is_in_head(&self) -> bool {
+        let state = self.state.lock();
+        state.is_ok_and(|state| matches!(&state.read, Read::Http1(heads) if heads.is_in_head()))
+    }
+
+    /// What was read was the preface of HTTP/2, and no head.
+    pub(super) fn is_of_http2(&self) {
+        self.change(|state| {
+            state.read = Read::Http2(Frames::default());
+            state.head_began = None;
+        });
+    }
+
+    /// What has begun was refused.
+    pub(super) fn head_is_refused(&self) {
+        self.change(|state| state.head_began = None);
     }
 
     /// Returns when a head has begun so long ago and is not whole.
@@ -87,6 +167,7 @@ impl Activity {
             match began {
                 None => self.head_begins.notified().await,
                 Some(began) if began.elapsed() >= limit => return,
+                // Another one that begins meanwhile ends later.
                 Some(began) => sleep_until(began + limit).await,
             }
         }
@@ -96,11 +177,6 @@ impl Activity {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state.lock().ok()?;
         (state.in_hand.is_empty() && state.head_began.is_none()).then_some(state.changed)
-    }
-
-    /// What was read was no head.
-    pub(super) fn no_head_began(&self) {
-        self.change(|state| state.head_began = None);
     }
 
     /// Returns when one request has been in hand for so long.
@@ -144,8 +220,6 @@ pub(super) struct InHand {
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.activity.change(|state| {
-            state.in_hand.remove(&self.number);
-        });
+        self.activity.end(self.number);
     }
 }

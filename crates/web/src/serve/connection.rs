@@ -29,12 +29,15 @@ use tower::ServiceExt;
 use super::{
     HEAD_LIMIT_BYTES,
     activity::{Activity, InHand},
+    asked::{Asked, length},
     link::{Link, Protocol},
 };
 use crate::Timing;
 
 /// So many requests are worked on at once for one connection of HTTP/2.
 const STREAMS: u32 = 100;
+/// Of a head of HTTP/2: h2 refuses a longer one without a body, and [`HEAD_LIMIT_BYTES`] leaves room for an answer of ours.
+const LONGEST_HTTP2_HEAD: u32 = 40 * 1024;
 
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -51,11 +54,19 @@ impl Connection {
     pub(super) async fn serve(self, stream: TcpStream) {
         let activity = Activity::default();
         let opened = Link::open(stream, self.timing.write, activity.clone());
+        let mut opened = pin!(timeout(self.timing.idle, opened));
         let opened = tokio::select! {
-            opened = timeout(self.timing.idle, opened) => opened,
+            opened = opened.as_mut() => opened,
             () = activity.head_takes(self.timing.head) => return,
-            // It sent nothing.
-            () = self.goes_if_idle(&activity) => return,
+            () = self.goes_if_idle(&activity) => {
+                if activity.idle_since().is_some() {
+                    return;
+                }
+                tokio::select! {
+                    opened = opened => opened,
+                    () = activity.head_takes(self.timing.linger) => return,
+                }
+            }
         };
         let ended = match opened {
             Ok(Ok((link, Protocol::Http1))) => self.serve_http1(link, activity).await,
@@ -89,12 +100,11 @@ impl Connection {
         }
     }
 
-    /// It has no time-out for heads of its own: a connection that asks for nothing is told to go, as one of HTTP/1 is closed.
+    /// A connection that asks for nothing is told to go, as one of HTTP/1 is closed.
     async fn serve_http2(&self, link: Link, activity: Activity) -> hyper::Result<()> {
         let mut http = http2::Builder::new(TokioExecutor::new());
-        let head_limit = u32::try_from(HEAD_LIMIT_BYTES).unwrap_or(u32::MAX);
         http.timer(TokioTimer::new())
-            .max_header_list_size(head_limit)
+            .max_header_list_size(LONGEST_HTTP2_HEAD)
             .max_concurrent_streams(STREAMS);
         let service = {
             let (this, activity) = (Arc::new(self.clone()), activity.clone());
@@ -109,6 +119,7 @@ impl Connection {
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
+            () = activity.head_takes(self.timing.head) => return Ok(()),
             () = activity.one_takes(longest) => return Ok(()),
             // Requests that the client has sent before it hears of it are still taken (RFC 9113 §6.8).
             () = self.closes_soon.cancelled() => {}
@@ -122,6 +133,7 @@ impl Connection {
         };
         tokio::select! {
             ended = connection => ended,
+            () = activity.head_takes(self.timing.head) => Ok(()),
             () = activity.one_takes(longest) => Ok(()),
             // Whoever neither goes nor reads is hung up on.
             () = activity.idle_for(self.timing.write) => Ok(()),
@@ -155,12 +167,13 @@ impl Connection {
         request: Request<Incoming>,
         activity: &Activity,
     ) -> Result<Response<Body>, Infallible> {
-        let in_hand = activity.begin();
+        let in_hand = activity.begin(length(&request));
         let is_http1 = request.version() < Version::HTTP_2;
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(Asked::new(body, activity.clone())));
         request.extensions_mut().insert(ConnectInfo(self.peer));
         let mut response = self.routes.clone().oneshot(request).await?;
-        if is_http1 && self.closes_soon.is_cancelled() {
+        // What is left of a body is not read, and nor is a request behind it.
+        if is_http1 && (self.closes_soon.is_cancelled() || activity.has_body_left()) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }

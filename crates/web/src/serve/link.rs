@@ -13,8 +13,10 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{activity::Activity, refused};
+use super::{HEAD_LIMIT_BYTES, activity::Activity, linger::Lingering, refused};
 
+/// So much of a head is read at once.
+const READ_BYTES: usize = 4 * 1024;
 /// What a client of HTTP/2 sends first (RFC 9113 §3.4); no request of HTTP/1 begins so.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -31,6 +33,9 @@ pub(super) struct Link {
     /// Of HTTP/1: how many requests had been asked when all was answered and sent.
     all_sent_at: Option<u64>,
     refusal: Option<Refusal>,
+    /// Whether the head was refused; there may be more of it.
+    is_refused: bool,
+    lingering: Option<Lingering>,
 }
 
 /// What is sent in place of something else.
@@ -41,7 +46,8 @@ struct Refusal {
 }
 
 impl Link {
-    /// Reads until it is known which protocol the client speaks.
+    /// Reads until it is known which protocol the client speaks and, of HTTP/1, until the first head is whole: until then hyper's state
+    /// and buffers are not needed, which are half as large again as the largest head.
     pub(super) async fn open(
         stream: TcpStream,
         write_limit: Duration,
@@ -51,20 +57,32 @@ impl Link {
         let mut stream = stream;
         let mut begin = Vec::with_capacity(PREFACE.len());
         while PREFACE.starts_with(&begin) && begin.len() < PREFACE.len() {
-            let rest = PREFACE.len() - begin.len();
+            let before = begin.len();
+            let rest = PREFACE.len() - before;
             if (&mut stream).take(rest as u64).read_buf(&mut begin).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            activity.has_read();
+            activity.has_read(&begin[before..]);
         }
-        let protocol = if begin == PREFACE {
-            Protocol::Http2
-        } else {
+        let is_http1 = begin != PREFACE;
+        while is_http1
+            && begin.len() <= HEAD_LIMIT_BYTES
+            && activity.is_in_head()
+            && may_be_http1(&begin)
+        {
+            let before = begin.len();
+            begin.reserve_exact(READ_BYTES);
+            if stream.read_buf(&mut begin).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            activity.has_read(&begin[before..]);
+        }
+        let protocol = if is_http1 {
             Protocol::Http1
+        } else {
+            activity.is_of_http2();
+            Protocol::Http2
         };
-        if matches!(protocol, Protocol::Http2) {
-            activity.no_head_began();
-        }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(write_limit));
         let link = Self {
@@ -73,6 +91,8 @@ impl Link {
             activity,
             all_sent_at: matches!(protocol, Protocol::Http1).then_some(0),
             refusal: None,
+            is_refused: false,
+            lingering: None,
         };
         Ok((link, protocol))
     }
@@ -108,8 +128,21 @@ impl Link {
         }
         let instead_of = refusal.instead_of;
         self.refusal = None;
+        self.is_refused = true;
+        self.activity.head_is_refused();
         Some(Poll::Ready(Ok(instead_of)))
     }
+}
+
+/// As far as it can be told from the beginning: hyper refuses the rest at once.
+fn may_be_http1(begin: &[u8]) -> bool {
+    let line = begin.split(|byte| *byte == b'\n').next();
+    let line = line.filter(|line| line.len() < begin.len());
+    let ends = |line: &[u8]| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+    };
+    begin.first().is_some_and(u8::is_ascii_uppercase) && line.is_none_or(ends)
 }
 
 impl AsyncRead for Link {
@@ -121,15 +154,17 @@ impl AsyncRead for Link {
         if self.begin.is_empty() {
             let before = into.filled().len();
             ready!(self.stream.as_mut().poll_read(context, into))?;
-            // HTTP/2 has frames that begin no head.
-            if self.all_sent_at.is_some() && into.filled().len() > before {
-                self.activity.has_read();
+            if into.filled().len() > before {
+                self.activity.has_read(&into.filled()[before..]);
             }
             return Poll::Ready(Ok(()));
         }
         let length = self.begin.len().min(into.remaining());
         into.put_slice(&self.begin[..length]);
         self.begin.drain(..length);
+        if self.begin.is_empty() {
+            self.begin = Vec::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -174,6 +209,14 @@ impl AsyncWrite for Link {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_shutdown(context)
+        let this = &mut *self;
+        if this.lingering.is_none() {
+            ready!(this.stream.as_mut().poll_shutdown(context))?;
+            if !this.is_refused && !this.activity.has_body_left() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingering = this.lingering.get_or_insert_with(Lingering::begin);
+        lingering.poll(this.stream.as_mut(), context).map(Ok)
     }
 }

@@ -4,23 +4,16 @@
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use tower_http::request_id::{MakeRequestId, MakeRequestUuid};
 
-use crate::{Kind, PROBLEM_JSON, Problem, caching, observe::X_REQUEST_ID, stack::ON_EVERY_ANSWER};
+use crate::{
+    Refusal, caching, observe::X_REQUEST_ID, problem::PROBLEM_JSON, stack::ON_EVERY_ANSWER,
+};
 
 /// What to send in place of `text`; `None` where that is no answer without a body that refuses a request.
 pub(super) fn in_place_of(text: &[u8]) -> Option<Vec<u8>> {
     let head = std::str::from_utf8(text).ok()?.strip_suffix("\r\n\r\n")?;
     let status: u16 = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
     let status = StatusCode::from_u16(status).ok()?;
-    let why = match status {
-        StatusCode::BAD_REQUEST => "the head of the request is not HTTP that can be read",
-        StatusCode::URI_TOO_LONG => "the address of the request is too long",
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            "the head of the request is larger than 32 KB, or has more than 100 headers"
-        }
-        _ => return None,
-    };
-    let body = serde_json::to_vec(&Problem::with_message(Kind::MALFORMED, why).with_status(status))
-        .ok()?;
+    let body = serde_json::to_vec(&Refusal::of_head(status)?.problem()).ok()?;
     let id = MakeRequestUuid.make_request_id(&Request::new(()))?;
     let id = id.header_value().clone();
     tracing::debug!(request.id = ?id, http.status = status.as_u16(), "the head of a request is refused");

@@ -39,6 +39,11 @@ async fn a_page_of_another_site_cannot_write_with_the_session_cookie() {
         ],
         &[("origin", "https://evil.example")],
         &[("origin", "null")],
+        &[("origin", own.as_str()), ("origin", "https://evil.example")],
+        &[
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "cross-site"),
+        ],
         &[("origin", &of_another_scheme)],
         &[("origin", "capacitor://localhost:1")],
         &[

@@ -22,7 +22,7 @@ pub(crate) const PREFACE_AND_EMPTY_SETTINGS: &str =
 
 /// A service that answers `fine`.
 pub(crate) struct Fine {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) closing: Closing,
     pub(crate) running: JoinHandle<()>,
 }
@@ -53,7 +53,7 @@ impl Fine {
     }
 }
 
-async fn read_to_end(connection: &mut TcpStream) -> String {
+pub(crate) async fn read_to_end(connection: &mut TcpStream) -> String {
     let mut answer = String::new();
     let read = timeout(DEADLINE, connection.read_to_string(&mut answer));
     read.await.unwrap().unwrap();

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use testbed::DEADLINE;
-use tokio::{io::AsyncWriteExt, time::timeout};
-use web::Timing;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use web::{LINGER_LIMIT_BYTES, Timing};
 
-use crate::connections::{Fine, PREFACE_AND_EMPTY_SETTINGS, ask, hung_up_on};
+use crate::connections::{Fine, PREFACE_AND_EMPTY_SETTINGS, ask, hung_up_on, read_to_end};
 
 #[tokio::test]
 async fn neither_a_begun_head_nor_a_silent_client_keeps_us_from_ending() {
@@ -54,4 +58,139 @@ async fn behind_a_request_that_is_chunked_and_has_a_length_the_connection_is_clo
     let answers = fine.tell(&format!("{first}{second}")).await;
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
     assert!(answers.contains("connection: close"), "{answers}");
+}
+
+/// Reads one answer, whose body is a problem.
+async fn refusal(connection: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"]}") {
+        let read = timeout(DEADLINE, connection.read_buf(&mut answer)).await;
+        assert_ne!(
+            read.unwrap().unwrap(),
+            0,
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+/// What is too large, as far as its client has sent it when it is refused.
+fn too_large() -> [(&'static str, Vec<u8>); 3] {
+    let post = "POST / HTTP/1.1\r\nhost: x\r\n";
+    let body = "a".repeat(70_000);
+    [
+        (
+            "413",
+            format!("{post}content-length: 900000\r\n\r\n{body}").into_bytes(),
+        ),
+        (
+            "413",
+            format!(
+                "{post}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}",
+                900_000
+            )
+            .into_bytes(),
+        ),
+        (
+            "431",
+            format!("{post}x-long: {}", "a".repeat(40_000)).into_bytes(),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_sending_what_is_refused_sees_the_answer() {
+    let fine = Fine::start(Timing::default()).await;
+    for (status, begin) in too_large() {
+        let mut connection = fine.connect().await;
+        connection.write_all(&begin).await.unwrap();
+        let answer = refusal(&mut connection).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains("connection: close"), "{answer}");
+        // Nobody resets the connection, however often it writes.
+        for _ in 0..40 {
+            connection.write_all(&[b'a'; 10_000]).await.unwrap();
+        }
+        connection.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut connection).await, "");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_read_for_ever() {
+    let fine = Fine::start(Timing::default()).await;
+    let mut silent = Vec::new();
+    for (_, begin) in too_large() {
+        // Who sends on and on.
+        let mut connection = fine.connect().await;
+        connection.write_all(&begin).await.unwrap();
+        refusal(&mut connection).await;
+        let mut sent = 0;
+        while connection.write_all(&[b'a'; 10_000]).await.is_ok() {
+            sent += 10_000;
+            // What the system's buffers take is not read.
+            assert!(sent < LINGER_LIMIT_BYTES + 16 * 1024 * 1024);
+        }
+        // Who sends no more, and does not go.
+        let mut connection = fine.connect().await;
+        connection.write_all(&begin).await.unwrap();
+        refusal(&mut connection).await;
+        silent.push(connection);
+    }
+    fine.closing.soon.cancel();
+    fine.closing.now.cancel();
+    timeout(DEADLINE, fine.running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_head_that_begins_behind_a_request_has_no_more_time_than_another() {
+    let fine = Fine::start(Timing {
+        head: Duration::from_millis(100),
+        ..Timing::default()
+    })
+    .await;
+    let get = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let post = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+    let chunked =
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    for request in [get, post, chunked] {
+        for begun in ["G", "GET / HTTP/1.1\r\nhost: x\r\n"] {
+            // The time of idleness is longer than the test waits.
+            let told = fine.tell(&format!("{request}{begun}")).await;
+            assert_eq!(told.matches("HTTP/1.1 ").count(), 1, "{told}");
+        }
+    }
+    // A connection that is idle behind one keeps its time.
+    let mut idle = fine.connect().await;
+    for request in [get, post, chunked, get] {
+        idle.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"fine") && !answer.ends_with(b"]}") {
+            assert_ne!(idle.read_buf(&mut answer).await.unwrap(), 0);
+        }
+        let is_hung_up_on = timeout(Duration::from_millis(200), idle.readable());
+        assert!(is_hung_up_on.await.is_err(), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_or_a_head_of_http2_that_is_never_whole_ends_its_connection() {
+    let fine = Fine::start(Timing {
+        head: Duration::from_millis(100),
+        ..Timing::default()
+    })
+    .await;
+    // HEADERS without END_HEADERS; nine bytes of a frame of six; a part of a frame's header.
+    let head = [0, 0, 3, 1, 1, 0, 0, 0, 1, 0x82, 0x86, 0x84];
+    let frame = [0, 0, 6, 4, 0, 0, 0, 0, 0];
+    for begun in [&head[..], &frame, &frame[..4]] {
+        let mut connection = fine.connect().await;
+        let sent = [PREFACE_AND_EMPTY_SETTINGS.as_bytes(), begun].concat();
+        connection.write_all(&sent).await.unwrap();
+        hung_up_on(&mut connection).await;
+    }
 }

@@ -14,6 +14,8 @@ mod cookies;
 mod endings;
 mod hosts;
 mod http;
+mod http2;
+mod idempotency;
 mod keys;
 mod limits;
 mod tokens;

@@ -95,14 +95,12 @@ async fn change_note(
                 let notes = db.collection::<Note>(NOTES);
                 let of_id = doc! { "_id": id };
                 let note = notes.find_one(of_id.clone()).session(&mut *session).await?;
-                let mut note = note.ok_or(Abort::Refused(Refusal::NotFound))?;
+                let mut note = note.ok_or(Refusal::NotFound)?;
                 if note.user_id != user.id {
-                    return Err(Abort::Refused(Refusal::Forbidden(
-                        "only the owner may change it",
-                    )));
+                    return Err(Refusal::Forbidden("only the owner may change it").into());
                 }
                 if !preconditions.accept(note.version) {
-                    return Err(Abort::Refused(Refusal::PreconditionFailed));
+                    return Err(Refusal::PreconditionFailed.into());
                 }
                 note.text.clone_from(&new.text);
                 note.version += 1;

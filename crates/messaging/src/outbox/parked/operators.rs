@@ -56,11 +56,7 @@ impl Outbox {
             Retry::AllParked => None,
         };
         let parked = self.parked::<Document>();
-        let count = doc! { "$count": "count" };
-        let mut counted = parked
-            .aggregate(parked_events(one).into_iter().chain([count]))
-            .await?;
-        let counted = counted.try_next().await?;
+        let count = self.count(&parked, parked_events(one)).await?;
         let tried_again = [
             doc! { "$project": { "state": { "$literal": RETRIED } } },
             doc! { "$merge": { "into": PARKED } },
@@ -69,14 +65,10 @@ impl Outbox {
             .aggregate(parked_events(one).into_iter().chain(tried_again))
             .await?;
         tried.try_next().await?;
-        let count = counted.and_then(|counted| counted.get_i32("count").ok());
-        Ok(count.map_or(0, i32::unsigned_abs).into())
+        Ok(count)
     }
 
     /// What stands for a parked event, one of `types`, that is to be given up. `None` where no such event is parked.
-    ///
-    /// # Errors
-    /// The driver's.
     pub(crate) async fn stand_in(
         &self,
         id: ObjectId,
@@ -121,9 +113,6 @@ impl Outbox {
 
     /// Gives a parked event up, for a reason that is kept, and wakes the publisher, which publishes a message of the type `told_as`
     /// in its place. Whether it was parked.
-    ///
-    /// # Errors
-    /// The driver's.
     pub(crate) async fn skip(
         &self,
         id: ObjectId,

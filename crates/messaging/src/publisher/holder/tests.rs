@@ -156,6 +156,8 @@ async fn the_loop_sleeps_until_what_comes_next() {
     holder
         .marks
         .add((Stored::from("a"), Vec::new()), false, now);
+    assert_eq!(holder.next_due(now), now + timing().mark_delay * 10);
+    holder.sweep = None;
     assert_eq!(holder.next_due(now), now + timing().mark_delay);
 
     let mut holder = house.holder();

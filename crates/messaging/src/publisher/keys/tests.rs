@@ -221,11 +221,7 @@ fn a_key_whose_mark_is_refused_fails_until_it_is_marked_however_often_it_is_publ
         keys.try_again(now);
     }
     keys.begin(key("a"), ids.clone(), false);
-    assert_eq!(
-        keys.are_for_another(now + LATER),
-        None,
-        "nobody could mark it"
-    );
+    assert_eq!(keys.trouble(now + LATER), None, "nobody could mark it");
     assert!(!keys.stream_fails());
     keys.finish_mark(&key("a"), &ids);
     assert!(keys.failing.is_empty());

@@ -52,8 +52,8 @@ async fn what_is_acknowledged_is_in_hand_until_it_is_marked_and_a_sweep_comes_ba
                 comes_back: has_more
             }
         );
-        assert_eq!(holder.marks.due() <= Some(Instant::now()), has_more);
-        let batch = holder.marks.next(Instant::now() + SECOND).unwrap();
+        assert_eq!(holder.marks.due(false) <= Some(Instant::now()), has_more);
+        let batch = holder.marks.next(Instant::now() + SECOND, false).unwrap();
         holder.written(Written::Marks(batch, Ok(())));
         assert_eq!(holder.is_wanted, has_more);
         assert!(holder.marks.are_none());

@@ -2,21 +2,25 @@
 
 use super::*;
 
+fn trouble(since: Instant, why: &'static str) -> Trouble {
+    Trouble { since, why }
+}
+
 #[test]
 fn another_instance_should_try_where_three_fail_for_ten_seconds_or_one_for_a_minute() {
     let (mut keys, now) = keys();
     fail(&mut keys, &["a", "b"], now);
-    assert_eq!(keys.are_for_another(now + 59 * SECOND), None);
+    assert_eq!(keys.trouble(now + 59 * SECOND), None);
     assert_eq!(
-        keys.are_for_another(now + 60 * SECOND),
-        Some((now, "a key fails"))
+        keys.trouble(now + 60 * SECOND),
+        Some(trouble(now, "a key fails"))
     );
     fail(&mut keys, &["c"], now + 3 * SECOND);
-    assert_eq!(keys.are_for_another(now + 9 * SECOND), None);
-    let several = Some((now, "several keys fail and none succeeds"));
-    assert_eq!(keys.are_for_another(now + 10 * SECOND), several);
+    assert_eq!(keys.trouble(now + 9 * SECOND), None);
+    let several = Some(trouble(now, "several keys fail and none succeeds"));
+    assert_eq!(keys.trouble(now + 10 * SECOND), several);
     keys.succeeded(&key("d"), now);
-    assert_eq!(keys.are_for_another(now + 11 * SECOND), None);
+    assert_eq!(keys.trouble(now + 11 * SECOND), None);
 }
 
 #[test]
@@ -28,17 +32,17 @@ fn who_fails_at_the_same_keys_as_the_holder_before_keeps_the_lease() {
     let later = now + LATER;
     let mut second = Keys::new(Timing::default(), gave_up);
     fail(&mut second, &["a", "b", "c"], now);
-    assert_eq!(second.are_for_another(later), None);
+    assert_eq!(second.trouble(later), None);
     fail(&mut second, &["d"], now);
-    assert_eq!(second.are_for_another(later), Some((now, "a key fails")));
+    assert_eq!(second.trouble(later), Some(trouble(now, "a key fails")));
     second.succeeded(&key("d"), now);
     second.forget(&key("a"));
     second.succeeded(&key("a"), now);
     fail(&mut second, &["a"], now);
-    let reason = second.are_for_another(later);
+    let reason = second.trouble(later);
     assert_eq!(
         reason,
-        Some((now, "a key fails")),
+        Some(trouble(now, "a key fails")),
         "this one can publish it"
     );
 }
@@ -64,11 +68,11 @@ fn where_too_many_failed_to_be_named_all_count_until_nothing_fails() {
     fail(&mut second, &["x", "y", "z"], now);
     second.succeeded(&key("good"), now);
     second.end_sweep();
-    assert_eq!(second.are_for_another(now + LATER), None);
+    assert_eq!(second.trouble(now + LATER), None);
     for name in ["x", "y", "z"] {
         second.succeeded(&key(name), now);
     }
     second.end_sweep();
     fail(&mut second, &["x"], now);
-    assert!(second.are_for_another(now + LATER).is_some());
+    assert!(second.trouble(now + LATER).is_some());
 }

@@ -2,10 +2,10 @@
 
 use bson::{Bson, doc};
 use mongodb::Client;
-use serde_json::json;
-use testbed::{Certificates, Mongo, assert_problem, nats_url};
+use service::Timing;
+use testbed::{Certificates, Mongo, Place, assert_problem, nats_url};
 
-use crate::harness::{Place, TestApp};
+use crate::toy::Toy;
 
 #[tokio::test]
 async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_database_only() {
@@ -40,11 +40,9 @@ async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_da
         .await
         .unwrap();
 
-    let stranger = TestApp::begin_at(Place::at(&mongo.uri(), &nats_url())).await;
-    let refused = stranger
-        .post("alice", json!({ "title": "concert", "price": 1 }))
-        .await;
-    assert_problem(refused, 503).await;
+    let stranger = Place::at(&mongo.uri(), &nats_url());
+    let stranger = Toy::begin_with_counters(stranger, Timing::default()).await;
+    assert_problem(stranger.post().await, 503).await;
     stranger.stop().await;
 
     mongo.options += "&authSource=admin";
@@ -59,8 +57,8 @@ async fn a_mongodb_that_wants_tls_and_a_password_is_served_with_rights_on_one_da
         .run_command(user("service", roles.to_vec()))
         .await
         .unwrap();
-    let app = TestApp::start_at(place).await;
-    app.create().await;
-    app.place.drained().await;
-    app.stop().await;
+    let toy = Toy::of_counters(place, Timing::default()).await;
+    toy.create().await;
+    toy.place.drained().await;
+    toy.stop().await;
 }

@@ -1,0 +1,275 @@
+//! One message, in one transaction: what its handler writes, the events that it records, and the mark. And what can't be applied, put aside
+//! in another.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bson::doc;
+use db::{Abort, Error, TransactionError, is_write_conflict};
+use mongodb::ClientSession;
+
+use super::{
+    consumer::{Consumer, Handled, Order},
+    dead_letters::{Letter, Verdict, WAITING},
+    envelope::Envelope,
+    marks::{Inbox, KeyOf, Mark},
+    message::Message,
+    place::{Place, place},
+};
+
+/// A message of a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) envelope: Envelope,
+    pub(crate) message: Message,
+    /// Whether it was put aside before, and how often its handler was asked and panicked.
+    pub(crate) aside: Option<(i64, i64)>,
+    /// Whether the stream holds nothing earlier of its key, because it has lost its beginning.
+    pub(crate) is_base: bool,
+}
+
+/// What became of a message whose transaction was committed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// By its handler, or because it is of a type that nobody knows here.
+    Applied {
+        is_known: bool,
+        /// Whether the next version waits and can be applied now.
+        goes_on: bool,
+    },
+    /// It is applied already, or a newer one is.
+    Late,
+    /// Another message of its version is applied.
+    Conflict,
+    /// It is put aside already, and this is no attempt.
+    Aside,
+}
+
+/// Why nothing was applied.
+#[derive(Debug)]
+pub(crate) enum NotDone {
+    /// The version before it is not applied; whether anything of the key is.
+    NotYet {
+        has_begun: bool,
+    },
+    /// By its handler.
+    Handled(Handled),
+    /// Another transaction has its key, and does not end.
+    Busy,
+    /// By the database; not known whether it was committed.
+    Failed(Error),
+    TookTooLong,
+}
+
+/// What a transaction works with.
+struct Attempt<C> {
+    consumer: Consumer<C>,
+    context: C,
+    inbox: Inbox,
+    job: Arc<Job>,
+    limit: Duration,
+    is_busy: AtomicBool,
+}
+
+/// What applies messages.
+pub(crate) struct Applier<C> {
+    pub(crate) consumer: Consumer<C>,
+    pub(crate) context: C,
+    pub(crate) inbox: Inbox,
+    /// A handler's.
+    pub(crate) limit: Duration,
+    /// Of a transaction without a handler.
+    pub(crate) write_limit: Duration,
+}
+
+impl<C: Clone + Send + Sync + 'static> Applier<C> {
+    /// Applies a message where its turn has come.
+    pub(crate) async fn apply(&self, job: &Arc<Job>) -> Result<Done, NotDone> {
+        let attempt = Arc::new(Attempt {
+            consumer: self.consumer.clone(),
+            context: self.context.clone(),
+            inbox: self.inbox.clone(),
+            job: Arc::clone(job),
+            limit: self.limit,
+            is_busy: AtomicBool::new(false),
+        });
+        let once = Arc::clone(&attempt);
+        let applied = self.inbox.db.transaction(once, |session, attempt| {
+            Box::pin(async move {
+                let applied = attempt.once(session).await;
+                if let Err(Abort::Driver(error)) = &applied {
+                    let is_busy = is_write_conflict(error);
+                    attempt.is_busy.store(is_busy, Ordering::Relaxed);
+                }
+                applied
+            })
+        });
+        // The transaction goes on in a task of its own, and ends soon after: a mark that it writes then is found.
+        match tokio::time::timeout(self.limit, applied).await {
+            Err(_) => Err(NotDone::TookTooLong),
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(TransactionError::Refused(not_done))) => Err(not_done),
+            Ok(Err(TransactionError::Failed(_))) if attempt.is_busy.load(Ordering::Relaxed) => {
+                Err(NotDone::Busy)
+            }
+            Ok(Err(TransactionError::Failed(error))) => Err(NotDone::Failed(error)),
+        }
+    }
+
+    /// Puts messages of one key aside, in the order of their versions, of which the first has `verdict`; the others wait for it. Returns the
+    /// versions under which others stand. `None` where the first has become one that can be applied, or is.
+    pub(crate) async fn put_aside(
+        &self,
+        stream: &str,
+        jobs: Vec<Arc<Job>>,
+        verdict: Verdict,
+    ) -> Result<Option<Vec<i64>>, Error> {
+        let (inbox, consumer) = (self.inbox.clone(), self.consumer.name);
+        let (order, stream) = (self.consumer.order, stream.to_owned());
+        let context = (inbox, jobs, verdict, stream);
+        let put = self.inbox.db.transaction(context, move |session, context| {
+            Box::pin(async move {
+                let (inbox, jobs, verdict, stream) = context;
+                let first = &jobs[0];
+                let key = &first.envelope.key;
+                let of = KeyOf { consumer, key };
+                let mark = inbox.mark(session, of).await?;
+                let place = place(order, mark.as_ref(), first);
+                let is_free = verdict.state == WAITING && place != Place::Ahead;
+                if is_free || place == Place::Behind {
+                    return Ok::<_, Abort<NotDone>>(None);
+                }
+                let waits = Verdict::waits();
+                let verdicts = std::iter::once(verdict).chain(std::iter::repeat(&waits));
+                let letters = jobs.iter().zip(verdicts).map(|(job, verdict)| Letter {
+                    envelope: &job.envelope,
+                    message: &job.message,
+                    verdict,
+                });
+                let letters: Vec<_> = letters.collect();
+                let others = inbox.put_aside(session, (of, stream), &letters).await?;
+                inbox.note_put_aside(session, of, mark.as_ref()).await?;
+                Ok(Some(others))
+            })
+        });
+        match tokio::time::timeout(self.write_limit, put).await {
+            Ok(Ok(put)) => Ok(put),
+            Ok(Err(TransactionError::Failed(error))) => Err(error),
+            Ok(Err(TransactionError::Refused(_))) => Ok(None),
+            Err(_) => Err(Error::Stalled),
+        }
+    }
+}
+
+impl<C: Sync + 'static> Attempt<C> {
+    /// The closure of the transaction.
+    async fn once(&self, session: &mut ClientSession) -> Result<Done, Abort<NotDone>> {
+        let (job, inbox, name) = (&*self.job, &self.inbox, self.consumer.name);
+        let Envelope {
+            key,
+            version,
+            message_id,
+            ..
+        } = &job.envelope;
+        let of = KeyOf {
+            consumer: name,
+            key,
+        };
+        let mark = inbox.mark(session, of).await?;
+        let mark = mark.as_ref();
+        match place(self.consumer.order, mark, job) {
+            Place::Next => {}
+            Place::Ahead => {
+                let has_begun = mark.is_some_and(|mark| mark.version.is_some());
+                return Err(Abort::Refused(NotDone::NotYet { has_begun }));
+            }
+            Place::Behind => {
+                if job.aside.is_some() {
+                    inbox.settle(session, of, doc! { "$eq": version }).await?;
+                }
+                let applied = mark.filter(|mark| mark.version == Some(*version));
+                let is_other = applied.is_some_and(|mark| mark.message_id != *message_id);
+                return Ok(if is_other { Done::Conflict } else { Done::Late });
+            }
+        }
+        let mut aside = Vec::new();
+        if job.aside.is_some() || mark.is_some_and(|mark| mark.put_aside.is_some()) {
+            aside = inbox.aside_from(session, of, *version).await?;
+        }
+        let itself = aside.iter().find(|aside| aside.version == *version);
+        if job.aside.is_none()
+            && let Some(itself) = itself
+        {
+            if itself.message_id != *message_id {
+                return Ok(Done::Conflict);
+            }
+            if itself.state != WAITING {
+                return Ok(Done::Aside);
+            }
+        }
+        if job.aside.is_some() && itself.is_none() {
+            // Somebody has given it up, or taken it away.
+            return Ok(Done::Aside);
+        }
+        let is_known = self.consumer.knows(&job.envelope.r#type);
+        if is_known {
+            self.handle(session).await?;
+        }
+        let is_first = itself.is_some();
+        let goes_on = self.mark(session, mark, &aside, is_first).await?;
+        Ok(Done::Applied { is_known, goes_on })
+    }
+
+    /// Asks the handler. What it wrote goes, where it does not apply the message.
+    async fn handle(&self, session: &mut ClientSession) -> Result<(), Abort<NotDone>> {
+        let Job {
+            envelope, message, ..
+        } = &*self.job;
+        let payload = &message.payload;
+        let handled = self
+            .consumer
+            .handle(session, &self.context, envelope, payload);
+        // Nobody waits for it any more, and the server has ended the transaction.
+        let handled = tokio::time::timeout(self.limit * 2, handled).await;
+        let handled = handled.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let handled = handled.map_err(mongodb::error::Error::from)??;
+        if handled != Handled::Applied {
+            session.abort_transaction().await?;
+            return Err(Abort::Refused(NotDone::Handled(handled)));
+        }
+        Ok(())
+    }
+
+    /// Moves the mark, and takes away what was put aside of the message and is resolved by it. Whether the next version waits.
+    async fn mark(
+        &self,
+        session: &mut ClientSession,
+        mark: Option<&Mark>,
+        aside: &[super::dead_letters::Aside],
+        is_aside: bool,
+    ) -> Result<bool, Abort<NotDone>> {
+        let (envelope, inbox) = (&self.job.envelope, &self.inbox);
+        let (consumer, version) = (self.consumer.name, envelope.version);
+        let of = KeyOf {
+            consumer,
+            key: &envelope.key,
+        };
+        let was_put_aside = mark.is_some_and(|mark| mark.put_aside.is_some());
+        if was_put_aside && self.consumer.order == Order::NewestOnly {
+            inbox.settle(session, of, doc! { "$lte": version }).await?;
+        } else if is_aside {
+            inbox.settle(session, of, doc! { "$eq": version }).await?;
+        }
+        let behind = aside.iter().find(|aside| aside.version > version);
+        inbox
+            .move_mark(session, of, mark, envelope, behind.is_none())
+            .await?;
+        let next = behind.filter(|aside| version.checked_add(1) == Some(aside.version));
+        Ok(next.is_some_and(|aside| aside.state == WAITING))
+    }
+}

@@ -1,0 +1,121 @@
+//! Puts messages aside.
+
+use std::collections::HashMap;
+
+use bson::{Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::ClientSession;
+
+use super::{Aside, DEAD, Inbox, KeyOf, Letter, Verdict, WAITING, content, id, with_next};
+use crate::inbox::{envelope::Envelope, message::Message};
+
+impl Inbox {
+    /// Puts messages of one key aside, in the caller's transaction; those that are put aside already stay as they are, but for the first
+    /// where `verdict` is new. Returns those that stand there under another id.
+    pub(crate) async fn put_aside(
+        &self,
+        session: &mut ClientSession,
+        (of, stream): (KeyOf<'_>, &str),
+        letters: &[Letter<'_>],
+    ) -> mongodb::error::Result<Vec<i64>> {
+        let there = self.those_aside(session, of, letters).await?;
+        let (mut new, mut others) = (HashMap::new(), Vec::new());
+        for letter in letters {
+            let Envelope {
+                version,
+                message_id,
+                r#type,
+                ..
+            } = letter.envelope;
+            let verdict = letter.verdict;
+            match there.get(version) {
+                Some(aside) if aside.message_id != *message_id => others.push(*version),
+                Some(_) if verdict.state == WAITING => {}
+                Some(_) => self.judge(session, of, *version, verdict).await?,
+                None => {
+                    let mut kept = doc! {
+                        "_id": id(of, *version), "state": verdict.state, "reason": verdict.reason(),
+                        "attempts": verdict.attempts, "panics": verdict.panics, "delayMs": verdict.delay_ms(),
+                        "type": r#type, "messageId": message_id,
+                    };
+                    kept.extend(content(letter.message, stream));
+                    new.entry(*version).or_insert(kept);
+                }
+            }
+        }
+        if !new.is_empty() {
+            let ids: Vec<_> = new.keys().map(|version| id(of, *version)).collect();
+            let letters = self.dead_letters::<Document>();
+            letters
+                .insert_many(new.into_values())
+                .session(&mut *session)
+                .await?;
+            let of_ids = doc! { "_id": { "$in": ids } };
+            let at = doc! { "$set": { "at": "$$NOW" } };
+            let times = letters.update_many(of_ids, vec![at, with_next()]);
+            times.session(session).await?;
+        }
+        Ok(others)
+    }
+
+    async fn those_aside(
+        &self,
+        session: &mut ClientSession,
+        of: KeyOf<'_>,
+        letters: &[Letter<'_>],
+    ) -> mongodb::error::Result<HashMap<i64, Aside>> {
+        let ids = letters.iter().map(|letter| id(of, letter.envelope.version));
+        let ids: Vec<_> = ids.collect();
+        let there = self.dead_letters::<RawDocumentBuf>();
+        let there = there
+            .find(doc! { "_id": { "$in": ids } })
+            .projection(doc! { "state": 1, "messageId": 1 });
+        let mut found = there.session(&mut *session).await?;
+        let mut there = HashMap::new();
+        let mut letters = found.stream(session);
+        while let Some(letter) = letters.try_next().await? {
+            there.extend(Aside::of(&letter).map(|aside| (aside.version, aside)));
+        }
+        Ok(there)
+    }
+
+    /// Writes what is to become of one that was put aside before.
+    async fn judge(
+        &self,
+        session: &mut ClientSession,
+        of: KeyOf<'_>,
+        version: i64,
+        verdict: &Verdict,
+    ) -> mongodb::error::Result<()> {
+        let judged = doc! {
+            "state": verdict.state, "reason": { "$literal": verdict.reason() },
+            "attempts": verdict.attempts, "panics": verdict.panics, "delayMs": verdict.delay_ms(),
+        };
+        let change = vec![doc! { "$set": judged }, with_next()];
+        let letters = self.dead_letters::<Document>();
+        let one = doc! { "_id": id(of, version) };
+        letters
+            .update_one(one, change)
+            .session(session)
+            .await
+            .map(drop)
+    }
+
+    /// Keeps a message whose key or version can't be told: nobody waits for it.
+    pub(crate) async fn keep(
+        &self,
+        consumer: &str,
+        stream: &str,
+        message: &Message,
+        letter: Document,
+    ) -> mongodb::error::Result<()> {
+        let id = doc! { "consumer": consumer, "sequence": message.sequence as i64, "published": message.published };
+        let mut kept = content(message, stream);
+        kept.extend(letter);
+        kept.extend(doc! { "state": DEAD, "attempts": 0_i64, "panics": 0_i64, "delayMs": 0_i64 });
+        let keep = doc! { "$setOnInsert": kept, "$currentDate": { "at": true, "nextAt": true } };
+        let letters = self.dead_letters::<Document>();
+        let keep = letters.update_one(doc! { "_id": id }, keep).upsert(true);
+        keep.await.map(drop)
+    }
+}

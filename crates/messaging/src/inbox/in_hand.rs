@@ -1,0 +1,100 @@
+//! The messages that this instance has and has not acknowledged: how many, how large, and the sign that it works on them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_nats::{Subject, jetstream::AckKind};
+use tokio::sync::Notify;
+
+use crate::JetStream;
+
+/// Messages in hand at most.
+pub(super) const MOST: usize = 512;
+/// In bytes, of them together; and one message more.
+pub(super) const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+pub(super) struct InHand {
+    jetstream: JetStream,
+    messages: Mutex<Messages>,
+    /// There is room again.
+    pub(super) has_room: Notify,
+}
+
+#[derive(Default)]
+struct Messages {
+    replies: HashMap<u64, Subject>,
+    bytes: usize,
+    last: u64,
+}
+
+/// A message in hand. Whoever drops it leaves it to whom the stream sends it next.
+pub(super) struct Held {
+    in_hand: Arc<InHand>,
+    number: u64,
+    bytes: usize,
+    reply: Subject,
+}
+
+impl InHand {
+    pub(super) fn new(jetstream: &JetStream) -> Arc<Self> {
+        Arc::new(Self {
+            jetstream: jetstream.clone(),
+            messages: Mutex::default(),
+            has_room: Notify::new(),
+        })
+    }
+
+    pub(super) fn take(self: &Arc<Self>, reply: Subject, bytes: usize) -> Held {
+        let mut messages = self.messages();
+        messages.last += 1;
+        messages.bytes += bytes;
+        let number = messages.last;
+        messages.replies.insert(number, reply.clone());
+        Held {
+            in_hand: Arc::clone(self),
+            number,
+            bytes,
+            reply,
+        }
+    }
+
+    /// How many more messages there is room for, and how many bytes.
+    pub(super) fn room(&self) -> (usize, usize) {
+        let messages = self.messages();
+        let room = MOST.saturating_sub(messages.replies.len());
+        (room, MOST_BYTES.saturating_sub(messages.bytes))
+    }
+
+    /// Says of all of them that they are worked on.
+    pub(super) fn sign_progress(&self) {
+        for reply in self.messages().replies.values() {
+            self.jetstream.tell(reply, AckKind::Progress);
+        }
+    }
+
+    fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    pub(super) fn acknowledge(self) {
+        self.in_hand.jetstream.tell(&self.reply, AckKind::Ack);
+    }
+
+    /// The stream sends it again at once, perhaps to another instance.
+    pub(super) fn give_back(self) {
+        self.in_hand.jetstream.tell(&self.reply, AckKind::Nak(None));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut messages = self.in_hand.messages();
+        messages.replies.remove(&self.number);
+        messages.bytes -= self.bytes;
+        self.in_hand.has_room.notify_one();
+    }
+}

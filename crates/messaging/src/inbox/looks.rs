@@ -1,0 +1,89 @@
+//! Looks for what is put aside and is to be tried now.
+
+use tokio::{task::JoinHandle, time::Instant};
+
+use super::{dead_letters::Due, marks::Inbox, timing::InboxTiming};
+
+/// Read at a time.
+const MOST: i64 = 256;
+
+pub(super) struct Looks {
+    inbox: Inbox,
+    consumer: &'static str,
+    timing: InboxTiming,
+    under_way: Option<JoinHandle<mongodb::error::Result<Vec<Due>>>>,
+    look_at: Instant,
+    sweep_at: Instant,
+}
+
+impl Looks {
+    pub(super) fn new(inbox: &Inbox, consumer: &'static str, timing: InboxTiming) -> Self {
+        let now = Instant::now();
+        Self {
+            inbox: inbox.clone(),
+            consumer,
+            timing,
+            under_way: None,
+            look_at: now,
+            // What an instance left behind that died is found at once.
+            sweep_at: now,
+        }
+    }
+
+    /// When it is to be looked next; not while it is looked.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.under_way.is_none().then_some(self.look_at)
+    }
+
+    /// Something is to be tried then.
+    pub(super) fn is_due(&mut self, at: Instant) {
+        self.look_at = self.look_at.min(at);
+    }
+
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.next().is_none_or(|at| at > now) {
+            return;
+        }
+        self.look_at = now + self.timing.look;
+        let sweeps = self.sweep_at <= now;
+        if sweeps {
+            self.sweep_at = now + self.timing.sweep;
+        }
+        let (inbox, consumer, limit) = (self.inbox.clone(), self.consumer, self.timing.write_limit);
+        self.under_way = Some(tokio::spawn(async move {
+            let db = inbox.db.clone();
+            let look = async move {
+                let mut due = inbox.clone().due(consumer, MOST).await?;
+                if sweeps {
+                    due.extend(inbox.stuck(consumer, MOST).await?);
+                }
+                Ok(due)
+            };
+            db.bounded(limit, look).await
+        }));
+    }
+
+    /// Returns what is to be tried now, where it is looked for.
+    pub(super) async fn found(&mut self) -> Vec<Due> {
+        let Some(look) = &mut self.under_way else {
+            return std::future::pending().await;
+        };
+        let found = look.await;
+        self.under_way = None;
+        let found = found.map_err(anyhow::Error::from);
+        let found = found.and_then(|found| Ok(found?));
+        let found = found.unwrap_or_else(|error| {
+            // The next look may find more.
+            tracing::debug!(%error, "cannot look for what is put aside");
+            Vec::new()
+        });
+        // A time that lies further ahead than any pause is none: a primary's clock was wrong.
+        let longest = self.timing.longest_again * 2;
+        let is_later = |due: &Due| !due.after.is_zero() && due.after <= longest;
+        let (later, now): (Vec<_>, Vec<_>) = found.into_iter().partition(is_later);
+        if let Some(after) = later.iter().map(|due| due.after).min() {
+            self.is_due(Instant::now() + after);
+        }
+        now
+    }
+}

@@ -1,0 +1,140 @@
+//! What is counted, logged and traced of the messages of one consumer.
+
+use std::time::Instant;
+
+use db::printable;
+use metrics::{counter, histogram};
+use tracing::{Instrument, Span, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::{
+    apply::{Done, NotDone},
+    dead_letters::{DEAD, Verdict},
+    envelope::Envelope,
+};
+use crate::{
+    metrics::{APPLIED, BASES, CONFLICTS, DELIVERY_TO_COMMIT, PUT_ASIDE, SKIPPED_MESSAGES},
+    publisher::sampled,
+};
+
+pub(super) struct Tallies {
+    pub(super) consumer: &'static str,
+    /// Whether a collector takes traces. Without one, no spans are made.
+    pub(super) is_traced: bool,
+}
+
+impl Tallies {
+    /// Runs what applies a message in a span that is linked to its publisher's.
+    pub(super) async fn traced(
+        &self,
+        envelope: &Envelope,
+        apply: impl Future<Output = Result<Done, NotDone>>,
+    ) -> Result<Done, NotDone> {
+        let span = self.span(envelope);
+        let applied = apply.instrument(span.clone()).await;
+        if applied.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        applied
+    }
+
+    /// Linked to the publisher's, which ended long ago perhaps; none where that one is not sampled.
+    fn span(&self, envelope: &Envelope) -> Span {
+        let published = envelope.traceparent.as_deref().filter(|_| self.is_traced);
+        let Some(published) = published.and_then(sampled) else {
+            return Span::none();
+        };
+        let span = tracing::info_span!(
+            "consume",
+            otel.name = format!("consume {}", envelope.r#type),
+            otel.kind = "consumer",
+            otel.status_code = Empty,
+            messaging.system = "nats",
+            messaging.operation.type = "process",
+            messaging.consumer.group.name = self.consumer,
+            message.id = envelope.message_id,
+        );
+        span.add_link(published);
+        span
+    }
+
+    pub(super) fn done(&self, envelope: &Envelope, done: &Done, delivered: Option<Instant>) {
+        let skipped =
+            |reason| counter!(SKIPPED_MESSAGES, "consumer" => self.consumer, "reason" => reason);
+        match done {
+            Done::Applied { is_known: true, .. } => {
+                counter!(APPLIED, "consumer" => self.consumer).increment(1);
+                if let Some(delivered) = delivered {
+                    histogram!(DELIVERY_TO_COMMIT, "consumer" => self.consumer)
+                        .record(delivered.elapsed());
+                }
+            }
+            Done::Applied {
+                is_known: false, ..
+            } => skipped("type").increment(1),
+            Done::Late => skipped("late").increment(1),
+            Done::Aside => skipped("aside").increment(1),
+            Done::Conflict => self.conflict(envelope, envelope.version),
+        }
+    }
+
+    fn conflict(&self, envelope: &Envelope, version: i64) {
+        counter!(CONFLICTS, "consumer" => self.consumer).increment(1);
+        tracing::error!(
+            consumer = self.consumer,
+            message.key = printable(&envelope.key),
+            message.version = version,
+            message.id = printable(&envelope.message_id),
+            "another message of this version is known already; this one is passed over"
+        );
+    }
+
+    /// A key begins with a version that is not its first.
+    pub(super) fn base(&self, envelope: &Envelope) {
+        counter!(BASES, "consumer" => self.consumer).increment(1);
+        tracing::warn!(
+            consumer = self.consumer,
+            message.key = printable(&envelope.key),
+            message.version = envelope.version,
+            "the stream has lost the beginning of a key, which is taken from here on"
+        );
+    }
+
+    /// The first of a key was put aside; under the versions `others` stand messages with other ids.
+    pub(super) fn put_aside(&self, envelope: &Envelope, verdict: &Verdict, others: &[i64]) {
+        counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => verdict.state).increment(1);
+        others
+            .iter()
+            .for_each(|version| self.conflict(envelope, *version));
+        let (key, version) = (printable(&envelope.key), envelope.version);
+        let (consumer, state, reason) = (self.consumer, verdict.state, &*verdict.reason);
+        if state == DEAD {
+            tracing::error!(
+                consumer,
+                message.key = key,
+                message.version = version,
+                reason,
+                "a message is a dead letter; later ones of its key wait"
+            );
+        } else {
+            tracing::debug!(
+                consumer,
+                message.key = key,
+                message.version = version,
+                state,
+                reason,
+                "a message is put aside"
+            );
+        }
+    }
+
+    pub(super) fn unplaced(&self, sequence: u64, reason: &str) {
+        counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => DEAD).increment(1);
+        tracing::error!(
+            consumer = self.consumer,
+            message.sequence = sequence,
+            reason,
+            "a message tells no key or no version; it is a dead letter"
+        );
+    }
+}
