@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use bson::{Document, doc};
 use serde_json::Value;
-use testbed::{Mongo, eventually, nats_url};
+use testbed::{Mongo, eventually, nats_url, start};
 
 use crate::{
     harness::Place,
     orders::{Order, Orders},
-    process::{command, create, start},
+    process::{command, create},
 };
 
 const TICKETS: usize = 8;

@@ -36,7 +36,10 @@ pub(crate) const FIGURES: [&str; 4] = [UNSENT, OLDEST_UNSENT, PARKED, HAS_PUBLIS
 /// Says what each metric means, and begins those whose labels are known: one that first appears with its first event hides that
 /// event from `rate()`.
 pub fn describe() {
-    describe_gauge!(NATS_CONNECTED, "1 while there is a connection to NATS.");
+    describe_gauge!(
+        NATS_CONNECTED,
+        "1 while there is a connection to NATS; by `consumes` those of consumers, each of which has its own."
+    );
     describe_gauge!(
         UNSENT,
         "Events that are not published yet, parked ones among them; counted to 100000."

@@ -99,17 +99,17 @@ fn url(value: &str) -> Result<SecretString, String> {
     .map(SecretString::from)
 }
 
-const WORDS: &str = "nothing, or words of letters, digits, - and _ with dots between them";
-
 /// The name of a stream, as options take it.
 ///
 /// # Errors
 /// What is wanted.
 pub fn stream_name(value: &str) -> Result<String, String> {
-    wants("a name of letters, digits, - and _", |name: &String| {
-        is_word(name)
+    wants("a name of letters, digits, - and _", |it: &String| {
+        is_word(it)
     })(value)
 }
+
+const WORDS: &str = "nothing, or words of letters, digits, - and _ with dots between them";
 
 fn are_words(prefix: &str) -> bool {
     prefix.is_empty() || prefix.split('.').all(is_word)

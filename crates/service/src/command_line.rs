@@ -1,131 +1,36 @@
 //! The command line: what a program of a [`Service`] can be asked, and with which exit code it ends
 //! (0 done, 1 failed, 2 bad command line or configuration).
 
+mod cli;
+
 use std::{
     io::{self, Write, stdout},
     mem::ManuallyDrop,
     net::SocketAddr,
     process::ExitCode,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use db::{MongoOptions, setting::Unusable};
-use messaging::{
-    EventOptions, NatsOptions,
-    commands::{InboxCommand, OutboxCommand},
-};
+use clap::{Args, CommandFactory, FromArgMatches};
+use db::setting::Unusable;
 use tokio::{net::TcpListener, runtime::Runtime};
-use web::{Authenticator, HttpOptions, JwtOptions, listen_addr, raise_file_limit, sign};
+use web::{Authenticator, HttpOptions, raise_file_limit, sign};
 
 use crate::{
     Http, Service, Timing, dotenv,
     healthcheck::healthcheck,
     lifecycle::stop_on_signal,
     log, metrics,
-    options::{
-        AdminOptions, LogOptions, bad_value, duration, told, user_id, without_what_is_empty,
-    },
+    options::{bad_value, told, without_what_is_empty},
     secrets, telemetry,
 };
 
+use cli::{Cli, Command, Healthcheck, ServerOptions};
+
 const COLUMNS: usize = 80;
 const NO_CONSUMERS: &str = "this service consumes nothing";
-
-#[derive(Parser)]
-#[command(
-    after_help = "Configuration comes from flags, the environment and a file .env, in this order. Secrets have no flags: \
-                  MONGO_URI, NATS_URL and JWT_KEY, or MONGO_URI_FILE, NATS_URL_FILE and JWT_KEY_FILE with the paths of files that hold them.",
-    flatten_help = true
-)]
-struct Cli<O: Args> {
-    #[command(subcommand)]
-    command: Command<O>,
-}
-
-#[derive(Subcommand)]
-enum Command<O: Args> {
-    /// Serve the REST interface, publish events and consume others'; what is done without a command.
-    Serve(Box<Serve<O>>),
-    /// Only publish events.
-    Publish(Box<ServerOptions>),
-    /// Only consume events of others.
-    Consume(Box<Consume<O>>),
-    /// Look after the outbox.
-    #[command(subcommand)]
-    Outbox(OutboxCommand),
-    /// Look after the inbox.
-    #[command(subcommand)]
-    Inbox(InboxCommand),
-    /// Print the OpenAPI document.
-    Openapi,
-    /// Print a token for a user, signed with JWT_KEY.
-    Token(Token),
-    /// Ask a service on this machine whether it is ready; for images without a shell.
-    Healthcheck(Healthcheck),
-}
-
-#[derive(Args)]
-struct Serve<O: Args> {
-    /// Leave publishing to processes of the command `publish`.
-    #[arg(long)]
-    no_publisher: bool,
-    /// Leave consuming to processes of the command `consume`. With both, NATS is not connected to.
-    #[arg(long)]
-    no_consumers: bool,
-    #[command(flatten)]
-    http: HttpOptions,
-    #[command(flatten)]
-    domain: O,
-    #[command(flatten)]
-    servers: ServerOptions,
-}
-
-#[derive(Args)]
-struct Consume<O: Args> {
-    #[command(flatten)]
-    domain: O,
-    #[command(flatten)]
-    servers: ServerOptions,
-}
-
-/// What every process needs.
-#[derive(Args)]
-struct ServerOptions {
-    #[command(flatten)]
-    mongo: MongoOptions,
-    #[command(flatten)]
-    events: EventOptions,
-    #[command(flatten)]
-    nats: NatsOptions,
-    #[command(flatten)]
-    admin: AdminOptions,
-    #[command(flatten)]
-    log: LogOptions,
-}
-
-#[derive(Args)]
-struct Token {
-    /// The user's id.
-    #[arg(long, value_name = "id", value_parser = user_id)]
-    user: String,
-    #[arg(long)]
-    email: Option<String>,
-    /// How long the token is valid.
-    #[arg(long, value_name = "duration", default_value = "1h", value_parser = duration)]
-    ttl: Duration,
-    #[command(flatten)]
-    jwt: JwtOptions,
-}
-
-#[derive(Args)]
-struct Healthcheck {
-    /// The address that the service listens on.
-    #[arg(long, env, value_name = "LISTEN_ADDR", default_value = "0.0.0.0:3000", value_parser = listen_addr)]
-    listen_addr: SocketAddr,
-}
 
 impl<O: Args + Send + Sync + 'static> Service<O> {
     /// Does what the command line asks for.
@@ -215,7 +120,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                 );
                 let consumes = !serve.no_consumers && !self.consumers.is_empty();
                 let parts = Parts {
-                    publishes: !serve.no_publisher,
+                    publishes: !serve.no_publisher && !self.events.is_empty(),
                     consumes: consumes.then(|| (streams, Arc::clone(&domain))),
                     http: Some((serve.http, domain)),
                 };
@@ -334,44 +239,4 @@ async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListen
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Args)]
-    struct Options {
-        /// How many there may be.
-        #[arg(long, env = "TOY_MOST", default_value_t = 3)]
-        most: u32,
-    }
-
-    fn serve(arguments: &[&str]) -> Serve<Options> {
-        let toy = Service::new("toy", "0.1.0").options::<Options>();
-        let needed = [
-            "toy",
-            "serve",
-            "--mongo-uri=mongodb://127.0.0.1:1/?replicaSet=rs0",
-        ];
-        let arguments = needed
-            .iter()
-            .chain(&["--nats-url=nats://127.0.0.1:1"])
-            .chain(arguments);
-        let read = toy.command_line().try_get_matches_from(arguments).unwrap();
-        match Cli::from_arg_matches(&read).unwrap().command {
-            Command::Serve(serve) => *serve,
-            _ => panic!("it is asked to serve"),
-        }
-    }
-
-    #[test]
-    fn the_domains_own_settings_stand_beside_ours() {
-        assert_eq!(serve(&[]).domain.most, 3);
-        assert_eq!(serve(&["--most", "7"]).domain.most, 7);
-    }
-
-    #[test]
-    fn the_streams_name_is_the_services_in_capitals_where_none_is_given() {
-        assert_eq!(serve(&[]).servers.nats.nats_stream, "TOY");
-        let given = serve(&["--nats-stream", "OTHER"]);
-        assert_eq!(given.servers.nats.nats_stream, "OTHER");
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use db::setting::{Unusable, unusable};
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::sync::watch;
 
@@ -20,10 +20,11 @@ pub(super) struct Connection {
     pub(super) denied: Denied,
 }
 
-/// Connects in the background: a server that is away is tried again for ever.
+/// Connects in the background: a server that is away is tried again for ever. `consumes` is the stream of a connection that consumes.
 pub(super) async fn connect(
     nats: &NatsOptions,
     service: &str,
+    consumes: Option<String>,
     timing: Timing,
 ) -> Result<Connection, Unusable> {
     let (is_connected, connected) = watch::channel(false);
@@ -40,8 +41,14 @@ pub(super) async fn connect(
     let mut options = ConnectOptions::with_auth_callback(move |nonce| identity.clone().auth(nonce));
     options = with_tls(options, &nats.access)?;
     options = options.custom_inbox_prefix(inbox_prefix);
-    gauge!(NATS_CONNECTED).set(0.0);
+    let gauge = match &consumes {
+        Some(stream) => gauge!(NATS_CONNECTED, "consumes" => stream.clone()),
+        None => gauge!(NATS_CONNECTED),
+    };
+    gauge.set(0.0);
     let events = Events {
+        consumes,
+        gauge,
         is_connected,
         outage: Arc::clone(&outage),
         denied: denied.clone(),
@@ -79,6 +86,8 @@ pub(super) async fn connect(
 
 /// What the client tells.
 struct Events {
+    consumes: Option<String>,
+    gauge: Gauge,
     is_connected: watch::Sender<bool>,
     outage: Arc<Outage>,
     denied: Denied,
@@ -86,20 +95,21 @@ struct Events {
 
 impl Events {
     fn take(&self, event: &Event) {
+        let consumes = self.consumes.as_deref();
         match event {
             Event::Connected => {
-                tracing::info!("connected to NATS");
+                tracing::info!(consumes, "connected to NATS");
                 self.outage.ended();
                 self.denied.forget();
-                gauge!(NATS_CONNECTED).set(1.0);
+                self.gauge.set(1.0);
                 self.is_connected.send_replace(true);
             }
             Event::Disconnected | Event::Closed => {
                 // It is closed by us alone, at the end.
                 if *event == Event::Disconnected {
-                    tracing::warn!("not connected to NATS; events wait");
+                    tracing::warn!(consumes, "not connected to NATS; events wait");
                 }
-                gauge!(NATS_CONNECTED).set(0.0);
+                self.gauge.set(0.0);
                 self.is_connected.send_replace(false);
             }
             // What is denied is told where it fails.

@@ -71,7 +71,8 @@ pub struct JetStream {
 }
 
 impl JetStream {
-    /// Connects in the background: a server that is away is tried again for ever. `service` publishes `events`.
+    /// Connects in the background: a server that is away is tried again for ever. `service` publishes `events`, or consumes where there are
+    /// none.
     ///
     /// # Errors
     /// When the options can't be used.
@@ -81,7 +82,8 @@ impl JetStream {
         events: &[EventType],
         timing: Timing,
     ) -> Result<Self, Unusable> {
-        let connection = connection::connect(options, service, timing).await?;
+        let consumes = events.is_empty().then(|| options.nats_stream.clone());
+        let connection = connection::connect(options, service, consumes, timing).await?;
         let client = connection.client;
         let context = jetstream::ContextBuilder::new()
             .timeout(timing.ack_timeout)

@@ -37,7 +37,7 @@ async fn a_service_without_routes_and_events_lives_and_stops() {
 }
 
 #[test]
-#[should_panic(expected = "options stand before the routes")]
+#[should_panic(expected = "options stand before routes and consumers")]
 fn options_after_the_routes_are_told_to_the_programmer() {
     let service = Service::new("toy", "0.1.0").routes(OpenApiRouter::new);
     drop(service.options::<Options>());

@@ -4,6 +4,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod consumers;
 mod domains;
 mod faults;
 mod health;

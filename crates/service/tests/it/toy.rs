@@ -91,7 +91,7 @@ pub(crate) struct Toy {
 impl Toy {
     /// Starts the service of counters, and waits until it takes writes.
     pub(crate) async fn of_counters(place: Place, timing: Timing) -> Self {
-        Self::start_at(place, timing, counters(), NoOptions {}, http()).await
+        Self::start_at(place, timing, counters(), NoOptions {}, (http(), None)).await
     }
 
     /// The same, which takes requests for this long after a stop is asked for.
@@ -100,27 +100,42 @@ impl Toy {
             stop_delay,
             ..http()
         };
-        Self::start_at(place, Timing::default(), counters(), NoOptions {}, options).await
+        Self::start_at(
+            place,
+            Timing::default(),
+            counters(),
+            NoOptions {},
+            (options, None),
+        )
+        .await
     }
 
     /// Starts it, and waits for nothing.
     pub(crate) async fn begin_with_counters(place: Place, timing: Timing) -> Self {
-        Self::begin_at(place, timing, counters(), NoOptions {}, http()).await
+        Self::begin_at(place, timing, counters(), NoOptions {}, (http(), None)).await
     }
 
     /// Starts a service on the servers that all tests share, and waits until it is ready.
     pub(crate) async fn start<O: Send + Sync + 'static>(service: Service<O>, domain: O) -> Self {
-        Self::start_at(Place::shared(), Timing::default(), service, domain, http()).await
+        Self::start_at(
+            Place::shared(),
+            Timing::default(),
+            service,
+            domain,
+            (http(), None),
+        )
+        .await
     }
 
-    async fn start_at<O: Send + Sync + 'static>(
+    pub(crate) async fn start_at<O: Send + Sync + 'static>(
         place: Place,
         timing: Timing,
         service: Service<O>,
         domain: O,
-        options: HttpOptions,
+        (options, stream): (HttpOptions, Option<String>),
     ) -> Self {
-        let toy = Self::begin_at(place, timing, service, domain, options).await;
+        let parts = (options, stream);
+        let toy = Self::begin_at(place, timing, service, domain, parts).await;
         eventually("the service is ready", async || {
             assert!(!toy.running.is_finished(), "the service has ended");
             toy.get("/health/ready").await.status() == 200
@@ -134,7 +149,7 @@ impl Toy {
         timing: Timing,
         service: Service<O>,
         domain: O,
-        options: HttpOptions,
+        (options, stream): (HttpOptions, Option<String>),
     ) -> Self {
         // Shown where the test fails.
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
@@ -149,11 +164,17 @@ impl Toy {
         let process = service.connect(&mongo, events, Some(&nats), timing);
         let mut process = process.await.unwrap();
         let auth = Authenticator::new(&options).unwrap();
+        let domain = Arc::new(domain);
+        if let Some(stream) = stream {
+            let streams = vec![stream];
+            let consumption = service.consumption(&nats, streams, Arc::clone(&domain), timing);
+            process.consumption = Some(consumption.await.unwrap());
+        }
         process.http = Some(Http {
             listener,
             options,
             auth,
-            domain: Arc::new(domain),
+            domain,
         });
         let stop = CancellationToken::new();
         let running = tokio::spawn(service.serve(process, stop.clone()));
@@ -205,7 +226,7 @@ impl Toy {
     }
 }
 
-fn http() -> HttpOptions {
+pub(crate) fn http() -> HttpOptions {
     let key = "--jwt-key=a key of thirty-two bytes or more";
     setting::options([
         "--listen-addr=127.0.0.1:0",

@@ -1,0 +1,96 @@
+//! What a command line is read as.
+
+use messaging::{Consumer, Outcome, Received};
+
+use super::{cli::Serve, *};
+
+#[derive(Args)]
+struct Options {
+    /// How many there may be.
+    #[arg(long, env = "TOY_MOST", default_value_t = 3)]
+    most: u32,
+}
+
+fn serve(arguments: &[&str]) -> Serve<Options> {
+    let toy = Service::new("toy", "0.1.0").options::<Options>();
+    let needed = [
+        "toy",
+        "serve",
+        "--mongo-uri=mongodb://127.0.0.1:1/?replicaSet=rs0",
+    ];
+    let arguments = needed
+        .iter()
+        .chain(&["--nats-url=nats://127.0.0.1:1"])
+        .chain(arguments);
+    let read = toy.command_line().try_get_matches_from(arguments).unwrap();
+    match Cli::from_arg_matches(&read).unwrap().command {
+        Command::Serve(serve) => *serve,
+        _ => panic!("it is asked to serve"),
+    }
+}
+
+#[test]
+fn the_domains_own_settings_stand_beside_ours() {
+    assert_eq!(serve(&[]).domain.most, 3);
+    assert_eq!(serve(&["--most", "7"]).domain.most, 7);
+}
+
+type Toy = Service<Options>;
+
+fn consuming() -> Toy {
+    let applies: fn() -> Consumer<crate::Context<Options>> = || {
+        Consumer::newest_only(
+            "price-lists",
+            "PRICES",
+            &["price.set"],
+            |_, _, _: &Received<()>| Box::pin(async { Ok(Outcome::Applied) }),
+        )
+    };
+    let toy = Service::new("toy", "0.1.0").options::<Options>();
+    toy.consumes(applies)
+}
+
+fn read(toy: &Toy, arguments: &[&str]) -> Result<clap::ArgMatches, clap::Error> {
+    let servers = [
+        "--mongo-uri=mongodb://127.0.0.1:1/?replicaSet=rs0",
+        "--nats-url=nats://127.0.0.1:1",
+    ];
+    let arguments = [&["toy"], arguments, &servers].concat();
+    toy.command_line().try_get_matches_from(arguments)
+}
+
+#[test]
+fn a_consumers_name_makes_the_flag_of_its_stream() {
+    let toy = consuming();
+    for command in ["serve", "consume"] {
+        let streams = |flags: &[&str]| {
+            let arguments = [&[command], flags].concat();
+            toy.streams(&read(&toy, &arguments).unwrap())
+        };
+        assert_eq!(streams(&[]), ["PRICES"]);
+        assert_eq!(streams(&["--price-lists-stream=OTHER"]), ["OTHER"]);
+    }
+    assert!(read(&toy, &["serve", "--price-lists-stream=a.b"]).is_err());
+    assert!(read(&toy, &["publish", "--price-lists-stream=OTHER"]).is_err());
+}
+
+#[tokio::test]
+async fn a_part_that_a_service_does_not_have_is_refused_and_not_run_in_silence() {
+    for (arguments, told) in [
+        (&["consume"][..], "consumes nothing"),
+        (&["serve", "--no-consumers"], "consumes nothing"),
+        (&["publish"], "publishes nothing"),
+    ] {
+        let toy = Service::new("toy", "0.1.0").options::<Options>();
+        let cli = Cli::from_arg_matches(&read(&toy, arguments).unwrap()).unwrap();
+        let refused = toy.perform(cli.command, Vec::new()).await.unwrap_err();
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
+}
+
+#[test]
+fn the_streams_name_is_the_services_in_capitals_where_none_is_given() {
+    assert_eq!(serve(&[]).servers.nats.nats_stream, "TOY");
+    let given = serve(&["--nats-stream", "OTHER"]);
+    assert_eq!(given.servers.nats.nats_stream, "OTHER");
+}
