@@ -7,6 +7,7 @@ mod attempts;
 mod copies;
 mod headers;
 mod kind;
+mod orders;
 mod published;
 mod saved;
 #[cfg(test)]
@@ -49,6 +50,9 @@ pub(crate) fn check(observed: &Observed) -> Vec<Violation> {
     published::marks(observed, &index, &mut found);
     published::messages(observed, &index, &mut found);
     published::parked(observed, &mut found);
+    orders::versions(observed, &index, &mut found);
+    orders::at_the_end(observed, &index, &mut found);
+    orders::refusals(observed, &index, &mut found);
     copies::replicas(observed, &mut found);
     copies::seen(observed, &mut found);
     found.0

@@ -22,6 +22,23 @@ pub(crate) const PATH: &str = "/api/tickets";
 
 const PRICE_AT_FIRST: f64 = 20.5;
 const PRICE_LATER: f64 = 2.5;
+/// The stream of orders, the first word of their subjects, and the consumer of ours that applies them.
+pub(crate) const ORDERS: &str = "ORDERS";
+pub(crate) const ORDER: &str = "order";
+pub(crate) const RESERVATIONS: &str = "reservations";
+/// The member of a document, and of an event's data, that says which order holds it.
+pub(crate) const HOLDER: &str = "orderId";
+
+/// The type and the payload of an order's event: version 0 creates it, version 1 cancels it.
+pub(crate) fn order_event(order: &str, version: i64, document: &str) -> (String, Value) {
+    let status = if version == 0 { "created" } else { "cancelled" };
+    let payload = json!({
+        "id": order, "version": version, "status": status, "userId": user_name(0), "expiresAt": null,
+        "ticket": { "id": document, "price": PRICE_AT_FIRST },
+    });
+    (format!("{ORDER}.{status}"), payload)
+}
+
 /// What a stored ticket consists of.
 const MEMBERS: [&str; 9] = [
     "_id",
@@ -175,6 +192,7 @@ pub(crate) fn document(stored: &bson::Document) -> anyhow::Result<Document> {
         "orderId": order_id,
         "version": version,
     });
+    let waiting = stored.get_array("waitingOrders").into_iter().flatten();
     let is_strange = |name: &&String| !MEMBERS.contains(&name.as_str());
     Ok(Document {
         key,
@@ -182,6 +200,9 @@ pub(crate) fn document(stored: &bson::Document) -> anyhow::Result<Document> {
         says,
         made_ms: stored.get_datetime("createdAt")?.timestamp_millis(),
         changed_ms: stored.get_datetime("updatedAt")?.timestamp_millis(),
+        waiting: waiting
+            .filter_map(|it| Some(it.as_str()?.to_owned()))
+            .collect(),
         strange: stored.keys().filter(is_strange).cloned().collect(),
     })
 }

@@ -23,6 +23,8 @@ const JUDGED_REFUSALS_SHARE: f64 = 0.01;
 const EACH_INTENT_SHARE: f64 = 0.01;
 /// Of the operations of a run, about twelve in a hundred are reads.
 const READS_SHARE: f64 = 0.05;
+/// Of the operations of a run, about four in a hundred tell of orders.
+const ORDERS_SHARE: f64 = 0.01;
 /// Of all writes.
 const UNCLEAR_SHARE: f64 = 0.05;
 /// So many seconds' worth of writes happen while only NATS is at fault.
@@ -171,6 +173,12 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
         least(READS_SHARE, writes),
         "reads that were judged",
         observed.reads.len(),
+        writes,
+    ));
+    floors.push(Floor::at_least(
+        least(ORDERS_SHARE, writes),
+        "events of orders",
+        observed.orders.events.len(),
         writes,
     ));
     if aim.includes_nats {

@@ -1,10 +1,12 @@
 //! What the clients tried, and what they were told: the one side of the proof. The other is what the servers hold (`stored`).
 
+mod orders;
 mod stored;
 
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use orders::{Mark, OrderEvent, Orders};
 pub(crate) use stored::{Copy, Document, Event, Message, Replica, Seen, StoredAnswer};
 
 /// What a write is to show.
@@ -88,7 +90,13 @@ impl Attempt {
     /// Whether its answer is clear, and one that it may be. Somebody else's change may come before one that names a version.
     pub(crate) fn is_answered_rightly(&self) -> bool {
         let was_overtaken = self.if_match.is_some() && self.status == 412;
-        self.is_clear() && (self.status == self.expected || was_overtaken)
+        let is_right = self.status == self.expected || was_overtaken || self.met_an_order();
+        self.is_clear() && is_right
+    }
+
+    /// Whether it was refused because an order holds the document, where that may be.
+    pub(crate) fn met_an_order(&self) -> bool {
+        self.status == 409 && [200, 412].contains(&self.expected)
     }
 
     pub(crate) fn has_key(&self) -> bool {
@@ -143,6 +151,7 @@ pub(crate) struct Observed {
     pub(crate) unhealthy: Vec<(u64, u64)>,
     /// When MongoDB may have had two primaries: from, until.
     pub(crate) two_primaries: Vec<(u64, u64)>,
+    pub(crate) orders: Orders,
     /// Of these keys the stream has lost messages, on purpose.
     pub(crate) lost: Lost,
 }

@@ -23,6 +23,7 @@ use crate::{
     domain::Write,
     floors::Aim,
     history::{Attempt, Outcome, Read},
+    orders::Orders,
 };
 use operation::{Operation, Operations};
 
@@ -57,6 +58,7 @@ struct Created {
 enum Done {
     Written(Attempt),
     Read(Option<Vec<Read>>),
+    Ordered,
 }
 
 impl Told {
@@ -64,6 +66,7 @@ impl Told {
         match done {
             Done::Written(attempt) => self.attempts.push(attempt),
             Done::Read(Some(reads)) => self.reads.extend(reads),
+            Done::Ordered => {}
             Done::Read(None) => self.unread += 1,
         }
     }
@@ -72,6 +75,7 @@ impl Told {
 /// Begins the operations of `aim` at its rate, and tells `progress` the number of each; what was told, when all have their answer.
 pub(crate) async fn load(
     client: &Client,
+    orders: &Orders,
     aim: &Aim,
     clock: Clock,
     progress: &watch::Sender<u64>,
@@ -81,7 +85,7 @@ pub(crate) async fn load(
     let known = Known::default();
     let mut operations = Operations::new(aim.seed);
     let mut told = Told::default();
-    let mut running = JoinSet::new();
+    let (mut running, mut ordering) = (JoinSet::new(), JoinSet::new());
     let mut tick = interval(Duration::from_secs(1) / aim.rate);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 1..=aim.operations() {
@@ -100,10 +104,19 @@ pub(crate) async fn load(
         progress.send_replace(number);
         let (operation, rng) = operations.next(number, &known);
         let (client, known) = (client.clone(), Arc::clone(&known));
+        if let Operation::Order(told) = operation {
+            // It takes as long as the stream is away, and no client waits.
+            let orders = orders.clone();
+            ordering.spawn(async move { orders.tell(told, clock).await });
+            continue;
+        }
         running.spawn(run(operation, client, clock, rng, known));
     }
     while let Some(done) = running.join_next().await {
         told.add(done?);
+    }
+    while let Some(ordered) = ordering.join_next().await {
+        ordered?;
     }
     Ok(told)
 }
@@ -118,6 +131,7 @@ async fn run(operation: Operation, client: Client, clock: Clock, rng: Rng, known
             Done::Read(read.map(|read| vec![read]))
         }
         Operation::List => Done::Read(client.list(clock, rng).await),
+        Operation::Order(_) => Done::Ordered,
     }
 }
 

@@ -20,6 +20,7 @@ mod inject;
 mod live;
 mod load;
 mod observe;
+mod orders;
 mod power;
 mod report;
 mod run;

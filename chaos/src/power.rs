@@ -18,6 +18,7 @@ use crate::{
     live::Consumer,
     load::load,
     observe,
+    orders::Orders,
     world::{Disks, Plan, Size, World},
 };
 
@@ -119,9 +120,14 @@ impl Scenario {
         .await?;
         let client = Client::new(&world).await?;
         let mut attempts = vec![first_write(&world, &client).await?];
+        let orders = Orders::new(&world).await?;
         let clock = Clock::start();
         let (begun, _) = watch::channel(0);
-        attempts.extend(load(&client, &aim(seconds), clock, &begun).await?.attempts);
+        attempts.extend(
+            load(&client, &orders, &aim(seconds), clock, &begun)
+                .await?
+                .attempts,
+        );
         observe::settled(&world, LIMIT).await?;
         self.lose_power(&mut world).await?;
         world.ready().await?;

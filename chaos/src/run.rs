@@ -14,6 +14,7 @@ use crate::{
     live::Consumer,
     load::load,
     observe,
+    orders::Orders,
     report::Report,
     schedule::Planned,
     story::Story,
@@ -65,6 +66,7 @@ impl Experiment {
         let client = Client::new(&world).await?;
         let first = first_write(&world, &client).await?;
         let log = Arc::new(Log::default());
+        let orders = Orders::new(&world).await?;
         let clock = Clock::start();
         let consumer = Consumer::start(&world, clock).await?;
         let (begun, _) = watch::channel(0);
@@ -75,7 +77,7 @@ impl Experiment {
             injections.spawn(inject(world, planned, due, clock, log));
         }
         let progress = tokio::spawn(progress(self.aim.seconds));
-        let mut told = load(&client, &self.aim, clock, &begun).await?;
+        let mut told = load(&client, &orders, &self.aim, clock, &begun).await?;
         told.attempts.push(first);
         drop(begun);
         progress.abort();
@@ -89,6 +91,7 @@ impl Experiment {
         }
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
+        let orders = orders.settled(&world).await?;
         observe::settled(&world, SETTLE_LIMIT).await?;
         eprintln!("chaos: reading documents, events and messages");
         let (mut injected, planted, lost) = log.taken();
@@ -97,6 +100,7 @@ impl Experiment {
         let mut observed = observe::all(&world, clock, told, planted, consumer).await?;
         observed.unhealthy = unhealthy(&injected, self.size);
         observed.lost = lost;
+        observed.orders = orders;
         observed.two_primaries = two_primaries(&injected);
         let report = Report::new(&self.aim, self.size, &observed, injected, crashes);
         if let Some(why) = report.failure() {

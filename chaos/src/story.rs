@@ -54,7 +54,7 @@ impl Story<'_> {
         let history = json!({
             "attempts": observed.attempts, "reads": observed.reads, "documents": observed.documents,
             "events": observed.events, "messages": observed.messages, "seen": observed.seen,
-            "answers": observed.answers, "planted": observed.planted,
+            "orders": observed.orders, "answers": observed.answers, "planted": observed.planted,
         });
         write("history.json", &serde_json::to_vec(&history)?)?;
         let times = moments.iter().filter_map(|moment| moment.at_ms);

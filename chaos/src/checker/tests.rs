@@ -11,6 +11,7 @@ use crate::{
 mod answers;
 mod copies;
 mod headers;
+mod orders;
 mod published;
 mod said;
 mod times;
@@ -123,6 +124,7 @@ fn good() -> Observed {
             says: data(2, "c"),
             made_ms: 1_000,
             changed_ms: 1_002,
+            waiting: Vec::new(),
             strange: Vec::new(),
         }],
         messages: (1..)

@@ -11,10 +11,10 @@ use crate::history::{Attempt, Observed, Outcome};
 const LATE_MS: u64 = 20_000;
 
 /// Which version of a document somebody knew, and since when.
-struct Known<'a>(HashMap<&'a str, Vec<(u64, i64)>>);
+pub(super) struct Known<'a>(HashMap<&'a str, Vec<(u64, i64)>>);
 
 impl<'a> Known<'a> {
-    fn new(observed: &'a Observed) -> Self {
+    pub(super) fn new(observed: &'a Observed) -> Self {
         let mut known = HashMap::<_, Vec<_>>::new();
         for attempt in &observed.attempts {
             if let Outcome::Accepted { key, version } = &attempt.outcome {
@@ -40,7 +40,7 @@ impl<'a> Known<'a> {
     }
 
     /// The highest version that somebody had been told before then.
-    fn before(&self, key: &str, at_ms: u64) -> Option<i64> {
+    pub(super) fn before(&self, key: &str, at_ms: u64) -> Option<i64> {
         let of_key = self.0.get(key)?;
         let earlier = of_key.partition_point(|(since, _)| *since < at_ms);
         of_key

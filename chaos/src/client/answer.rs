@@ -7,10 +7,15 @@ use reqwest::{
     header::{ETAG, HeaderName, LOCATION, RETRY_AFTER},
 };
 
+use serde_json::Value;
+
 use crate::{
     domain,
     history::{Answer, Outcome},
 };
+
+/// The problem of a 409 that is no request under way.
+const CONFLICT: &str = "/problems/conflict";
 
 /// What one try came to.
 pub(super) enum Means {
@@ -50,8 +55,9 @@ impl Try {
         let retry_after = header(&response, RETRY_AFTER).and_then(|value| value.parse().ok());
         let (etag, location) = (header(&response, ETAG), header(&response, LOCATION));
         // The head may say that it is saved, without saying as what.
-        let body = response.json().await.unwrap_or_default();
-        let means = if is_temporary(status) {
+        let body: Value = response.json().await.unwrap_or_default();
+        let is_forbidden_by_state = body["type"] == CONFLICT;
+        let means = if is_temporary(status) && !is_forbidden_by_state {
             Means::Unclear
         } else if status.is_client_error() {
             Means::Clear(Outcome::Refused)

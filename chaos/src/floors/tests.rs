@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     fault::Fault,
-    history::{Message, Read, Seen},
+    history::{Message, OrderEvent, Orders, Read, Seen},
 };
 
 mod kinds;
@@ -35,6 +35,10 @@ impl Run {
         let times = (0..200).map(|number| number * 100);
         let mut observed = Observed {
             attempts: times.clone().map(accepted).collect(),
+            orders: Orders {
+                events: times.clone().step_by(20).map(order).collect(),
+                ..Orders::default()
+            },
             reads: times.clone().step_by(10).map(read).collect(),
             messages: times.clone().map(message).collect(),
             seen: times.map(seen).collect(),
@@ -126,6 +130,17 @@ fn seen(at_ms: u64) -> Seen {
     }
 }
 
+fn order(at_ms: u64) -> OrderEvent {
+    OrderEvent {
+        trace: format!("{at_ms}"),
+        order: format!("{at_ms}"),
+        version: 0,
+        document: "k".to_owned(),
+        began_ms: at_ms,
+        is_acked: true,
+    }
+}
+
 fn read(at_ms: u64) -> Read {
     Read {
         key: "k".to_owned(),
@@ -191,6 +206,7 @@ fn a_run_without_any_write_shows_too_little() {
             "accepted writes without a key",
             "accepted writes that were sent twice at once",
             "reads that were judged",
+            "events of orders",
             "writes while only NATS was at fault"
         ]
     );

@@ -17,6 +17,8 @@ pub(crate) struct Document {
     /// When it was made and changed last, in milliseconds since 1970: so its first and its last event say.
     pub(crate) made_ms: i64,
     pub(crate) changed_ms: i64,
+    /// The orders that want it while another holds it.
+    pub(crate) waiting: Vec<String>,
     /// Members that it must not have.
     pub(crate) strange: Vec<String>,
 }

@@ -1,12 +1,19 @@
 //! Which operation does what: made from the seed and its number alone, but for the state of the document that it is about.
 
+use std::collections::VecDeque;
+
 use fastrand::Rng;
 
 use super::{Created, Known};
-use crate::domain::{self, Write};
+use crate::{
+    domain::{self, Write},
+    orders::Told,
+};
 
 /// The first documents get most of the changes.
 const HOT_DOCUMENTS: usize = 10;
+/// More are not open at a time: what they hold can't be changed.
+const OPEN_ORDERS: usize = 6;
 
 pub(super) enum Operation {
     Write {
@@ -20,12 +27,16 @@ pub(super) enum Operation {
         version: Option<i64>,
     },
     List,
+    /// What another service tells.
+    Order(Told),
 }
 
 pub(super) struct Operations {
     seed: u64,
     /// Numbers of those that create a document.
     creations: Vec<u64>,
+    /// Orders that were not cancelled yet, with their documents.
+    open: VecDeque<(String, String)>,
 }
 
 impl Operations {
@@ -33,6 +44,7 @@ impl Operations {
         Self {
             seed,
             creations: Vec::new(),
+            open: VecDeque::new(),
         }
     }
 
@@ -53,12 +65,34 @@ impl Operations {
             (0..23, _) | (_, None) => create(false),
             (23..28, _) => create(true),
             (28..30, _) => Operation::List,
+            (66..70, Some((_, document))) => self.order(&document.key, &mut rng),
             (dice, Some((of, document))) => on(document, *of, number, dice, &mut rng),
         };
         if matches!(&operation, Operation::Write { of, .. } if *of == number) {
             self.creations.push(number);
         }
         (operation, rng)
+    }
+
+    /// A new order of a document, or the end of the oldest: some documents have several at a time.
+    fn order(&mut self, document: &str, rng: &mut Rng) -> Operation {
+        let is_new = self.open.is_empty() || (self.open.len() < OPEN_ORDERS && rng.bool());
+        let oldest = if is_new { None } else { self.open.pop_front() };
+        let version = if oldest.is_some() { 1 } else { 0 };
+        let (order, document) = oldest.unwrap_or_else(|| {
+            let order = format!("{:024x}", rng.u128(..) >> 32);
+            (order, document.to_owned())
+        });
+        if version == 0 {
+            self.open.push_back((order.clone(), document.clone()));
+        }
+        Operation::Order(Told {
+            trace: format!("{:032x}", rng.u128(1..)),
+            order,
+            version,
+            document,
+            is_told_again: rng.u8(..5) == 0,
+        })
     }
 
     /// The operation that creates the document which the next one is about.
@@ -130,6 +164,7 @@ mod tests {
                 }
                 Operation::Get { key, version } => format!("GET {key} {version:?} {lot}"),
                 Operation::List => format!("GET {lot}"),
+                Operation::Order(told) => format!("{} {} {lot}", told.order, told.version),
             }
         };
         (1..200).map(name).collect()

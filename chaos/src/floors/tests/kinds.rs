@@ -27,6 +27,10 @@ fn a_run_that_shows_nothing_of_a_kind_of_write_or_of_reads_shows_too_little() {
     unread.observed.reads.clear();
     assert_eq!(unread.broken(), ["reads that were judged"]);
 
+    let mut unordered = Run::good();
+    unordered.observed.orders.events.clear();
+    assert_eq!(unordered.broken(), ["events of orders"]);
+
     let mut unseen = Run::good();
     unseen.observed.seen.clear();
     let floor = "messages that a consumer saw while all went on";
