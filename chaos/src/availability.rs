@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{fault::Fault, history::Attempt, inject::Injected};
+use crate::{history::Attempt, inject::Injected};
 
 /// So long after any other fault a write's failure may still be its doing: an election, a lease, a restart.
 const AFTERMATH_MS: u64 = 15_000;
@@ -34,9 +34,9 @@ impl<'a> Windows<'a> {
         alone.filter(|a| !is_nats(a)).collect()
     }
 
-    /// Poison harms no write.
+    /// Poison, and what operators do, harm no write.
     fn is_under_another(&self, attempt: &Attempt) -> bool {
-        let mut others = self.others.iter().filter(|f| f.fault != Fault::Poison);
+        let mut others = self.others.iter().filter(|f| !f.fault.is_harmless());
         others.any(|fault| may_suffer(attempt, fault, AFTERMATH_MS))
     }
 }

@@ -1,66 +1,27 @@
 //! Compares what clients were told with what database and stream hold, and names every broken promise.
 //! It knows nothing of how the data came about, so hand-made data can prove the checker itself (see `tests`).
-//! `attempts` judges the answers, `saved` the database, `published` the stream.
+//! `attempts` and `answers` judge what clients were told, `times` when, `saved` the database, `published`, `headers` and `copies` the stream.
 
+mod answers;
 mod attempts;
+mod copies;
+mod headers;
+mod kind;
+mod orders;
 mod published;
 mod saved;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use kind::Kind;
+
 use crate::history::{Attempt, Document, Event, Message, Observed};
-
-/// A promise that can be broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum Kind {
-    /// An accepted write without its document, its event or its message.
-    Lost,
-    /// A document's version without an event, or an event without a document of its version.
-    Half,
-    /// An event or a message of a write that was refused or never sent, or of none.
-    Phantom,
-    /// `YES` without a message.
-    Premature,
-    /// `NO`, and nothing that explains it.
-    Stuck,
-    /// A message id, or a version of a document, stored twice.
-    Duplicate,
-    /// One write, sent more than once with one `Idempotency-Key`, and saved more than once.
-    Repeated,
-    /// A document's versions not in their order.
-    Reordered,
-    /// A message that differs from its event, an event from its write, or a document from its last event.
-    Altered,
-    /// What had to be refused was accepted, or saved.
-    WronglyAccepted,
-    /// What had to be accepted was refused.
-    WronglyRefused,
-    /// Accepted or refused as it had to be, but with another status.
-    WrongStatus,
-}
-
-impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
-        Self::Lost,
-        Self::Half,
-        Self::Phantom,
-        Self::Premature,
-        Self::Stuck,
-        Self::Duplicate,
-        Self::Repeated,
-        Self::Reordered,
-        Self::Altered,
-        Self::WronglyAccepted,
-        Self::WronglyRefused,
-        Self::WrongStatus,
-    ];
-}
 
 /// A broken promise and the documents that show it.
 #[derive(Debug, Clone, Serialize)]
@@ -77,10 +38,23 @@ pub(crate) fn check(observed: &Observed) -> Vec<Violation> {
     attempts::answers(observed, &mut found);
     attempts::accepted(observed, &index, &mut found);
     attempts::without_trace(observed, &mut found);
+    answers::said(observed, &index, &mut found);
+    answers::stored(observed, &index, &mut found);
+    answers::read(observed, &index, &mut found);
+    times::writes(observed, &index, &mut found);
+    times::reads(observed, &mut found);
+    times::preconditions(observed, &index, &mut found);
+    times::publications(observed, &index, &mut found);
     saved::documents(observed, &index, &mut found);
     saved::events(observed, &index, &mut found);
     published::marks(observed, &index, &mut found);
     published::messages(observed, &index, &mut found);
+    published::parked(observed, &mut found);
+    orders::versions(observed, &index, &mut found);
+    orders::at_the_end(observed, &index, &mut found);
+    orders::refusals(observed, &index, &mut found);
+    copies::replicas(observed, &mut found);
+    copies::seen(observed, &mut found);
     found.0
 }
 
@@ -105,6 +79,8 @@ struct Index<'a> {
     /// By key and version.
     events: BTreeMap<(&'a str, i64), Vec<&'a Event>>,
     events_by_id: HashMap<&'a str, &'a Event>,
+    /// The first event of each trace id.
+    events_by_trace: HashMap<&'a str, &'a Event>,
     /// Ids of the events that the stream holds.
     stored: HashSet<&'a str>,
 }
@@ -112,7 +88,11 @@ struct Index<'a> {
 impl<'a> Index<'a> {
     fn new(observed: &'a Observed) -> Self {
         let mut events = BTreeMap::<_, Vec<_>>::new();
+        let mut events_by_trace = HashMap::new();
         for event in &observed.events {
+            if let Some(trace) = event.trace() {
+                events_by_trace.entry(trace).or_insert(event);
+            }
             let of = (event.key.as_str(), event.version);
             events.entry(of).or_default().push(event);
         }
@@ -120,8 +100,13 @@ impl<'a> Index<'a> {
             attempts: by(&observed.attempts, |attempt| &attempt.trace),
             documents: by(&observed.documents, |document| &document.key),
             events,
+            events_by_trace,
             events_by_id: by(&observed.events, |event| &event.id),
-            stored: observed.messages.iter().filter_map(identity).collect(),
+            stored: observed
+                .messages
+                .iter()
+                .filter_map(Message::identity)
+                .collect(),
         }
     }
 
@@ -130,6 +115,17 @@ impl<'a> Index<'a> {
             .get(&(key, version))
             .and_then(|events| events.first())
             .copied()
+    }
+
+    /// The event of a write's own.
+    fn own_event(&self, attempt: &Attempt) -> Option<&'a Event> {
+        self.events_by_trace.get(attempt.trace.as_str()).copied()
+    }
+
+    /// Whether the answer may say that nothing was to be changed: that is how the document was.
+    fn may_have_changed_nothing(&self, attempt: &Attempt, told: &Event) -> bool {
+        let may_be_so = attempt.expected == 200 && self.own_event(attempt).is_none();
+        may_be_so && agree(&told.data, &attempt.says)
     }
 
     /// The attempt that an event comes from.
@@ -146,12 +142,4 @@ fn by<T>(all: &[T], name: impl Fn(&T) -> &String) -> HashMap<&str, &T> {
 fn agree(data: &Value, says: &Value) -> bool {
     let mut members = says.as_object().into_iter().flatten();
     members.all(|(name, value)| data.get(name) == Some(value))
-}
-
-/// Which event a message says that it is.
-fn identity(message: &Message) -> Option<&str> {
-    message
-        .message_id
-        .as_deref()
-        .or(message.event_id.as_deref())
 }

@@ -1,5 +1,7 @@
 //! A client: it sends a write, and sends it again with its `Idempotency-Key`, to any instance, until the answer is clear
-//! or its patience ends. It writes down what the answer was, and what it had to be.
+//! or its patience ends. It writes down what the answer was, and what it had to be. `answer` reads one.
+
+mod answer;
 
 use std::{
     sync::Arc,
@@ -7,15 +9,18 @@ use std::{
 };
 
 use fastrand::Rng;
-use reqwest::{Response, StatusCode, header::RETRY_AFTER};
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::{
     clock::Clock,
     domain::{self, Write},
-    history::{Attempt, Outcome},
+    history::{Answer, Attempt, Intent, Outcome, Read, tracestate},
     world::World,
 };
+use answer::{Means, Try};
 
 /// A little longer than the service takes at most.
 const ANSWER_LIMIT: Duration = Duration::from_secs(12);
@@ -32,27 +37,11 @@ pub(crate) struct Client {
     tokens: Arc<[String]>,
 }
 
-/// What one try came to.
-enum Answer {
-    NotSent,
-    /// None, or one that claims nothing.
-    Unclear,
-    Clear(Outcome),
-}
-
-struct Try {
-    /// 0 where no answer came.
-    status: u16,
-    answer: Answer,
-    /// The pause that the answer asks for.
-    retry_after: Option<Duration>,
-}
-
 impl Client {
     pub(crate) async fn new(world: &World) -> anyhow::Result<Self> {
         let mut tokens = Vec::new();
         for user in 0..domain::USERS {
-            tokens.push(world.token(&format!("user-{user}"))?);
+            tokens.push(world.token(&domain::user_name(user)).await?);
         }
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(1))
@@ -69,35 +58,51 @@ impl Client {
     pub(crate) async fn attempt(&self, write: Write, clock: Clock, mut rng: Rng) -> Attempt {
         let trace = format!("{:032x}", rng.u128(1..));
         let began = Instant::now();
-        let mut tries = 0;
-        let mut status;
-        let mut outcome = Outcome::NotSent;
+        let (mut tries, mut status, mut outcome) = (0, 0, Outcome::NotSent);
+        let mut answers = Vec::new();
         loop {
-            let address = &self.addresses[rng.usize(..self.addresses.len())];
-            tries += 1;
-            let tried = self.send(&write, address, &trace, tries).await;
-            status = tried.status;
-            match tried.answer {
-                Answer::Clear(clear) => {
-                    outcome = clear;
-                    break;
+            let at_once = if tries == 0 && write.intent == Intent::Twice {
+                2
+            } else {
+                1
+            };
+            let sent = (0..at_once).map(|_| {
+                tries += 1;
+                let address = &self.addresses[rng.usize(..self.addresses.len())];
+                self.send(&write, address, &trace, tries)
+            });
+            let mut pause = PAUSE;
+            for tried in join_all(sent).await {
+                status = tried.status;
+                pause = tried.retry_after.unwrap_or(pause);
+                answers.extend(tried.answer);
+                match tried.means {
+                    Means::Clear(_) if matches!(outcome, Outcome::Accepted { .. }) => {}
+                    // Where two answers differ, the checker tells.
+                    Means::Clear(clear) => outcome = clear,
+                    // A try before this one may have been saved.
+                    Means::Unclear if answers.is_empty() => outcome = Outcome::Unknown,
+                    Means::Unclear | Means::NotSent => {}
                 }
-                Answer::Unclear => outcome = Outcome::Unknown,
-                // A try before this one may have been saved.
-                Answer::NotSent => {}
             }
-            let pause = tried.retry_after.unwrap_or(PAUSE) + PAUSE.mul_f64(rng.f64() / 2.0);
-            if began.elapsed() + pause > PATIENCE {
+            pause += PAUSE.mul_f64(rng.f64() / 2.0);
+            let is_sent_once = write.intent == Intent::Keyless && outcome != Outcome::NotSent;
+            if !answers.is_empty() || is_sent_once || began.elapsed() + pause > PATIENCE {
                 break;
             }
             sleep(pause).await;
         }
         Attempt {
+            operation: write.operation,
             trace,
+            intent: write.intent,
+            path: write.path,
+            if_match: write.if_match,
             says: write.says,
             expected: write.expected,
+            status: counts(&answers).map_or(status, |answer| answer.status),
             outcome,
-            status,
+            answers,
             tries,
             began_ms: clock.ms(began),
             ended_ms: clock.now_ms(),
@@ -112,58 +117,76 @@ impl Client {
             .http
             .request(method.clone(), format!("{address}{path}"));
         if let Some(version) = write.if_match {
-            http = http.header("if-match", version);
+            http = http.header("if-match", format!("\"{version}\""));
+        }
+        if write.intent != Intent::Keyless {
+            http = http.header("idempotency-key", trace);
         }
         let http = http
             .bearer_auth(&self.tokens[write.user])
-            .header("idempotency-key", trace)
             .header("traceparent", format!("00-{trace}-{number:016x}-00"))
+            .header("tracestate", tracestate(write.operation))
             .json(&write.body);
-        let without_answer = |answer| Try {
-            status: 0,
-            answer,
-            retry_after: None,
-        };
-        match http.send().await {
-            Ok(response) => Try::of(response).await,
-            Err(error) if error.is_connect() => without_answer(Answer::NotSent),
-            Err(_) => without_answer(Answer::Unclear),
+        Try::of(http.send().await).await
+    }
+
+    /// Reads a document from an instance that `rng` chooses; `known` is the version that the client has already. None where there is no answer.
+    pub(crate) async fn read(
+        &self,
+        key: &str,
+        known: Option<i64>,
+        clock: Clock,
+        mut rng: Rng,
+    ) -> Option<Read> {
+        let began_ms = clock.now_ms();
+        let address = &self.addresses[rng.usize(..self.addresses.len())];
+        let mut http = self.http.get(format!("{address}{}/{key}", domain::PATH));
+        if let Some(known) = known {
+            http = http.header("if-none-match", format!("\"{known}\""));
         }
+        let answer = http.send().await.ok()?;
+        let (version, says) = match answer.status() {
+            StatusCode::NOT_FOUND => (None, Value::Null),
+            StatusCode::NOT_MODIFIED => (answer::version(&answer), Value::Null),
+            StatusCode::OK => (answer::version(&answer), answer.json().await.ok()?),
+            _ => return None,
+        };
+        Some(Read {
+            key: key.to_owned(),
+            version,
+            says,
+            began_ms,
+            ended_ms: clock.now_ms(),
+        })
+    }
+
+    /// Reads the first page of all documents.
+    pub(crate) async fn list(&self, clock: Clock, mut rng: Rng) -> Option<Vec<Read>> {
+        let began_ms = clock.now_ms();
+        let address = &self.addresses[rng.usize(..self.addresses.len())];
+        let answer = self.http.get(format!("{address}{}", domain::PATH));
+        let answer = answer.send().await.ok()?;
+        if answer.status() != StatusCode::OK {
+            return None;
+        }
+        let listed: Vec<Value> = answer.json().await.ok()?;
+        let ended_ms = clock.now_ms();
+        let read = |says: Value| {
+            let (key, version) = domain::read(&says)?;
+            Some(Read {
+                key,
+                version: Some(version),
+                says,
+                began_ms,
+                ended_ms,
+            })
+        };
+        listed.into_iter().map(read).collect()
     }
 }
 
-impl Try {
-    async fn of(response: Response) -> Self {
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-        let answer = if is_temporary(status) {
-            Answer::Unclear
-        } else if status.is_client_error() {
-            Answer::Clear(Outcome::Refused)
-        } else if status.is_success() {
-            match response.json().await.as_ref().map(domain::saved) {
-                Ok(Some(accepted)) => Answer::Clear(accepted),
-                // The head says that it is saved, but not as what.
-                _ => Answer::Unclear,
-            }
-        } else {
-            Answer::Unclear
-        };
-        Self {
-            status: status.as_u16(),
-            answer,
-            retry_after: retry_after.map(Duration::from_secs),
-        }
-    }
-}
-
-/// Says nothing of how the write ends: the same request is under way, or the service had no time for it.
-fn is_temporary(status: StatusCode) -> bool {
-    [
-        StatusCode::CONFLICT,
-        StatusCode::REQUEST_TIMEOUT,
-        StatusCode::TOO_MANY_REQUESTS,
-    ]
-    .contains(&status)
+/// The answer that counts: of two at once, the one that accepts.
+fn counts(answers: &[Answer]) -> Option<&Answer> {
+    let accepts = answers.iter().find(|answer| answer.status < 400);
+    accepts.or(answers.first())
 }

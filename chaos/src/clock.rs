@@ -30,6 +30,11 @@ impl Clock {
         self.ms(Instant::now())
     }
 
+    /// The date of a time.
+    pub(crate) fn date_of(self, ms: u64) -> bson::DateTime {
+        bson::DateTime::from_system_time(self.began_at + Duration::from_millis(ms))
+    }
+
     /// Of a date; 0 where it lies before the load.
     pub(crate) fn ms_of(self, date: SystemTime) -> u64 {
         whole_ms(date.duration_since(self.began_at).unwrap_or_default())

@@ -15,21 +15,25 @@ struct Defect {
     faults: &'static [(Fault, u64, u64)],
     /// What it is convicted of.
     kind: Kind,
+    /// By which rule, where another rule of the kind would not see it.
+    rule: Option<&'static str>,
 }
 
-const DEFECTS: [Defect; 5] = [
+const DEFECTS: [Defect; 12] = [
     // What waits in a black hole is lost when the connection is cut, after its acknowledgement was given up.
     Defect {
         name: "mark-before-ack",
         writes_a_second: 60,
         faults: &[(Fault::BlackHoleNats, 2, 9), (Fault::CutNats, 9, 1)],
         kind: Kind::Premature,
+        rule: None,
     },
     Defect {
         name: "no-message-id",
         writes_a_second: 60,
         faults: &[],
         kind: Kind::Altered,
+        rule: None,
     },
     // Slow acknowledgements: the publisher is killed with some on their way, and away for longer than the window.
     Defect {
@@ -37,6 +41,7 @@ const DEFECTS: [Defect; 5] = [
         writes_a_second: 60,
         faults: &[(Fault::SlowNats, 2, 6), (Fault::KillPublisher, 5, 3)],
         kind: Kind::Duplicate,
+        rule: None,
     },
     // As many transactions as there can be: the instance is killed with some of them open.
     Defect {
@@ -44,6 +49,7 @@ const DEFECTS: [Defect; 5] = [
         writes_a_second: 1_000,
         faults: &KILLED_OFTEN,
         kind: Kind::Half,
+        rule: None,
     },
     // Saved, and killed before the answer: the client sends it again.
     Defect {
@@ -51,6 +57,57 @@ const DEFECTS: [Defect; 5] = [
         writes_a_second: 1_000,
         faults: &KILLED_OFTEN,
         kind: Kind::Repeated,
+        rule: None,
+    },
+    Defect {
+        name: "no-tracestate",
+        writes_a_second: 60,
+        faults: &[],
+        kind: Kind::Altered,
+        rule: Some("a message with other headers than its event's"),
+    },
+    Defect {
+        name: "update-keeps-its-time",
+        writes_a_second: 60,
+        faults: &[],
+        kind: Kind::Altered,
+        rule: Some("a document that differs from its events"),
+    },
+    Defect {
+        name: "read-from-memory",
+        writes_a_second: 60,
+        faults: &[],
+        kind: Kind::Stale,
+        rule: None,
+    },
+    // Two changes of one version, and both are let through.
+    Defect {
+        name: "if-match-is-looked-at-before",
+        writes_a_second: 400,
+        faults: &[],
+        kind: Kind::WronglyAccepted,
+        rule: Some("a change of another version than If-Match names"),
+    },
+    Defect {
+        name: "etag-of-the-version-before",
+        writes_a_second: 60,
+        faults: &[],
+        kind: Kind::WrongAnswer,
+        rule: None,
+    },
+    Defect {
+        name: "answer-without-its-headers",
+        writes_a_second: 60,
+        faults: &[],
+        kind: Kind::WrongAnswer,
+        rule: Some("a stored answer that is not the one that was given"),
+    },
+    Defect {
+        name: "parks-what-passes",
+        writes_a_second: 60,
+        faults: &[(Fault::BlackHoleNats, 2, 9)],
+        kind: Kind::WronglyParked,
+        rule: None,
     },
 ];
 const KILLED_OFTEN: [(Fault, u64, u64); 4] = [
@@ -71,6 +128,7 @@ pub(crate) async fn convict(name: &str, programs: &Programs) -> anyhow::Result<(
         writes_a_second,
         faults,
         kind,
+        rule,
         ..
     } = defect.with_context(|| format!("no defect is called {name}"))?;
     let aim = Aim {
@@ -92,7 +150,10 @@ pub(crate) async fn convict(name: &str, programs: &Programs) -> anyhow::Result<(
     let report = experiment.run().await?;
     report.print_writes();
     report.print_verdict();
-    let is_convicted = report.counts.get(kind).is_some_and(|count| *count > 0);
+    let is_convicted = report
+        .violations
+        .iter()
+        .any(|violation| violation.kind == *kind && rule.is_none_or(|rule| rule == violation.what));
     ensure!(is_convicted, "{name} is NOT CONVICTED");
     println!("{name}: convicted");
     Ok(())

@@ -5,26 +5,61 @@ use bson::oid::ObjectId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::history::{Document, Outcome};
+use crate::history::{Document, Intent, Outcome};
 
 /// The collection that holds the documents.
 pub(crate) const COLLECTION: &str = "tickets";
-/// The type of the event that a creation records, and of one that a change records.
+/// The type of the event that a creation records, of one that a change records, and of the message that stands for one that was given up.
 pub(crate) const CREATED: &str = "ticket.created";
 pub(crate) const CHANGED: &str = "ticket.updated";
+pub(crate) const SKIPPED: &str = "ticket.skipped";
+/// `ce-source` of its messages.
+pub(crate) const SOURCE: &str = "/tickets";
 /// How many users write. Whoever creates a ticket owns it, and nobody else may change it.
 pub(crate) const USERS: usize = 5;
+/// Where documents are made, and listed.
+pub(crate) const PATH: &str = "/api/tickets";
 
-const PATH: &str = "/api/tickets";
 const PRICE_AT_FIRST: f64 = 20.5;
 const PRICE_LATER: f64 = 2.5;
+/// The stream of orders, the first word of their subjects, and the consumer of ours that applies them.
+pub(crate) const ORDERS: &str = "ORDERS";
+pub(crate) const ORDER: &str = "order";
+pub(crate) const RESERVATIONS: &str = "reservations";
+/// The member of a document, and of an event's data, that says which order holds it.
+pub(crate) const HOLDER: &str = "orderId";
+
+/// The type and the payload of an order's event: version 0 creates it, version 1 cancels it.
+pub(crate) fn order_event(order: &str, version: i64, document: &str) -> (String, Value) {
+    let status = if version == 0 { "created" } else { "cancelled" };
+    let payload = json!({
+        "id": order, "version": version, "status": status, "userId": user_name(0), "expiresAt": null,
+        "ticket": { "id": document, "price": PRICE_AT_FIRST },
+    });
+    (format!("{ORDER}.{status}"), payload)
+}
+
+/// What a stored ticket consists of.
+const MEMBERS: [&str; 9] = [
+    "_id",
+    "title",
+    "priceCents",
+    "userId",
+    "orderId",
+    "waitingOrders",
+    "version",
+    "createdAt",
+    "updatedAt",
+];
 
 /// A request, by whom, and how it must be answered.
 pub(crate) struct Write {
+    pub(crate) operation: u64,
+    pub(crate) intent: Intent,
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) user: usize,
-    pub(crate) if_match: Option<&'static str>,
+    pub(crate) if_match: Option<i64>,
     pub(crate) body: Value,
     /// Members that the data of its event must have, with their values.
     pub(crate) says: Value,
@@ -32,15 +67,42 @@ pub(crate) struct Write {
     pub(crate) expected: u16,
 }
 
+impl Write {
+    pub(crate) fn keyless(self) -> Self {
+        let intent = Intent::Keyless;
+        Self { intent, ..self }
+    }
+
+    pub(crate) fn twice(self) -> Self {
+        let intent = Intent::Twice;
+        Self { intent, ..self }
+    }
+
+    pub(crate) fn if_match(self, version: i64) -> Self {
+        Self {
+            intent: Intent::IfMatch,
+            if_match: Some(version),
+            ..self
+        }
+    }
+}
+
+/// Whose token it is that `user` sends.
+pub(crate) fn user_name(user: usize) -> String {
+    format!("user-{user}")
+}
+
 /// Creates a document of `user`. No two writes of different numbers say the same.
 pub(crate) fn creation(number: u64, user: usize) -> Write {
     let body = body(number, PRICE_AT_FIRST);
     Write {
+        operation: number,
+        intent: Intent::Creation,
         method: Method::POST,
         path: PATH.to_owned(),
         user,
         if_match: None,
-        says: body.clone(),
+        says: of_user(&body, user),
         body,
         expected: 201,
     }
@@ -50,18 +112,33 @@ pub(crate) fn creation(number: u64, user: usize) -> Write {
 pub(crate) fn change(number: u64, key: &str, owner: usize) -> Write {
     let body = body(number, PRICE_LATER);
     Write {
+        intent: Intent::Change,
         method: Method::PUT,
         path: format!("{PATH}/{key}"),
-        says: body.clone(),
+        says: of_user(&body, owner),
         body,
         expected: 200,
         ..creation(number, owner)
     }
 }
 
+/// Changes a document to what the answer to an earlier write said that it is.
+pub(crate) fn no_change(number: u64, key: &str, owner: usize, known: &Value) -> Write {
+    let body = json!({ "title": known["title"], "price": known["price"] });
+    Write {
+        intent: Intent::NoChange,
+        says: of_user(&body, owner),
+        body,
+        ..change(number, key, owner)
+    }
+}
+
 /// Changes of a document that must be refused, each for another reason.
 pub(crate) fn refused_changes(number: u64, key: &str, owner: usize) -> [Write; 3] {
-    let change = || change(number, key, owner);
+    let change = || Write {
+        intent: Intent::Refusal,
+        ..change(number, key, owner)
+    };
     let without_price = Write {
         body: body(number, 0.0),
         expected: 400,
@@ -73,7 +150,7 @@ pub(crate) fn refused_changes(number: u64, key: &str, owner: usize) -> [Write; 3
         ..change()
     };
     let of_another_version = Write {
-        if_match: Some("\"1000000\""),
+        if_match: Some(1_000_000),
         expected: 412,
         ..change()
     };
@@ -84,12 +161,19 @@ fn body(number: u64, price: f64) -> Value {
     json!({ "title": format!("write {number}"), "price": price })
 }
 
+fn of_user(body: &Value, user: usize) -> Value {
+    json!({ "title": body["title"], "price": body["price"], "userId": user_name(user) })
+}
+
 /// What the body of a successful answer says; none where it does not say which version of which document was saved.
 pub(crate) fn saved(body: &Value) -> Option<Outcome> {
-    Some(Outcome::Accepted {
-        key: body["id"].as_str()?.to_owned(),
-        version: body["version"].as_i64()?,
-    })
+    let (key, version) = read(body)?;
+    Some(Outcome::Accepted { key, version })
+}
+
+/// Of which document, and which version, a body tells.
+pub(crate) fn read(body: &Value) -> Option<(String, i64)> {
+    Some((body["id"].as_str()?.to_owned(), body["version"].as_i64()?))
 }
 
 /// Reads a document of [`COLLECTION`].
@@ -108,5 +192,17 @@ pub(crate) fn document(stored: &bson::Document) -> anyhow::Result<Document> {
         "orderId": order_id,
         "version": version,
     });
-    Ok(Document { key, version, says })
+    let waiting = stored.get_array("waitingOrders").into_iter().flatten();
+    let is_strange = |name: &&String| !MEMBERS.contains(&name.as_str());
+    Ok(Document {
+        key,
+        version,
+        says,
+        made_ms: stored.get_datetime("createdAt")?.timestamp_millis(),
+        changed_ms: stored.get_datetime("updatedAt")?.timestamp_millis(),
+        waiting: waiting
+            .filter_map(|it| Some(it.as_str()?.to_owned()))
+            .collect(),
+        strange: stored.keys().filter(is_strange).cloned().collect(),
+    })
 }

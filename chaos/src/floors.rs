@@ -1,13 +1,13 @@
 //! What a run must have done to prove anything: enough writes, faults that had an effect, messages under load. A run below
 //! one of these floors fails, whatever the checker found: where nothing happens, no promise is broken.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::Serialize;
 
 use crate::{
     availability::Windows,
-    history::{Attempt, Observed, Outcome},
+    history::{Attempt, Intent, Message, Observed, Outcome},
     inject::Injected,
 };
 
@@ -19,6 +19,12 @@ const EFFECTIVE_SHARE: f64 = 0.75;
 const PUBLISHED_SHARE: f64 = 0.25;
 /// Of the writes that a run begins. Of a hundred, about six must be refused.
 const JUDGED_REFUSALS_SHARE: f64 = 0.01;
+/// Of the operations of a run, so many are of each kind of write, of about five or more in a hundred.
+const EACH_INTENT_SHARE: f64 = 0.01;
+/// Of the operations of a run, about twelve in a hundred are reads.
+const READS_SHARE: f64 = 0.05;
+/// Of the operations of a run, about four in a hundred tell of orders.
+const ORDERS_SHARE: f64 = 0.01;
 /// Of all writes.
 const UNCLEAR_SHARE: f64 = 0.05;
 /// So many seconds' worth of writes happen while only NATS is at fault.
@@ -33,12 +39,18 @@ const LATE_SHARE: f64 = 0.01;
 pub(crate) struct Aim {
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
-    /// Writes that are begun in a second.
+    /// Operations that are begun in a second; six of seven are writes.
     pub(crate) rate: u32,
     /// How many faults are scheduled.
     pub(crate) faults: usize,
     /// Whether faults of NATS are among those to choose from.
     pub(crate) includes_nats: bool,
+}
+
+impl Aim {
+    pub(crate) fn operations(&self) -> u64 {
+        u64::from(self.rate) * self.seconds
+    }
 }
 
 /// Something that was counted, and how much of it there must be.
@@ -108,9 +120,13 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
         attempt.must_be_refused() && attempt.is_clear()
     });
     let took_effect = count(faults, Injected::took_effect);
-    let under_load = count(&observed.messages, |message| {
-        message.stored_ms < aim.seconds * 1000
-    });
+    let is_early = |stored_ms: u64| stored_ms < aim.seconds * 1000;
+    // The stream may have lost some of them since.
+    let seen = observed.seen.iter().filter(|it| is_early(it.stored_ms));
+    let held = observed.messages.iter().filter(|it| is_early(it.stored_ms));
+    let ids = seen.filter_map(|it| it.id.as_deref());
+    let ids: HashSet<&str> = ids.chain(held.filter_map(Message::message_id)).collect();
+    let under_load = ids.len();
     let rate = aim.rate as usize;
     let writes = rate * aim.seconds as usize;
     let least = |share: f64, of: usize| ((of as f64 * share).ceil() as usize).max(1);
@@ -146,10 +162,54 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
             accepted,
         ),
     ];
+    floors.extend(of_each_intent(attempts, writes));
+    floors.push(Floor::at_least(
+        observed.messages.len(),
+        "messages that a consumer saw while all went on",
+        observed.seen.len(),
+        observed.messages.len(),
+    ));
+    floors.push(Floor::at_least(
+        least(READS_SHARE, writes),
+        "reads that were judged",
+        observed.reads.len(),
+        writes,
+    ));
+    floors.push(Floor::at_least(
+        least(ORDERS_SHARE, writes),
+        "events of orders",
+        observed.orders.events.len(),
+        writes,
+    ));
     if aim.includes_nats {
         floors.extend(while_only_nats_was_at_fault(rate, attempts, faults));
     }
     floors
+}
+
+/// Each kind of write that was accepted: where none is, nothing was shown of it.
+fn of_each_intent(attempts: &[Attempt], writes: usize) -> Vec<Floor> {
+    let kinds = [
+        (
+            Intent::IfMatch,
+            "accepted changes of the version that If-Match names",
+        ),
+        (Intent::NoChange, "accepted changes that change nothing"),
+        (Intent::Keyless, "accepted writes without a key"),
+        (
+            Intent::Twice,
+            "accepted writes that were sent twice at once",
+        ),
+    ];
+    let floor = |(intent, what)| {
+        let of_kind = |attempt: &&Attempt| attempt.intent == intent;
+        let all: Vec<&Attempt> = attempts.iter().filter(of_kind).collect();
+        let is_accepted = |attempt: &&&Attempt| matches!(attempt.outcome, Outcome::Accepted { .. });
+        let accepted = all.iter().filter(is_accepted).count();
+        let least = ((writes as f64 * EACH_INTENT_SHARE).ceil() as usize).max(1);
+        Floor::at_least(least, what, accepted, all.len())
+    };
+    kinds.into_iter().map(floor).collect()
 }
 
 /// There are some, they succeed at once, and they do not wait.
@@ -160,7 +220,12 @@ fn while_only_nats_was_at_fault(
 ) -> [Floor; 3] {
     let meanwhile = Windows::new(faults).only_nats_at_fault(attempts);
     let failed = count(&meanwhile, |attempt| {
-        attempt.tries > 1 || !attempt.is_answered_rightly()
+        let at_once = if attempt.intent == Intent::Twice {
+            2
+        } else {
+            1
+        };
+        attempt.tries > at_once || !attempt.is_answered_rightly()
     });
     let late = count(&meanwhile, |attempt| attempt.took_ms() > PROMPT_MS);
     let all = meanwhile.len();

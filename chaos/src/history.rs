@@ -1,18 +1,50 @@
-//! What the clients tried, and what they were told: the one side of the proof. The other is what the servers hold.
+//! What the clients tried, and what they were told: the one side of the proof. The other is what the servers hold (`stored`).
+
+mod orders;
+mod stored;
 
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use orders::{Mark, OrderEvent, Orders};
+pub(crate) use stored::{Copy, Document, Event, Message, Replica, Seen, StoredAnswer};
+
+/// What a write is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Intent {
+    Creation,
+    Change,
+    /// A change that must be refused.
+    Refusal,
+    /// A change with the newest version that its client knows in `If-Match`.
+    IfMatch,
+    /// A change to what its client knows that is there already.
+    NoChange,
+    /// A creation without `Idempotency-Key`, which is sent once.
+    Keyless,
+    /// A change that is sent to two instances at once, with one `Idempotency-Key`.
+    Twice,
+}
+
 /// One request of a client.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Attempt {
+    /// The number of the operation: the same seed makes the same one.
+    pub(crate) operation: u64,
     /// The trace id of all its tries and of no other attempt: the one of an event or a message tells whose write it was.
     pub(crate) trace: String,
+    pub(crate) intent: Intent,
+    pub(crate) path: String,
+    /// The version that `If-Match` names.
+    pub(crate) if_match: Option<i64>,
     /// Members that the data of its event must have.
     pub(crate) says: Value,
     /// The status that the answer must have.
     pub(crate) expected: u16,
     pub(crate) outcome: Outcome,
+    /// Every clear answer of its tries.
+    pub(crate) answers: Vec<Answer>,
     /// HTTP status of the last try, or 0 where no answer came.
     pub(crate) status: u16,
     /// How often it was sent.
@@ -20,6 +52,15 @@ pub(crate) struct Attempt {
     /// Milliseconds since the load began.
     pub(crate) began_ms: u64,
     pub(crate) ended_ms: u64,
+}
+
+/// What an answer says, beside what it means.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) etag: Option<String>,
+    pub(crate) location: Option<String>,
+    pub(crate) body: Value,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,9 +87,24 @@ impl Attempt {
         matches!(self.outcome, Outcome::Accepted { .. } | Outcome::Refused)
     }
 
-    /// Whether its answer is clear, and the one that it had to be.
+    /// Whether its answer is clear, and one that it may be. Somebody else's change may come before one that names a version.
     pub(crate) fn is_answered_rightly(&self) -> bool {
-        self.is_clear() && self.status == self.expected
+        let was_overtaken = self.if_match.is_some() && self.status == 412;
+        let is_right = self.status == self.expected || was_overtaken || self.met_an_order();
+        self.is_clear() && is_right
+    }
+
+    /// Whether it was refused because an order holds the document, where that may be.
+    pub(crate) fn met_an_order(&self) -> bool {
+        self.status == 409 && [200, 412].contains(&self.expected)
+    }
+
+    pub(crate) fn has_key(&self) -> bool {
+        self.intent != Intent::Keyless
+    }
+
+    pub(crate) fn tracestate(&self) -> String {
+        tracestate(self.operation)
     }
 
     /// From the first try to the last answer.
@@ -57,70 +113,58 @@ impl Attempt {
     }
 }
 
-/// A document as the database holds it.
+/// What the client of an operation sends as `tracestate`.
+pub(crate) fn tracestate(operation: u64) -> String {
+    format!("chaos={operation}")
+}
+
+/// One document, as a client read it.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Document {
+pub(crate) struct Read {
     pub(crate) key: String,
-    pub(crate) version: i64,
-    /// Members that the data of its last event must have.
+    /// None where there is no such document.
+    pub(crate) version: Option<i64>,
+    /// What it says; null where the answer was that nothing has changed.
     pub(crate) says: Value,
-}
-
-/// An event as the database holds it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Event {
-    pub(crate) id: String,
-    pub(crate) subject: String,
-    pub(crate) key: String,
-    pub(crate) version: i64,
-    pub(crate) data: Value,
-    pub(crate) traceparent: Option<String>,
-    pub(crate) is_sent: bool,
-    pub(crate) is_parked: bool,
-}
-
-/// A message as the stream holds it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Message {
-    pub(crate) sequence: u64,
-    pub(crate) subject: String,
-    /// `Nats-Msg-Id`.
-    pub(crate) message_id: Option<String>,
-    /// `ce-id`.
-    pub(crate) event_id: Option<String>,
-    pub(crate) payload: Value,
-    pub(crate) traceparent: Option<String>,
-    /// When the stream stored it, in milliseconds since the load began.
-    pub(crate) stored_ms: u64,
-}
-
-impl Event {
-    /// The trace id of the write that it comes from.
-    pub(crate) fn trace(&self) -> Option<&str> {
-        trace_of(self.traceparent.as_deref())
-    }
-}
-
-impl Message {
-    /// The trace id of the write that it comes from.
-    pub(crate) fn trace(&self) -> Option<&str> {
-        trace_of(self.traceparent.as_deref())
-    }
-}
-
-/// See <https://www.w3.org/TR/trace-context/#traceparent-header>.
-fn trace_of(traceparent: Option<&str>) -> Option<&str> {
-    traceparent?.split('-').nth(1)
+    pub(crate) began_ms: u64,
+    pub(crate) ended_ms: u64,
 }
 
 /// Everything that the checker is told.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed {
     pub(crate) attempts: Vec<Attempt>,
-    /// Keys of events that were planted without a document, to be parked.
+    pub(crate) reads: Vec<Read>,
+    /// Ids of events that were planted without a document.
     pub(crate) planted: Vec<String>,
     pub(crate) documents: Vec<Document>,
     pub(crate) events: Vec<Event>,
+    /// What is stored of answers with an `Idempotency-Key`.
+    pub(crate) answers: Vec<StoredAnswer>,
     /// In the stream's order.
     pub(crate) messages: Vec<Message>,
+    /// What each server of the cluster holds.
+    pub(crate) replicas: Vec<Replica>,
+    /// What a consumer saw meanwhile, in the order in which it did.
+    pub(crate) seen: Vec<Seen>,
+    /// When no instance could publish: from, until.
+    pub(crate) unhealthy: Vec<(u64, u64)>,
+    /// When MongoDB may have had two primaries: from, until.
+    pub(crate) two_primaries: Vec<(u64, u64)>,
+    pub(crate) orders: Orders,
+    /// Of these keys the stream has lost messages, on purpose.
+    pub(crate) lost: Lost,
+}
+
+/// Whose messages the stream has lost on purpose.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lost {
+    pub(crate) keys: Vec<String>,
+    pub(crate) all: bool,
+}
+
+impl Lost {
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.all || self.keys.iter().any(|lost| lost == key)
+    }
 }

@@ -1,10 +1,15 @@
 //! Does what the schedule says: one task for each fault, which undoes it when its time is over. A fault counts as injected
 //! only when its effect was seen: a death, a stopped process, a connection that broke, another leader.
 
+pub(crate) mod clock;
+pub(crate) mod disks;
 mod links;
 mod mongo;
 mod nats;
+mod operators;
+mod poison;
 mod processes;
+mod streams;
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,31 +17,31 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bson::{DateTime, Document, doc, oid::ObjectId};
+use bson::{Document, doc};
 use serde::Serialize;
 use testbed::within;
-use tokio::time::sleep_until;
+use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
-    domain::CHANGED,
     fault::Fault,
+    history::Lost,
     schedule::Planned,
     world::{Shared, World},
 };
 
-/// More than JetStream's default for a message.
-const TOO_LARGE: usize = 2 * 1024 * 1024;
 /// What was cut off, or had to elect, is back by then.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(20);
-/// The publisher may have to wait for NATS, which other faults keep away.
-const PARKING_LIMIT: Duration = Duration::from_secs(60);
 
 /// A fault as it was.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Injected {
     pub(crate) fault: Fault,
+    /// Which operation of the load it began with: the same seed makes the same faults at the same operations.
+    pub(crate) operation: u64,
+    /// Servers and instances that others could not reach, or that did nothing.
+    pub(crate) away: Vec<String>,
     /// When it was begun; it may have waited for another one to end.
     pub(crate) began_ms: u64,
     pub(crate) ended_ms: u64,
@@ -56,37 +61,88 @@ impl Injected {
 pub(crate) struct Effect {
     since: Instant,
     seen: String,
+    away: Vec<String>,
 }
 
-/// What was injected so far, and the keys of the planted events.
+/// When a fault is due: with an operation of the load.
+pub(crate) struct Due {
+    operation: u64,
+    begun: watch::Receiver<u64>,
+}
+
+impl Due {
+    pub(crate) fn new(planned: &Planned, rate: u32, begun: watch::Receiver<u64>) -> Self {
+        let operation = (planned.at.as_secs_f64() * f64::from(rate)) as u64;
+        Self { operation, begun }
+    }
+
+    /// # Errors
+    /// When the load ends before.
+    async fn wait(&mut self) -> anyhow::Result<()> {
+        let is_due = |begun: &u64| *begun >= self.operation;
+        let due = self.begun.wait_for(is_due).await;
+        due.map(drop).context("the load ended before it was due")
+    }
+}
+
+/// What was injected so far, and the ids of the planted events.
 #[derive(Default)]
 pub(crate) struct Log {
     injected: Mutex<Vec<Injected>>,
     planted: Mutex<Vec<String>>,
+    lost: Mutex<Lost>,
 }
 
 impl Log {
-    /// Both lists, when all is over.
-    pub(crate) fn taken(&self) -> (Vec<Injected>, Vec<String>) {
-        let mut injected = self.injected.lock().expect("no panic while it is held");
+    pub(crate) fn plant(&self, id: String) {
         let mut planted = self.planted.lock().expect("no panic while it is held");
+        planted.push(id);
+    }
+
+    /// The stream is to lose the messages of a key, or all.
+    pub(crate) fn lose(&self, key: Option<&str>) {
+        let mut lost = self.lost.lock().expect("no panic while it is held");
+        match key {
+            Some(key) => lost.keys.push(key.to_owned()),
+            None => lost.all = true,
+        }
+    }
+
+    /// All of it, when all is over.
+    pub(crate) fn taken(&self) -> (Vec<Injected>, Vec<String>, Lost) {
+        fn taken<T: Default>(of: &Mutex<T>) -> T {
+            std::mem::take(&mut *of.lock().expect("no panic while it is held"))
+        }
         (
-            std::mem::take(&mut *injected),
-            std::mem::take(&mut *planted),
+            taken(&self.injected),
+            taken(&self.planted),
+            taken(&self.lost),
         )
     }
 }
 
 /// Waits for the fault's time, injects it, undoes it.
-pub(crate) async fn inject(world: Arc<World>, planned: Planned, clock: Clock, log: Arc<Log>) {
-    sleep_until(clock.at(planned.at).into()).await;
+pub(crate) async fn inject(
+    world: Arc<World>,
+    planned: Planned,
+    mut due: Due,
+    clock: Clock,
+    log: Arc<Log>,
+) {
+    let is_due = due.wait().await;
     let began_ms = clock.now_ms();
-    let (took_effect_ms, seen) = match fault(&world, &planned, &log).await {
-        Ok(effect) => (Some(clock.ms(effect.since)), effect.seen),
-        Err(error) => (None, format!("{error:#}")),
+    let done = match is_due {
+        Ok(()) => fault(&world, &planned, &log).await,
+        Err(error) => Err(error),
+    };
+    let (took_effect_ms, seen, away) = match done {
+        Ok(effect) => (Some(clock.ms(effect.since)), effect.seen, effect.away),
+        Err(error) => (None, format!("{error:#}"), Vec::new()),
     };
     let injected = Injected {
         fault: planned.fault,
+        operation: due.operation,
+        away,
         began_ms,
         ended_ms: clock.now_ms(),
         took_effect_ms,
@@ -122,11 +178,27 @@ async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<Ef
         Fault::CutNats | Fault::BlackHoleNats | Fault::SlowNats | Fault::TearNats => {
             links::change(&world.nats_links, planned).await
         }
+        Fault::PartInstanceNats => links::part_one(&world.nats_links, planned).await,
+        Fault::PartInstanceMongo => links::part_one(&world.mongo_links, planned).await,
+        Fault::PartNats => links::part_member("nats", &world.nats_pairs, planned).await,
+        Fault::PartMongo => links::part_member("mongo", &world.mongo_pairs, planned).await,
+        Fault::RestartNatsOften => processes::restart_often(&of(&world.nats)).await,
+        Fault::RestartMongoOften => processes::restart_often(&of(&world.mongo)).await,
+        Fault::SuspendInstance => processes::pause(&of(&world.instances), lasts).await,
+        Fault::SkewClock => clock::skew(world, planned).await,
+        Fault::FillNats => disks::fill(world.nats_disk.as_ref(), &world.nats[0], planned).await,
+        Fault::FillMongo => disks::fill(world.mongo_disk.as_ref(), &world.mongo[0], planned).await,
+        Fault::PurgeKey => streams::purge_key(world, planned, log).await,
+        Fault::LoseStream => streams::lose(world, log).await,
+        Fault::Retry => operators::retry(world, log).await,
+        Fault::Skip => operators::skip(world, log).await,
+        Fault::Replay => operators::replay(world).await,
+        Fault::PoisonOfEachKind => poison::of_each_kind(world, log).await,
         Fault::CutMongo | Fault::BlackHoleMongo | Fault::SlowMongo | Fault::TearMongo => {
             links::change(&world.mongo_links, planned).await
         }
         Fault::LoseHistory => mongo::lose_history(world).await,
-        Fault::Poison => poison(world, log).await,
+        Fault::Poison => poison::plant(world, log).await,
     }
 }
 
@@ -151,51 +223,4 @@ async fn find(processes: &[Shared], pid: u32) -> anyhow::Result<Shared> {
         }
     }
     bail!("process {pid} has ended")
-}
-
-/// Two events of a key of its own: one that is too large, and one behind it that must be held back.
-async fn poison(world: &World, log: &Log) -> anyhow::Result<Effect> {
-    let key = format!("planted-{:08x}", fastrand::u32(..));
-    log.planted
-        .lock()
-        .expect("no panic while it is held")
-        .push(key.clone());
-    let too_large = doc! { "planted": "x".repeat(TOO_LARGE) };
-    let planted = [
-        planted_event(&key, 0, too_large),
-        planted_event(&key, 1, doc! { "planted": "behind" }),
-    ];
-    let events = world.database.collection::<Document>("events");
-    for event in &planted {
-        let id = doc! { "_id": event.get_object_id("_id")? };
-        // A database that is away is back soon.
-        within(RECOVERY_LIMIT, "an event is planted", || async {
-            let insert = doc! { "$setOnInsert": event };
-            Ok(events.update_one(id.clone(), insert).upsert(true).await?)
-        })
-        .await?;
-    }
-    let since = Instant::now();
-    let parked = world.database.collection::<bson::Document>("parked");
-    within(
-        PARKING_LIMIT,
-        "an event that is too large is parked",
-        || async {
-            let found = parked.find_one(doc! { "key": &key }).await?;
-            found.map(drop).context("it is not")
-        },
-    )
-    .await?;
-    Ok(Effect {
-        since,
-        seen: format!("version 0 of {key} was parked"),
-    })
-}
-
-/// An event that can never be published, as the service would record it; `data` is what is wrong with it.
-fn planted_event(key: &str, version: i64, data: Document) -> Document {
-    doc! {
-        "_id": ObjectId::new(), "type": CHANGED, "subject": format!("{}.{key}", CHANGED),
-        "key": key, "version": version, "data": data, "sent": "NO", "createdAt": DateTime::now(),
-    }
 }

@@ -1,13 +1,18 @@
-//! The load: clients create and change documents, some of them hot, at a steady rate. What they send is in `domain`, how one
-//! attempt is sent in `client`.
+//! The load: clients create, change and read documents, some of them hot, at a steady rate. What they send is in `domain`, how one
+//! attempt is sent in `client`, and which operation does what in `operation`. The same seed makes the same operations.
+
+mod operation;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use fastrand::Rng;
+use serde_json::Value;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
@@ -15,90 +20,146 @@ use tokio::{
 use crate::{
     client::Client,
     clock::Clock,
-    domain::{self, Write},
+    domain::Write,
     floors::Aim,
-    history::{Attempt, Outcome},
+    history::{Attempt, Outcome, Read},
+    orders::Orders,
 };
+use operation::{Operation, Operations};
 
-/// The first documents get most of the changes.
-const HOT_DOCUMENTS: usize = 10;
-/// So many seconds' worth of writes wait for their answer at once, and never more than so many: clients that wait do not ask
+/// So many seconds' worth of operations wait for their answer at once, and never more than so many: clients that wait do not ask
 /// again. When the servers are back, all of them want the hot documents at the same time.
 const IN_FLIGHT_SECONDS: u32 = 2;
 const IN_FLIGHT_LIMIT: u32 = 400;
-/// Of a hundred writes, so many change a document, where there is one.
-const CHANGES: u8 = 60;
-/// Of a hundred writes, so many are changes that must be refused.
-const REFUSED: u8 = 6;
+/// The load takes so many times longer than it would without faults, and no more.
+const LONGEST: u32 = 2;
 
-/// The documents that were created so far.
-type Known = Arc<Mutex<Vec<Created>>>;
+/// What clients were told.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) reads: Vec<Read>,
+    /// Reads without an answer, or one that says nothing.
+    pub(crate) unread: usize,
+}
+
+/// The documents that were created so far, by the number of the operation.
+type Known = Arc<Mutex<BTreeMap<u64, Created>>>;
 
 struct Created {
     key: String,
     owner: usize,
+    /// The newest that a write was told.
+    version: i64,
+    says: Value,
 }
 
-/// Begins attempts at the rate and for the time of `aim`; what was tried, when all have their answer.
-pub(crate) async fn load(client: &Client, aim: &Aim, clock: Clock) -> anyhow::Result<Vec<Attempt>> {
-    let until = clock.at(Duration::from_secs(aim.seconds));
+/// What one operation came to.
+enum Done {
+    Written(Attempt),
+    Read(Option<Vec<Read>>),
+    Ordered,
+}
+
+impl Told {
+    fn add(&mut self, done: Done) {
+        match done {
+            Done::Written(attempt) => self.attempts.push(attempt),
+            Done::Read(Some(reads)) => self.reads.extend(reads),
+            Done::Ordered => {}
+            Done::Read(None) => self.unread += 1,
+        }
+    }
+}
+
+/// Begins the operations of `aim` at its rate, and tells `progress` the number of each; what was told, when all have their answer.
+pub(crate) async fn load(
+    client: &Client,
+    orders: &Orders,
+    aim: &Aim,
+    clock: Clock,
+    progress: &watch::Sender<u64>,
+) -> anyhow::Result<Told> {
+    let latest = clock.at(Duration::from_secs(aim.seconds) * LONGEST);
     let most_in_flight = (aim.rate * IN_FLIGHT_SECONDS).min(IN_FLIGHT_LIMIT) as usize;
     let known = Known::default();
-    let mut rng = Rng::with_seed(aim.seed);
-    let mut attempts = Vec::new();
-    let mut running = JoinSet::new();
+    let mut operations = Operations::new(aim.seed);
+    let mut told = Told::default();
+    let (mut running, mut ordering) = (JoinSet::new(), JoinSet::new());
     let mut tick = interval(Duration::from_secs(1) / aim.rate);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for number in 1_u64.. {
+    for number in 1..=aim.operations() {
         tick.tick().await;
-        if Instant::now() >= until {
+        while running.len() >= most_in_flight
+            && let Some(done) = running.join_next().await
+        {
+            told.add(done?);
+        }
+        while let Some(done) = running.try_join_next() {
+            told.add(done?);
+        }
+        if Instant::now() >= latest {
             break;
         }
-        while let Some(attempt) = running.try_join_next() {
-            attempts.push(attempt?);
-        }
-        if running.len() >= most_in_flight {
+        progress.send_replace(number);
+        let (operation, rng) = operations.next(number, &known);
+        let (client, known) = (client.clone(), Arc::clone(&known));
+        if let Operation::Order(told) = operation {
+            // It takes as long as the stream is away, and no client waits.
+            let orders = orders.clone();
+            ordering.spawn(async move { orders.tell(told, clock).await });
             continue;
         }
-        let write = write(&mut rng, &known, number);
-        let (client, rng, known) = (client.clone(), rng.fork(), Arc::clone(&known));
-        running.spawn(attempt(write, client, clock, rng, known));
+        running.spawn(run(operation, client, clock, rng, known));
     }
-    while let Some(attempt) = running.join_next().await {
-        attempts.push(attempt?);
+    while let Some(done) = running.join_next().await {
+        told.add(done?);
     }
-    Ok(attempts)
+    while let Some(ordered) = ordering.join_next().await {
+        ordered?;
+    }
+    Ok(told)
 }
 
-async fn attempt(write: Write, client: Client, clock: Clock, rng: Rng, known: Known) -> Attempt {
+async fn run(operation: Operation, client: Client, clock: Clock, rng: Rng, known: Known) -> Done {
+    match operation {
+        Operation::Write { write, of } => {
+            Done::Written(attempt(write, of, client, clock, rng, known).await)
+        }
+        Operation::Get { key, version } => {
+            let read = client.read(&key, version, clock, rng).await;
+            Done::Read(read.map(|read| vec![read]))
+        }
+        Operation::List => Done::Read(client.list(clock, rng).await),
+        Operation::Order(_) => Done::Ordered,
+    }
+}
+
+/// `of` is the operation that has created the document.
+async fn attempt(
+    write: Write,
+    of: u64,
+    client: Client,
+    clock: Clock,
+    rng: Rng,
+    known: Known,
+) -> Attempt {
     let owner = write.user;
     let attempt = client.attempt(write, clock, rng).await;
-    if let Outcome::Accepted { key, version: 0 } = &attempt.outcome {
-        let key = key.clone();
+    if let Outcome::Accepted { key, version } = &attempt.outcome
+        && let Some(answer) = attempt.answers.first()
+    {
         let mut known = known.lock().expect("no panic while it is held");
-        known.push(Created { key, owner });
+        let newest = known.entry(of).or_insert_with(|| Created {
+            key: key.clone(),
+            owner,
+            version: -1,
+            says: Value::Null,
+        });
+        if *version > newest.version {
+            newest.version = *version;
+            newest.says = answer.body.clone();
+        }
     }
     attempt
-}
-
-/// A creation or, more often, a change; of ten changes one must be refused.
-fn write(rng: &mut Rng, known: &Known, number: u64) -> Write {
-    let known = known.lock().expect("no panic while it is held");
-    let most = if rng.bool() {
-        HOT_DOCUMENTS.min(known.len())
-    } else {
-        known.len()
-    };
-    let user = rng.usize(..domain::USERS);
-    let dice = rng.u8(..100);
-    if dice >= CHANGES || most == 0 {
-        return domain::creation(number, user);
-    }
-    let Created { key, owner } = &known[rng.usize(..most)];
-    if dice >= REFUSED {
-        return domain::change(number, key, *owner);
-    }
-    let refused = domain::refused_changes(number, key, *owner);
-    let which = usize::from(dice) % refused.len();
-    refused.into_iter().nth(which).expect("it is one of them")
 }

@@ -14,13 +14,18 @@ mod domain;
 mod fault;
 mod first_write;
 mod floors;
+mod health;
 mod history;
 mod inject;
+mod live;
 mod load;
 mod observe;
+mod orders;
+mod power;
 mod report;
 mod run;
 mod schedule;
+mod story;
 mod wiring;
 mod world;
 
@@ -55,6 +60,17 @@ enum Command {
         #[command(flatten)]
         programs: Programs,
     },
+    /// What servers lose of what they acknowledged when their power fails, and what `outbox replay` brings back. Needs root.
+    PowerLoss {
+        /// Only those whose name holds this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Seconds of load before.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        #[command(flatten)]
+        programs: Programs,
+    },
     /// Runs that can't prove anything, each of which must fail and say why: exit code 1 when one does not.
     Broken(Programs),
 }
@@ -79,7 +95,7 @@ struct Run {
     /// Seconds of load.
     #[arg(long, env = "CHAOS_SECONDS", default_value_t = 120)]
     seconds: u64,
-    /// Writes a second.
+    /// Operations a second.
     #[arg(long, env = "CHAOS_RATE", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     rate: u32,
     /// Mean pause between the beginnings of two faults, in seconds.
@@ -101,6 +117,11 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => run_once(run).await,
         Command::Convict { defect, programs } => convict::convict(&defect, &programs).await,
+        Command::PowerLoss {
+            only,
+            seconds,
+            programs,
+        } => power::measure(&only, seconds, &programs).await,
         Command::Broken(programs) => broken::all(&programs).await,
     };
     match done {
@@ -118,7 +139,13 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
         [] => Fault::value_variants(),
         chosen => chosen,
     };
-    let is_possible = |fault: &Fault| !run.small || fault.is_possible_with_one();
+    let is_possible = |fault: &Fault| {
+        let impossible = fault.impossible_here();
+        if let Some(why) = &impossible {
+            println!("{fault} is impossible here: {why}");
+        }
+        impossible.is_none() && (!run.small || fault.is_possible_with_one())
+    };
     let chosen: Vec<Fault> = chosen.iter().copied().filter(is_possible).collect();
     let faults = schedule(&Plan {
         seed: run.seed,
@@ -134,7 +161,8 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
         faults: faults.len(),
         includes_nats: chosen.iter().any(|fault| fault.is_of_nats()),
     };
-    let experiment = run.programs.experiment(aim, size, faults)?;
+    let mut experiment = run.programs.experiment(aim, size, faults)?;
+    experiment.command = again(&run);
     let report = experiment.run().await?;
     report.print_writes();
     report.print_floors();
@@ -145,8 +173,34 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
     println!("\nthe report is in {json}, the logs are in {logs}");
     match report.failure() {
         None => Ok(()),
-        Some(why) => bail!(why),
+        Some(why) => {
+            let folder = experiment.failure_folder();
+            bail!("{why}; what shows it is in {}", folder.display())
+        }
     }
+}
+
+/// The command that repeats a run.
+fn again(run: &Run) -> String {
+    let Run {
+        seed,
+        seconds,
+        rate,
+        gap,
+        ..
+    } = run;
+    let program = run.programs.program.display();
+    let mut command = format!(
+        "chaos run --program {program} --seed {seed} --seconds {seconds} --rate {rate} --gap {gap}"
+    );
+    if run.small {
+        command += " --small";
+    }
+    if !run.faults.is_empty() {
+        let faults: Vec<String> = run.faults.iter().map(ToString::to_string).collect();
+        command += &format!(" --faults {}", faults.join(","));
+    }
+    command
 }
 
 impl Programs {
@@ -163,6 +217,7 @@ impl Programs {
             program: absolute(&self.program)?,
             folder: std::path::absolute(folder)?,
             environment: Vec::new(),
+            command: String::new(),
         })
     }
 }

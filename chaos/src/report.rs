@@ -22,22 +22,22 @@ const SHOWN_VIOLATIONS: usize = 5;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
     #[serde(flatten)]
-    aim: Aim,
+    pub(crate) aim: Aim,
     size: Size,
     writes: BTreeMap<&'static str, usize>,
     statuses: BTreeMap<u16, usize>,
     documents: usize,
     events: usize,
     messages: usize,
-    injected: Vec<Injected>,
+    pub(crate) injected: Vec<Injected>,
     floors: Vec<Floor>,
-    pub(crate) counts: BTreeMap<Kind, usize>,
+    counts: BTreeMap<Kind, usize>,
     /// Instances that ended by themselves, or badly when they were asked to.
     crashes: u32,
     by_fault: BTreeMap<String, Availability>,
     only_nats_at_fault: Availability,
     no_fault: Availability,
-    violations: Vec<Violation>,
+    pub(crate) violations: Vec<Violation>,
 }
 
 impl Report {
@@ -177,7 +177,7 @@ fn by_fault(attempts: &[Attempt], injected: &[Injected]) -> BTreeMap<String, Ava
     by_kind.into_iter().map(availability).collect()
 }
 
-fn name(kind: &Kind) -> String {
+pub(crate) fn name(kind: &Kind) -> String {
     match json!(kind) {
         Value::String(name) => name,
         other => other.to_string(),

@@ -2,19 +2,23 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::interval};
+use tokio::{sync::watch, task::JoinSet, time::interval};
 
 use crate::{
     client::Client,
     clock::Clock,
     first_write::first_write,
     floors::Aim,
-    inject::{Log, inject},
+    health::{two_primaries, unhealthy},
+    inject::{Due, Log, inject},
+    live::Consumer,
     load::load,
     observe,
+    orders::Orders,
     report::Report,
     schedule::Planned,
-    world::{Size, World},
+    story::Story,
+    world::{Disks, Plan, Size, World},
 };
 
 /// After the last fault, the outbox is drained within this.
@@ -30,49 +34,103 @@ pub(crate) struct Experiment {
     pub(crate) folder: PathBuf,
     /// More variables of the service's.
     pub(crate) environment: Vec<(String, String)>,
+    /// What repeats it.
+    pub(crate) command: String,
 }
 
 impl Experiment {
+    /// What a failed run leaves.
+    pub(crate) fn failure_folder(&self) -> PathBuf {
+        let name = format!("failed-with-seed-{}", self.aim.seed);
+        self.folder.with_file_name(name)
+    }
+
     /// # Errors
     /// When it can't be made, or nothing works even before the first fault.
     pub(crate) async fn run(&self) -> anyhow::Result<Report> {
         print_schedule(&self.faults);
-        let world = World::start(self.size, &self.program, &self.folder, &self.environment);
-        let world = Arc::new(world.await?);
+        let is_filled = self.faults.iter().any(|it| it.fault.fills_a_disk());
+        let plan = Plan {
+            size: self.size,
+            program: &self.program,
+            folder: &self.folder,
+            environment: &self.environment,
+            disks: if is_filled {
+                Disks::Small
+            } else {
+                Disks::Plain
+            },
+            nats_args: Vec::new(),
+        };
+        let world = Arc::new(World::start(&plan).await?);
         let client = Client::new(&world).await?;
-        let mut attempts = vec![first_write(&world, &client).await?];
+        let first = first_write(&world, &client).await?;
         let log = Arc::new(Log::default());
+        let orders = Orders::new(&world).await?;
         let clock = Clock::start();
+        let consumer = Consumer::start(&world, clock).await?;
+        let (begun, _) = watch::channel(0);
         let mut injections = JoinSet::new();
         for planned in self.faults.clone() {
             let (world, log) = (Arc::clone(&world), Arc::clone(&log));
-            injections.spawn(inject(world, planned, clock, log));
+            let due = Due::new(&planned, self.aim.rate, begun.subscribe());
+            injections.spawn(inject(world, planned, due, clock, log));
         }
         let progress = tokio::spawn(progress(self.aim.seconds));
-        attempts.extend(load(&client, &self.aim, clock).await?);
+        let mut told = load(&client, &orders, &self.aim, clock, &begun).await?;
+        told.attempts.push(first);
+        drop(begun);
         progress.abort();
         eprintln!(
-            "chaos: {} writes; waiting for the last faults to end",
-            attempts.len()
+            "chaos: {} writes and {} reads; waiting for the last faults to end",
+            told.attempts.len(),
+            told.reads.len()
         );
         while let Some(injected) = injections.join_next().await {
             injected?;
         }
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
+        let orders = orders.settled(&world).await?;
         observe::settled(&world, SETTLE_LIMIT).await?;
         eprintln!("chaos: reading documents, events and messages");
-        let (mut injected, planted) = log.taken();
+        let (mut injected, planted, lost) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
-        let observed = observe::all(&world, clock, attempts, planted).await?;
+        let told = (told.attempts, told.reads);
+        let mut observed = observe::all(&world, clock, told, planted, consumer).await?;
+        observed.unhealthy = unhealthy(&injected, self.size);
+        observed.lost = lost;
+        observed.orders = orders;
+        observed.two_primaries = two_primaries(&injected);
         let report = Report::new(&self.aim, self.size, &observed, injected, crashes);
+        if let Some(why) = report.failure() {
+            let story = Story {
+                report: &report,
+                observed: &observed,
+                clock,
+                logs: &self.folder,
+                command: &self.command,
+                folder: self.failure_folder(),
+            };
+            story.write(&why)?;
+        }
         Ok(report)
     }
 }
 
-/// The verdict is about what a crashed instance left, too. How many crashes there were.
-async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
+/// The verdict is about what a crashed instance left, too. How many crashes of instances there were.
+pub(crate) async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
     let mut crashes = 0;
+    for server in world.mongo.iter().chain(&world.nats) {
+        let mut server = server.lock().await;
+        if server.look() {
+            eprintln!(
+                "chaos: {} has ended by itself; it is started again",
+                server.name
+            );
+            server.start();
+        }
+    }
     for instance in &world.instances {
         let mut instance = instance.lock().await;
         if instance.look() {

@@ -1,8 +1,11 @@
 //! The servers, the instances of the service, and the links between them.
 
+mod instances;
+mod operator;
+
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -10,27 +13,25 @@ use std::{
 use anyhow::ensure;
 use mongodb::{Client, Database};
 use serde::Serialize;
-use testbed::{Mongo, Nats, Process, empty, free_ports, local, proxy::Link, within};
+use testbed::{Image, Mongo, Mount, Nats, Process, empty, local, proxy::Link, within};
 use tokio::{sync::Mutex, task::JoinSet};
 
-use crate::wiring::{DATABASE, ToMongo, ToNats, instance_name};
+use crate::wiring::{DATABASE, NatsPeers, Pairs, ToMongo, ToNats};
+use instances::{Instances, Setup};
 
-pub(crate) const STREAM: &str = "CHAOS";
-/// Every instance's.
-const SETTINGS: [(&str, &str); 6] = [
-    ("NATS_STREAM", STREAM),
-    // Short, so that faults outlast it: exactly once must not hang on it.
-    ("NATS_DUPLICATE_WINDOW", "2s"),
-    ("ADMIN_ADDR", "127.0.0.1:0"),
-    ("RATE_LIMIT", "0"),
-    ("WRITE_RATE_LIMIT", "0"),
-    ("RUST_LOG", "info,async_nats=warn"),
-];
+pub(crate) use instances::STREAM;
+
 /// The oplog is short, for a pause of the publisher to outlast it; it is cut no further than the last checkpoint, hence one
-/// every two seconds. What a process that died with a transaction open had locked is free after five.
+/// every two seconds. What a process that died with a transaction open had locked is free after five. With test commands a member tells
+/// the others who it is, for the links between them.
 const OF_MONGO: &str = "--wiredTigerCacheSizeGB 0.25 --oplogSize 48 --syncdelay 2 \
-                        --setParameter transactionLifetimeLimitSeconds=5";
+                        --setParameter transactionLifetimeLimitSeconds=5 --setParameter enableTestCommands=1";
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// The file systems of the first member of each kind, where there are disks to fill.
+const MONGO_MEGABYTES: u32 = 1_000;
+const NATS_MEGABYTES: u32 = 256;
+/// Files with holes: they take what is written.
+const IMAGE_MEGABYTES: u64 = 1_500;
 
 pub(crate) type Shared = Arc<Mutex<Process>>;
 
@@ -55,6 +56,30 @@ impl Size {
     };
 }
 
+/// What a world is made of.
+pub(crate) struct Plan<'a> {
+    pub(crate) size: Size,
+    pub(crate) program: &'a Path,
+    /// For data and logs.
+    pub(crate) folder: &'a Path,
+    /// More variables of the service's.
+    pub(crate) environment: &'a [(String, String)],
+    pub(crate) disks: Disks,
+    /// More arguments of NATS.
+    pub(crate) nats_args: Vec<OsString>,
+}
+
+/// Where the servers keep their data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disks {
+    /// In the folder.
+    Plain,
+    /// The first member of each kind on one that can be filled.
+    Small,
+    /// Each on one that can lose its power.
+    Images,
+}
+
 pub(crate) struct World {
     pub(crate) mongo: Vec<Shared>,
     pub(crate) nats: Vec<Shared>,
@@ -64,66 +89,86 @@ pub(crate) struct World {
     /// By instance, then by server.
     pub(crate) mongo_links: Vec<Vec<Link>>,
     pub(crate) nats_links: Vec<Vec<Link>>,
+    pub(crate) mongo_pairs: Pairs,
+    pub(crate) nats_pairs: Pairs,
+    /// Of the first member of each kind.
+    pub(crate) mongo_disk: Option<Mount>,
+    pub(crate) nats_disk: Option<Mount>,
+    /// By their order.
+    pub(crate) mongo_images: Vec<Image>,
+    pub(crate) nats_images: Vec<Image>,
     /// Past the links, for whoever looks on.
     pub(crate) database: Database,
     pub(crate) nats_urls: Vec<String>,
+    pub(crate) mongo_ports: Vec<u16>,
+    observer_uri: String,
     program: PathBuf,
     jwt_key: String,
     _proxies: JoinSet<()>,
 }
 
 impl World {
-    /// Starts everything in `folder`, which is emptied first.
-    pub(crate) async fn start(
-        size: Size,
-        program: &Path,
-        folder: &Path,
-        environment: &[(String, String)],
-    ) -> anyhow::Result<Self> {
+    /// Starts everything in the plan's folder, which is emptied first.
+    pub(crate) async fn start(plan: &Plan<'_>) -> anyhow::Result<Self> {
+        let Plan { size, folder, .. } = *plan;
         empty(folder)?;
+        let disk = |name: &str, megabytes| {
+            let mount = || Mount::new(&folder.join(name), megabytes);
+            (plan.disks == Disks::Small).then(mount).transpose()
+        };
+        let images = |kind: &str, count: usize| -> anyhow::Result<Vec<Image>> {
+            let count = if plan.disks == Disks::Images {
+                count
+            } else {
+                0
+            };
+            let image = |i| Image::new(&folder.join(format!("{kind}-{i}")), IMAGE_MEGABYTES);
+            (0..count).map(image).collect()
+        };
+        let (mongo_images, nats_images) =
+            (images("mongo", size.mongo)?, images("nats", size.nats)?);
+        let mongo_disk = disk("mongo-0", MONGO_MEGABYTES)?;
+        let nats_disk = disk("nats-0", NATS_MEGABYTES)?;
         let mut proxies = JoinSet::new();
         let mut nats = Nats::in_folder(folder, size.nats);
+        nats.args.clone_from(&plan.nats_args);
         let to_nats = ToNats::new(size.instances, &nats.ports, &mut proxies).await?;
+        let nats_peers = NatsPeers::new(&nats.routes, &mut proxies).await?;
         let mut mongo = Mongo::in_folder(folder, size.mongo, OF_MONGO);
         let to_mongo = ToMongo::new(size.instances, &mongo.ports, &mut proxies).await?;
         mongo.hosts.clone_from(&to_mongo.members);
+        nats.peers = nats_peers.urls;
         nats.start().await;
         mongo.start().await;
-        let observer = Client::with_uri_str(to_mongo.uri("observer")).await?;
+        let observer_uri = to_mongo.uri("observer");
+        let observer = Client::with_uri_str(&observer_uri).await?;
         let jwt_key = format!("{:032x}", fastrand::u128(..));
-        let mut instances = Vec::new();
-        let mut addresses = Vec::new();
-        for (i, port) in free_ports(size.instances).into_iter().enumerate() {
-            let (name, address) = (instance_name(i), local(port).to_string());
-            addresses.push(format!("http://{address}"));
-            let mut command = Command::new(program);
-            command.arg("serve").env_clear().envs(SETTINGS);
-            command
-                .env("LISTEN_ADDR", &address)
-                .env("JWT_KEY", &jwt_key);
-            command.env("MONGO_URI", to_mongo.uri(&name));
-            command.env("NATS_URL", &to_nats.urls[i]);
-            command.env("NATS_REPLICAS", if size.nats > 1 { "3" } else { "1" });
-            command.envs(environment.iter().cloned());
-            let log = folder.join(format!("{name}.log"));
-            let mut process = Process::new(&name, command, log);
-            process.start();
-            instances.push(shared(process));
-        }
+        let setup = Setup {
+            plan,
+            jwt_key: &jwt_key,
+            to_mongo: &to_mongo,
+            to_nats: &to_nats,
+        };
+        let instances = Instances::start(&setup);
+        let url = |port: &u16| format!("nats://{}", local(*port));
         let world = Self {
-            mongo: mongo.members.into_iter().map(shared).collect(),
-            instances,
-            addresses,
+            instances: instances.processes.into_iter().map(shared).collect(),
+            addresses: instances.addresses,
             mongo_links: to_mongo.links,
             nats_links: to_nats.links,
+            mongo_pairs: to_mongo.pairs,
+            nats_pairs: nats_peers.links,
+            mongo_disk,
+            nats_disk,
+            mongo_images,
+            nats_images,
             database: observer.database(DATABASE),
-            nats_urls: nats
-                .ports
-                .iter()
-                .map(|port| format!("nats://{}", local(*port)))
-                .collect(),
+            nats_urls: nats.ports.iter().map(url).collect(),
             nats: nats.nodes.into_iter().map(shared).collect(),
-            program: program.to_owned(),
+            mongo_ports: mongo.ports,
+            mongo: mongo.members.into_iter().map(shared).collect(),
+            observer_uri,
+            program: plan.program.to_owned(),
             jwt_key,
             _proxies: proxies,
         };
@@ -144,17 +189,6 @@ impl World {
             .await?;
         }
         Ok(())
-    }
-
-    /// A token that the service itself signs.
-    pub(crate) fn token(&self, user: &str) -> anyhow::Result<String> {
-        let output = Command::new(&self.program)
-            .args(["token", "--user", user, "--ttl", "1d"])
-            .env("JWT_KEY", &self.jwt_key)
-            .output()?;
-        let says = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "no token for {user}: {says}");
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::{Findings, Index, Kind};
-use crate::history::{Observed, Outcome};
+use crate::history::{Event, Observed, Outcome};
 
 /// Each clear answer against the one that it had to be.
 pub(super) fn answers(observed: &Observed, found: &mut Findings) {
@@ -43,9 +43,13 @@ pub(super) fn accepted(observed: &Observed, index: &Index<'_>, found: &mut Findi
         }
         let event = index.event(key, *version);
         let shown = json!({ "attempt": attempt, "event": event });
-        if event.is_none_or(|event| event.trace() != Some(attempt.trace.as_str())) {
+        let is_own = |event: &Event| event.trace() == Some(attempt.trace.as_str());
+        let is_told = |event| is_own(event) || index.may_have_changed_nothing(attempt, event);
+        if !event.is_some_and(is_told) {
             found.add(Kind::Lost, "an accepted write without its event", shown);
-        } else if event.is_some_and(|event| !index.stored.contains(event.id.as_str())) {
+        } else if event
+            .is_some_and(|event| !index.stored.contains(event.id.as_str()) && !event.is_skipped)
+        {
             found.add(Kind::Lost, "an accepted write without its message", shown);
         }
     }

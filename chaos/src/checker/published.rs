@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::{Findings, Index, Kind, identity};
-use crate::history::{Event, Observed};
+use super::{Findings, Index, Kind, headers};
+use crate::{
+    domain,
+    history::{Event, Message, Observed},
+};
 
 /// `sent` says what the stream holds.
 pub(super) fn marks(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
@@ -21,7 +24,8 @@ pub(super) fn marks(observed: &Observed, index: &Index<'_>, found: &mut Findings
     };
     for event in &observed.events {
         let is_stored = index.stored.contains(event.id.as_str());
-        if event.is_sent && !is_stored {
+        // Of some that are given up nobody can be told.
+        if event.is_sent && !is_stored && !event.is_skipped {
             found.add(Kind::Premature, "YES, but not in the stream", json!(event));
         }
         if !event.is_sent && !is_held_back(event) {
@@ -43,16 +47,11 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
     let mut versions = HashMap::new();
     let mut last = HashMap::new();
     for message in &observed.messages {
-        let Some(event) = identity(message).and_then(|id| index.events_by_id.get(id)) else {
+        let Some(event) = message.identity().and_then(|id| index.events_by_id.get(id)) else {
             found.add(Kind::Phantom, "a message of no event", json!(message));
             continue;
         };
-        let is_same = message.message_id.as_ref() == Some(&event.id)
-            && message.event_id.as_ref() == Some(&event.id)
-            && message.subject == event.subject
-            && message.payload == event.data
-            && message.traceparent == event.traceparent;
-        if !is_same {
+        if !says(message, event) {
             let shown = json!({ "event": event, "message": message });
             found.add(
                 Kind::Altered,
@@ -60,7 +59,8 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
                 shown,
             );
         }
-        if let Some(id) = &message.message_id
+        headers::headers(event, message, found);
+        if let Some(id) = message.message_id()
             && let Some(before) = ids.insert(id, message)
         {
             found.add(
@@ -79,12 +79,32 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
         }
         if let Some((version, before)) = last.insert(&event.key, (event.version, message))
             && version > event.version
+            && !message.is_replayed()
         {
             found.add(
                 Kind::Reordered,
                 "an earlier version behind a later",
                 json!([before, message]),
             );
+        }
+    }
+}
+
+/// Subject and payload.
+fn says(message: &Message, event: &Event) -> bool {
+    if event.is_skipped {
+        let subject = format!("{}.{}", domain::SKIPPED, event.key);
+        return message.subject == subject && message.payload.is_null();
+    }
+    message.subject == event.subject && message.payload == event.data
+}
+
+/// Only what was planted can never be published.
+pub(super) fn parked(observed: &Observed, found: &mut Findings) {
+    for event in observed.events.iter().filter(|event| event.is_parked) {
+        if !observed.planted.contains(&event.id) {
+            let what = "parked, although nothing is wrong with it";
+            found.add(Kind::WronglyParked, what, json!(event));
         }
     }
 }

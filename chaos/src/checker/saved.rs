@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::{Findings, Index, Kind, agree};
-use crate::history::Observed;
+use crate::history::{Event, Observed};
 
 /// Each version of a document has its event, and the last event says what the document says.
 pub(super) fn documents(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
@@ -16,13 +16,17 @@ pub(super) fn documents(observed: &Observed, index: &Index<'_>, found: &mut Find
                 found.add(Kind::Half, "a document's version without an event", shown);
             }
         }
-        if let Some(last) = index.event(&document.key, document.version)
-            && !agree(&last.data, &document.says)
-        {
-            let shown = json!({ "document": document, "event": last });
+        let first = index.event(&document.key, 0);
+        let last = index.event(&document.key, document.version);
+        let is_same = last.is_none_or(|last| last.data == document.says)
+            && last.is_none_or(|last| last.made_ms == document.changed_ms)
+            && first.is_none_or(|first| first.made_ms == document.made_ms)
+            && document.strange.is_empty();
+        if !is_same {
+            let shown = json!({ "document": document, "first": first, "event": last });
             found.add(
                 Kind::Altered,
-                "a document that differs from its last event",
+                "a document that differs from its events",
                 shown,
             );
         }
@@ -34,7 +38,9 @@ pub(super) fn events(observed: &Observed, index: &Index<'_>, found: &mut Finding
     let mut of_trace = HashMap::new();
     for event in &observed.events {
         let Some(attempt) = index.attempt(event) else {
-            if !observed.planted.contains(&event.key) {
+            let mut orders = observed.orders.events.iter();
+            let is_of_an_order = orders.any(|order| Some(order.trace.as_str()) == event.trace());
+            if !observed.planted.contains(&event.id) && !is_of_an_order {
                 found.add(Kind::Phantom, "an event of nobody's write", json!(event));
             }
             continue;
@@ -43,7 +49,8 @@ pub(super) fn events(observed: &Observed, index: &Index<'_>, found: &mut Finding
             let shown = json!([before, event]);
             found.add(Kind::Repeated, "a write that was done twice", shown);
         }
-        if !agree(&event.data, &attempt.says) {
+        let is_traced = event.tracestate == Some(attempt.tracestate());
+        if !agree(&event.data, &attempt.says) || !is_traced {
             let shown = json!({ "attempt": attempt, "event": event });
             found.add(Kind::Altered, "an event that differs from its write", shown);
         }
@@ -52,7 +59,8 @@ pub(super) fn events(observed: &Observed, index: &Index<'_>, found: &mut Finding
         if events.len() > 1 {
             found.add(Kind::Duplicate, "two events of one version", json!(events));
         }
-        if observed.planted.iter().any(|planted| planted == key) {
+        let is_planted = |event: &&Event| observed.planted.contains(&event.id);
+        if events.iter().all(is_planted) {
             continue;
         }
         let document = index.documents.get(key);

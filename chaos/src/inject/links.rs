@@ -1,4 +1,4 @@
-//! Links that are cut, black-holed, slowed down or torn.
+//! Links that are cut, black-holed, slowed down or torn: between instances and servers, and between the members of a cluster.
 
 use std::time::Duration;
 
@@ -10,7 +10,11 @@ use testbed::{
 use tokio::time::sleep;
 
 use super::Effect;
-use crate::{fault::Fault, schedule::Planned};
+use crate::{
+    fault::Fault,
+    schedule::Planned,
+    wiring::{Pairs, instance_name},
+};
 
 const DELAY: Duration = Duration::from_millis(500);
 /// A standby's connections are silent for seconds.
@@ -24,24 +28,85 @@ pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Re
         Fault::SlowNats | Fault::SlowMongo => (Mode::Slow(DELAY), "chunks were delayed"),
         _ => (Mode::Tear, "connections were torn"),
     };
-    let fault = LinkFault::new(mode);
     let chosen = planned.target % links.len();
-    let links = || {
-        let instances = links.iter().enumerate();
-        instances
-            .filter(move |(i, _)| !planned.is_of_one || *i == chosen)
-            .flat_map(|(_, links)| links)
-    };
-    links().for_each(|link| link.begin(&fault));
-    sleep(planned.lasts).await;
+    let is_chosen = |instance: &usize| !planned.is_of_one || *instance == chosen;
+    let away = (0..links.len()).filter(is_chosen);
+    let instances = links.iter().enumerate();
+    let chosen: Vec<&Link> = instances
+        .filter(|(instance, _)| is_chosen(instance))
+        .flat_map(|(_, links)| links)
+        .collect();
+    let (since, strikes) = strike(&chosen, mode, planned.lasts).await?;
+    Ok(Effect {
+        since,
+        seen: format!("{strikes} {what}"),
+        away: away.map(instance_name).collect(),
+    })
+}
+
+/// One instance does not reach one server, which the others do.
+pub(super) async fn part_one(links: &[Vec<Link>], planned: &Planned) -> anyhow::Result<Effect> {
+    let instance = planned.target % links.len();
+    let server = planned.lasts.subsec_nanos() as usize % links[instance].len();
+    let (mode, what) = parting(planned);
+    let (since, strikes) = strike(&[&links[instance][server]], mode, planned.lasts).await?;
+    let name = instance_name(instance);
+    Ok(Effect {
+        since,
+        seen: format!("{strikes} {what} between {name} and server {server}"),
+        away: vec![name],
+    })
+}
+
+/// One member does not reach the others, nor they it; clients reach all of them.
+pub(super) async fn part_member(
+    kind: &str,
+    pairs: &Pairs,
+    planned: &Planned,
+) -> anyhow::Result<Effect> {
+    let member = planned.target % pairs.len();
+    let is_of_it = |from: usize, to: usize| (from == member) != (to == member);
+    let mut links = Vec::new();
+    for (from, of) in pairs.iter().enumerate() {
+        for (to, link) in of.iter().enumerate() {
+            if is_of_it(from, to) {
+                links.push(link);
+            }
+        }
+    }
+    let (mode, what) = parting(planned);
+    let (since, strikes) = strike(&links, mode, planned.lasts).await?;
+    let name = format!("{kind}-{member}");
+    Ok(Effect {
+        since,
+        seen: format!("{strikes} {what} between {name} and the other members"),
+        away: vec![name],
+    })
+}
+
+/// A reset, or silence.
+fn parting(planned: &Planned) -> (Mode, &'static str) {
+    if planned.is_of_one {
+        (Mode::BlackHole, "chunks were held")
+    } else {
+        (Mode::Cut, "connections were cut")
+    }
+}
+
+/// Since when it had an effect, and how often.
+async fn strike(
+    links: &[&Link],
+    mode: Mode,
+    lasts: Duration,
+) -> anyhow::Result<(std::time::Instant, u64)> {
+    let fault = LinkFault::new(mode);
+    links.iter().for_each(|link| link.begin(&fault));
+    sleep(lasts).await;
     // An idle link has nothing to tear yet.
     let struck = within(IDLE_LIMIT, "something goes over the links", || async {
         fault.struck_first().context("nothing did")
     });
     let since = struck.await;
-    links().for_each(|link| link.end(&fault));
-    Ok(Effect {
-        since: since?,
-        seen: format!("{} {what}", fault.strikes()),
-    })
+    links.iter().for_each(|link| link.end(&fault));
+    Ok((since?, fault.strikes()))
 }

@@ -52,6 +52,7 @@ pub(super) async fn step_down_primary(world: &World) -> anyhow::Result<Effect> {
     Ok(Effect {
         since,
         seen: format!("election {after} followed {before}"),
+        away: Vec::new(),
     })
 }
 
@@ -79,6 +80,7 @@ pub(super) async fn lose_history(world: &World) -> anyhow::Result<Effect> {
     Ok(Effect {
         since,
         seen: format!("the oplog begins at {oldest}, past what the publisher saw, {seen}"),
+        away: vec![publisher.name.clone()],
     })
 }
 

@@ -35,5 +35,6 @@ pub(super) async fn step_down_stream(world: &World) -> anyhow::Result<Effect> {
     Ok(Effect {
         since,
         seen: format!("{after} followed {before}"),
+        away: Vec::new(),
     })
 }

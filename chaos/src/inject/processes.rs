@@ -9,6 +9,9 @@ use tokio::time::sleep;
 use super::Effect;
 use crate::world::Shared;
 
+const RESTARTS: u32 = 20;
+const RESTART_PAUSE: Duration = Duration::from_millis(150);
+
 /// Kill -9 of each, and a new process of each when the time is over.
 pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Result<Effect> {
     let mut killed = Vec::new();
@@ -31,6 +34,23 @@ pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Resul
     Ok(Effect {
         since,
         seen: seen.join("; "),
+        away: killed.iter().map(|process| process.name.clone()).collect(),
+    })
+}
+
+/// Kill -9 and a new process, again and again, each time before it has settled.
+pub(super) async fn restart_often(process: &Shared) -> anyhow::Result<Effect> {
+    let mut process = process.lock().await;
+    let since = Instant::now();
+    for time in 0..RESTARTS {
+        process.kill()?;
+        process.start();
+        sleep(RESTART_PAUSE * (1 + time % 4)).await;
+    }
+    Ok(Effect {
+        since,
+        seen: format!("{} was killed and started {RESTARTS} times", process.name),
+        away: vec![process.name.clone()],
     })
 }
 
@@ -45,6 +65,7 @@ pub(super) async fn terminate(process: &Shared, lasts: Duration) -> anyhow::Resu
     Ok(Effect {
         since,
         seen: followed(&process, pid, "ended with exit code 0"),
+        away: vec![process.name.clone()],
     })
 }
 
@@ -63,6 +84,7 @@ pub(super) async fn pause(process: &Shared, lasts: Duration) -> anyhow::Result<E
     Ok(Effect {
         since,
         seen: format!("{} was stopped", process.name),
+        away: vec![process.name.clone()],
     })
 }
 

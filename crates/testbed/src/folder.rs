@@ -1,6 +1,10 @@
 //! Where servers that are no test's keep their data and logs.
 
-use std::{fs, io, path::Path, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Cargo's target directory: it holds a folder for each profile, in which this program is.
 ///
@@ -11,11 +15,16 @@ pub fn target() -> PathBuf {
     program.ancestors().nth(2).unwrap().to_owned()
 }
 
-/// Makes the folder, or empties it.
+/// Makes the folder, or empties it. What a run that was killed has mounted there goes first.
 ///
 /// # Errors
 /// The system's.
 pub fn empty(folder: &Path) -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounted = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for path in mounted.filter(|path| Path::new(path).starts_with(folder)) {
+        Command::new("umount").args(["-l", path]).status()?;
+    }
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }

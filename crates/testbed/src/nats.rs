@@ -19,7 +19,9 @@ pub struct Nats {
     // Before their data: killed, they write no more there.
     pub nodes: Vec<Process>,
     pub ports: Vec<u16>,
-    routes: Vec<u16>,
+    pub routes: Vec<u16>,
+    /// By node, the addresses by which it reaches the others, where those are not their own.
+    pub peers: Vec<Vec<String>>,
     /// More arguments.
     pub args: Vec<OsString>,
     folder: PathBuf,
@@ -42,6 +44,7 @@ impl Nats {
             nodes: Vec::new(),
             routes: ports.split_off(nodes),
             ports,
+            peers: Vec::new(),
             args: Vec::new(),
             folder: folder.to_owned(),
             _temporary: None,
@@ -65,7 +68,7 @@ impl Nats {
     fn node(&self, number: usize) -> Process {
         let name = format!("nats-{number}");
         let mut command = Command::new(program("nats-server"));
-        let address = "--addr 127.0.0.1 --jetstream --port".split(' ');
+        let address = "--addr 127.0.0.1 --logtime_utc --jetstream --port".split(' ');
         command.args(address).arg(self.ports[number].to_string());
         command.arg("--store_dir").arg(self.folder.join(&name));
         if self.ports.len() > 1 {
@@ -79,7 +82,12 @@ impl Nats {
                 "--cluster_name",
                 "testbed",
             ]);
-            command.args(["--cluster", &routes[number], "--routes", &routes.join(",")]);
+            let others = self.peers.get(number).unwrap_or(&routes).join(",");
+            command.args(["--cluster", &routes[number], "--routes", &others]);
+            if !self.peers.is_empty() {
+                // Where nobody listens: the others are not to find a way around.
+                command.args(["--cluster_advertise", "127.0.0.1:1"]);
+            }
         }
         command.args(&self.args);
         Process::new(&name, command, self.folder.join(format!("{name}.log")))

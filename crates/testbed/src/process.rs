@@ -113,6 +113,14 @@ impl Process {
         self.started = Instant::now();
     }
 
+    /// Sets a variable of its environment, or takes it away, for when it is started next.
+    pub fn set(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.command.env(name, value),
+            None => self.command.env_remove(name),
+        };
+    }
+
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }

@@ -1,0 +1,156 @@
+//! Real time: whoever asks after an answer was given is told no less than it said, and what is saved is published soon.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::{Findings, Index, Kind};
+use crate::history::{Attempt, Observed, Outcome};
+
+/// Between commit and publication, while an instance can publish.
+const LATE_MS: u64 = 20_000;
+
+/// Which version of a document somebody knew, and since when.
+pub(super) struct Known<'a>(HashMap<&'a str, Vec<(u64, i64)>>);
+
+impl<'a> Known<'a> {
+    pub(super) fn new(observed: &'a Observed) -> Self {
+        let mut known = HashMap::<_, Vec<_>>::new();
+        for attempt in &observed.attempts {
+            if let Outcome::Accepted { key, version } = &attempt.outcome {
+                let of_key = known.entry(key.as_str()).or_default();
+                of_key.push((attempt.ended_ms, *version));
+            }
+        }
+        for read in &observed.reads {
+            if let Some(version) = read.version {
+                let of_key = known.entry(read.key.as_str()).or_default();
+                of_key.push((read.ended_ms, version));
+            }
+        }
+        for of_key in known.values_mut() {
+            of_key.sort_unstable();
+            let mut highest = -1;
+            for (_, version) in of_key.iter_mut() {
+                highest = highest.max(*version);
+                *version = highest;
+            }
+        }
+        Self(known)
+    }
+
+    /// The highest version that somebody had been told before then.
+    pub(super) fn before(&self, key: &str, at_ms: u64) -> Option<i64> {
+        let of_key = self.0.get(key)?;
+        let earlier = of_key.partition_point(|(since, _)| *since < at_ms);
+        of_key
+            .get(earlier.checked_sub(1)?)
+            .map(|(_, version)| *version)
+    }
+}
+
+/// A write that was begun after an answer was given makes a later version than that answer told.
+pub(super) fn writes(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let known = Known::new(observed);
+    for attempt in &observed.attempts {
+        let (key, version, least) = match (index.own_event(attempt), &attempt.outcome) {
+            (Some(event), _) => (event.key.as_str(), event.version, 1),
+            (None, Outcome::Accepted { key, version }) => (key.as_str(), *version, 0),
+            (None, _) => continue,
+        };
+        let before = known.before(key, attempt.began_ms);
+        if before.is_some_and(|before| version < before + least) {
+            let what = "a write that came behind what had been answered before it began";
+            let shown = json!({ "attempt": attempt, "version": version, "known": before });
+            found.add(Kind::Stale, what, shown);
+        }
+    }
+}
+
+/// What is read is no older than what had been answered before. A primary that does not know yet that there is another may tell of
+/// the past for a moment (docs/guarantees.md).
+pub(super) fn reads(observed: &Observed, found: &mut Findings) {
+    let known = Known::new(observed);
+    let may_be_stale = |began: u64, ended: u64| {
+        let mut times = observed.two_primaries.iter();
+        times.any(|(from, until)| began <= *until && ended >= *from)
+    };
+    for read in &observed.reads {
+        let before = known.before(&read.key, read.began_ms);
+        let is_behind = before.is_some_and(|before| read.version.is_none_or(|it| it < before));
+        if is_behind && !may_be_stale(read.began_ms, read.ended_ms) {
+            let what = "a read of less than had been answered before it began";
+            found.add(Kind::Stale, what, json!({ "read": read, "known": before }));
+        }
+    }
+}
+
+/// `If-Match` lets a change through on that version only, and refuses it only where another came before.
+pub(super) fn preconditions(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let mut by_event = HashMap::new();
+    for attempt in &observed.attempts {
+        if let Some(event) = index.own_event(attempt) {
+            by_event.insert((event.key.as_str(), event.version), attempt);
+        }
+    }
+    for attempt in observed.attempts.iter().filter(|it| !it.must_be_refused()) {
+        let Some(named) = attempt.if_match else {
+            continue;
+        };
+        let key = attempt.path.rsplit('/').next().unwrap_or_default();
+        let shown = || json!({ "attempt": attempt, "event": index.event(key, named + 1) });
+        let own = index.own_event(attempt).map(|event| event.version);
+        if own.is_some_and(|version| version != named + 1) {
+            let what = "a change of another version than If-Match names";
+            found.add(Kind::WronglyAccepted, what, shown());
+        }
+        let next = index.event(key, named + 1);
+        let may_have_come_before = |next: &&Attempt| next.began_ms <= attempt.ended_ms;
+        let of_next = by_event.get(&(key, named + 1));
+        let was_overtaken = match of_next {
+            Some(next) => may_have_come_before(next),
+            // Nobody's write that we know of, such as an order's.
+            None => next.is_some(),
+        };
+        if attempt.outcome == Outcome::Refused && attempt.status == 412 && !was_overtaken {
+            let what = "a refusal of the version that If-Match names, which was the last";
+            found.add(Kind::WronglyRefused, what, shown());
+        }
+    }
+}
+
+/// Between commit and publication no instance can publish, or not much time goes by.
+pub(super) fn publications(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let mut is_first = std::collections::HashSet::new();
+    for message in &observed.messages {
+        let Some(event) = message.identity().and_then(|id| index.events_by_id.get(id)) else {
+            continue;
+        };
+        let is_told_again = message.is_replayed() || observed.lost.has(&event.key);
+        if is_told_again || event.is_skipped || !is_first.insert(&event.id) {
+            continue;
+        }
+        let answered = index.attempt(event).filter(|attempt| attempt.is_clear());
+        let saved_ms = answered.map_or(event.made_at_ms, |attempt| attempt.ended_ms);
+        let idle_ms = longest_gap(&observed.unhealthy, saved_ms, message.stored_ms);
+        if idle_ms > LATE_MS {
+            let shown = json!({ "event": event, "message": message, "saved_ms": saved_ms });
+            found.add(Kind::Late, "published over 20 s after its commit", shown);
+        }
+    }
+}
+
+/// The longest time between `from` and `until` that none of `spans` covers.
+pub(super) fn longest_gap(spans: &[(u64, u64)], from: u64, until: u64) -> u64 {
+    let mut spans = spans.to_vec();
+    spans.sort_unstable();
+    let (mut longest, mut covered) = (0, from);
+    for (begin, end) in spans {
+        if begin >= until {
+            break;
+        }
+        longest = longest.max(begin.saturating_sub(covered));
+        covered = covered.max(end);
+    }
+    longest.max(until.saturating_sub(covered))
+}

@@ -1,0 +1,84 @@
+//! When no instance could publish, and when MongoDB may have had two primaries, by the faults that were injected.
+
+use crate::{fault::Fault, inject::Injected, world::Size};
+
+/// An election, a lease, a restart: so long after a fault its effect may go on.
+const AFTERMATH_MS: u64 = 10_000;
+
+/// When a majority of the servers of a kind was away, or all instances: from, until.
+pub(crate) fn unhealthy(injected: &[Injected], size: Size) -> Vec<(u64, u64)> {
+    let of_kind = [
+        ("mongo-", size.mongo / 2 + 1),
+        ("nats-", size.nats / 2 + 1),
+        ("instance-", size.instances),
+    ];
+    let mut spans = Vec::new();
+    // What is away changes at these moments only.
+    let mut moments: Vec<u64> = injected.iter().flat_map(bounds).collect();
+    moments.sort_unstable();
+    for pair in moments.windows(2) {
+        let is_on = |fault: &&Injected| bounds(fault)[0] <= pair[0] && bounds(fault)[1] > pair[0];
+        let on: Vec<&Injected> = injected.iter().filter(is_on).collect();
+        let is_short = |(kind, too_many): (&str, usize)| {
+            let all = on.iter().flat_map(|fault| &fault.away);
+            let mut away: Vec<&String> = all.filter(|name| name.starts_with(kind)).collect();
+            away.sort_unstable();
+            away.dedup();
+            away.len() >= too_many
+        };
+        if of_kind.into_iter().any(is_short) {
+            spans.push((pair[0], pair[1]));
+        }
+    }
+    spans
+}
+
+fn bounds(fault: &Injected) -> [u64; 2] {
+    [fault.began_ms, fault.ended_ms + AFTERMATH_MS]
+}
+
+/// While a primary that was cut off, or stopped, may not know yet that there is another: from, until.
+pub(crate) fn two_primaries(injected: &[Injected]) -> Vec<(u64, u64)> {
+    let may = |fault: &&Injected| matches!(fault.fault, Fault::PausePrimary | Fault::PartMongo);
+    let span = |fault: &Injected| (fault.began_ms, fault.ended_ms + AFTERMATH_MS);
+    injected.iter().filter(may).map(span).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(began_ms: u64, ended_ms: u64, away: &[&str]) -> Injected {
+        Injected {
+            operation: 0,
+            fault: Fault::KillNats,
+            began_ms,
+            ended_ms,
+            took_effect_ms: Some(began_ms),
+            away: away.iter().map(|name| (*name).to_owned()).collect(),
+            seen: String::new(),
+        }
+    }
+
+    #[test]
+    fn nobody_publishes_while_a_majority_of_servers_or_each_instance_is_away() {
+        let one = [fault(0, 5_000, &["nats-0"])];
+        assert_eq!(unhealthy(&one, Size::THREE), []);
+        assert_eq!(unhealthy(&one, Size::ONE), [(0, 15_000)]);
+
+        let two = [
+            fault(0, 5_000, &["nats-0"]),
+            fault(3_000, 9_000, &["nats-1"]),
+        ];
+        assert_eq!(unhealthy(&two, Size::THREE), [(3_000, 15_000)]);
+
+        let of_each = [
+            fault(0, 5_000, &["nats-0"]),
+            fault(3_000, 9_000, &["mongo-1"]),
+        ];
+        assert_eq!(unhealthy(&of_each, Size::THREE), []);
+
+        let all = [fault(0, 1_000, &["instance-0", "instance-1", "instance-2"])];
+        assert_eq!(unhealthy(&all, Size::THREE), [(0, 11_000)]);
+    }
+}

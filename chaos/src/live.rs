@@ -1,0 +1,124 @@
+//! A consumer of the stream that looks on all the time, past the links: what it saw must be what the stream holds at the end.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::Context;
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, DeliverPolicy, pull},
+};
+use futures_util::StreamExt;
+use testbed::within;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    clock::Clock,
+    history::Seen,
+    world::{STREAM, World},
+};
+
+/// A consumer that sees nothing for so long is made anew: it may have been lost with its server.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(200);
+/// It has seen the last message by then.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(30);
+
+type List = Arc<Mutex<Vec<Seen>>>;
+
+pub(crate) struct Consumer {
+    seen: List,
+    task: JoinHandle<()>,
+}
+
+impl Consumer {
+    pub(crate) async fn start(world: &World, clock: Clock) -> anyhow::Result<Self> {
+        let client = async_nats::connect(world.nats_urls.as_slice()).await?;
+        let seen = List::default();
+        let task = tokio::spawn(consume(jetstream::new(client), Arc::clone(&seen), clock));
+        Ok(Self { seen, task })
+    }
+
+    /// All that it saw, when that reaches to the last message.
+    pub(crate) async fn seen(self, last: u64) -> Vec<Seen> {
+        let reached = async || {
+            let seen = self.seen.lock().expect("no panic while it is held");
+            let reached = seen.last().map_or(0, |seen| seen.sequence);
+            (reached >= last).then_some(()).context("it lags")
+        };
+        // Where it does not, the checker says so.
+        drop(within(CATCH_UP_LIMIT, "the consumer has seen all", reached).await);
+        self.task.abort();
+        std::mem::take(&mut *self.seen.lock().expect("no panic while it is held"))
+    }
+}
+
+/// Goes on from the last message that it saw, whatever fails.
+async fn consume(context: jetstream::Context, seen: List, clock: Clock) {
+    let (mut stream, mut made) = (0, None);
+    loop {
+        // Away, or without a leader.
+        drop(consume_until_it_fails(&context, &seen, clock, &mut stream, &mut made).await);
+        sleep(PAUSE).await;
+    }
+}
+
+async fn consume_until_it_fails(
+    context: &jetstream::Context,
+    seen: &List,
+    clock: Clock,
+    stream_number: &mut u32,
+    made: &mut Option<i128>,
+) -> anyhow::Result<()> {
+    let stream = context.get_stream(STREAM).await?;
+    let created = stream.cached_info().created.unix_timestamp_nanos();
+    if made
+        .replace(created)
+        .is_some_and(|before| before != created)
+    {
+        *stream_number += 1;
+    }
+    let number = *stream_number;
+    let last = {
+        let seen = seen.lock().expect("no panic while it is held");
+        let of_this = seen.last().filter(|seen| seen.stream == number);
+        of_this.map_or(0, |seen| seen.sequence)
+    };
+    // Not the client's ordered consumer: one that has got nothing yet begins at 1 again when it is made anew.
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: last + 1,
+        },
+        ack_policy: AckPolicy::None,
+        inactive_threshold: Duration::from_secs(30),
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    };
+    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    let mut delivered = 0;
+    while let Ok(Some(message)) = timeout(SILENCE_LIMIT, messages.next()).await {
+        let message = message?;
+        let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
+        delivered += 1;
+        // One that went astray is asked for again.
+        anyhow::ensure!(info.consumer_sequence == delivered, "a delivery is missing");
+        let id = message
+            .headers
+            .as_ref()
+            .and_then(|it| it.get("Nats-Msg-Id"));
+        let one = Seen {
+            stream: number,
+            sequence: info.stream_sequence,
+            id: id.map(ToString::to_string),
+            stored_ms: clock.ms_of(info.published.into()),
+        };
+        seen.lock().expect("no panic while it is held").push(one);
+    }
+    Ok(())
+}
