@@ -172,7 +172,8 @@ async fn what_a_stream_may_be_besides_changes_nothing_and_is_no_warning() {
 #[tokio::test]
 async fn a_stream_that_is_altered_while_it_is_used_is_told_and_nothing_is_published_until_it_is_mended()
  {
-    let alterations: [(fn(&Place) -> Value, &str); 2] = [
+    type Members = fn(&Place) -> Value;
+    let alterations: [(Members, &str); 2] = [
         (
             |place| json!({ "subject_transform": { "src": format!("{}.counter.>", place.name), "dest": format!("{}.moved.>", place.name) } }),
             "stores messages under other subjects",
