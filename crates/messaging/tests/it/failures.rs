@@ -182,7 +182,7 @@ async fn what_the_database_refuses_again_and_again_is_told_once() {
         let key = if collection == "events" { "a" } else { "a b" };
         plant(&toy.place, [event(key, 0, doc! {})]).await;
         eventually("it is tried again and again", async || {
-            counters.count(tried) >= 5
+            counters.count(tried) >= 40
         })
         .await;
         let lines = log.lines_with("WARN");
