@@ -186,8 +186,8 @@ async fn a_process_that_is_refused_ends_although_nobody_reads_why() {
     let place = Place::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    type Variables<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(&[&str], Variables<'_>, i32); 5] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32);
+    let cases: [Case<'_>; 5] = [
         (&["serve"], &[("JWT_KEY", "short")], 2),
         (&["serve"], &[("MONGO_URI", "nowhere")], 2),
         (&["serve", "--no-such-flag"], &[], 2),

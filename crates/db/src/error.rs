@@ -5,6 +5,8 @@ use mongodb::error::{
     WriteFailure,
 };
 
+use crate::access::{LOGGED_OUT, is_logged_out};
+
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -89,7 +91,7 @@ impl<R> From<Error> for TransactionError<R> {
     }
 }
 
-const UNAUTHORIZED: i32 = 13;
+pub(crate) const UNAUTHORIZED: i32 = 13;
 const AUTHENTICATION_FAILED: i32 = 18;
 /// The server's codes for what passes by itself.
 const PASSING: [i32; 26] = [
@@ -171,6 +173,7 @@ pub fn cause(error: &MongoError) -> String {
             format!("authentication at MongoDB failed: {message}")
         }
         (_, Some(AUTHENTICATION_FAILED)) => "authentication at MongoDB failed".to_owned(),
+        _ if is_logged_out(error) => LOGGED_OUT.to_owned(),
         (ErrorKind::Command(refused), Some(UNAUTHORIZED)) => {
             // The command follows, with what was to be stored.
             let what = refused.message.split(", ").next().unwrap_or_default();
