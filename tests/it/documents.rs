@@ -222,8 +222,9 @@ fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code(
 fn the_alerts_that_operations_explains_are_those_of_the_rules() {
     let page = read("docs/operations.md");
     let explained = page.lines().filter_map(|line| {
-        let name = line.strip_prefix("| `Outbox")?;
-        Some(format!("Outbox{}", name.split('`').next()?))
+        let name = line.strip_prefix("| `")?.split('`').next()?;
+        let is_alert = ["Outbox", "Inbox"].iter().any(|of| name.starts_with(of));
+        is_alert.then(|| name.to_owned())
     });
     let rules = read("deploy/alerts.yml");
     let rules = rules
@@ -255,7 +256,7 @@ fn every_metric_that_operations_names_is_one_of_ours() {
     let in_backticks = page.split('`').skip(1).step_by(2);
     let names = in_backticks.filter_map(|text| {
         let name = text.split('{').next()?;
-        let is_ours = ["outbox_", "http_server_", "mongodb_", "nats_"];
+        let is_ours = ["outbox_", "inbox_", "http_server_", "mongodb_", "nats_"];
         is_ours
             .iter()
             .any(|prefix| name.starts_with(prefix))

@@ -143,7 +143,8 @@ async fn told_to_stop_it_finishes_what_is_under_way_and_publishes_it() {
 #[tokio::test]
 async fn http_and_publisher_run_as_separate_processes() {
     let place = Place::new();
-    let (_serving, address) = start(command(&place).args(["serve", "--no-publisher"])).await;
+    let (_serving, address) =
+        start(command(&place).args(["serve", "--no-publisher", "--no-consumers"])).await;
     assert_eq!(create(&address).await.unwrap().status(), 201);
     assert_eq!(place.events().await[0].get_str("sent").unwrap(), "NO");
     let ready: Value = testbed::client()

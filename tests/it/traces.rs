@@ -198,7 +198,7 @@ async fn as_many_spans_wait_in_memory_for_a_silent_collector_as_operations_tells
         ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
         // The one span that is being sent does not wait any more.
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"),
     ];
     let service = Traced::start(&place, &variables).await;
     let list = format!("http://{}/api/tickets?limit=1", service.address);

@@ -98,7 +98,7 @@ fn describe_inbox() {
     );
     describe_counter!(
         PUT_ASIDE,
-        "Messages that were put aside, by state, of each key the first of those that were together."
+        "Messages that were put aside, by state; one that is tried again and fails counts again."
     );
     describe_counter!(
         CONFLICTS,

@@ -9,7 +9,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
     apply::{Done, NotDone},
-    dead_letters::{DEAD, Verdict},
+    dead_letters::{DEAD, Verdict, WAITING},
     envelope::Envelope,
 };
 use crate::{
@@ -100,9 +100,17 @@ impl Tallies {
         );
     }
 
-    /// The first of a key was put aside; under the versions `others` stand messages with other ids.
-    pub(super) fn put_aside(&self, envelope: &Envelope, verdict: &Verdict, others: &[i64]) {
-        counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => verdict.state).increment(1);
+    /// The first of a key was put aside, and so many wait behind it; under the versions `others` stand messages with other ids.
+    pub(super) fn put_aside(
+        &self,
+        envelope: &Envelope,
+        verdict: &Verdict,
+        behind: usize,
+        others: &[i64],
+    ) {
+        let count = |state| counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => state);
+        count(verdict.state).increment(1);
+        count(WAITING).increment(behind as u64);
         others
             .iter()
             .for_each(|version| self.conflict(envelope, *version));
@@ -136,5 +144,42 @@ impl Tallies {
             reason,
             "a message tells no key or no version; it is a dead letter"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+
+    use super::*;
+
+    const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    #[test]
+    fn a_message_has_a_span_where_its_publisher_was_traced_and_there_is_a_collector() {
+        let _guard = tracing::subscriber::set_default(Registry::default());
+        for (is_traced, traceparent, has_span) in [
+            (true, Some(SAMPLED), true),
+            (true, Some(NOT_SAMPLED), false),
+            (true, None, false),
+            (false, Some(SAMPLED), false),
+        ] {
+            let envelope = Envelope {
+                key: "a".to_owned(),
+                version: 0,
+                message_id: "id".to_owned(),
+                r#type: "order.created".to_owned(),
+                traceparent: traceparent.map(str::to_owned),
+                tracestate: None,
+            };
+            let consumer = "reservations";
+            let span = Tallies {
+                consumer,
+                is_traced,
+            }
+            .span(&envelope);
+            assert_eq!(!span.is_none(), has_span, "{traceparent:?}");
+        }
     }
 }

@@ -9,10 +9,11 @@ use testbed::{Mongo, Nats, at_the_next, eventually, mongo_uri, nats_url};
 
 use crate::{
     log::Log,
-    tally::{
-        CONSUMER, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
-        durable, each_version, jetstream, number, numbers, send, then,
+    sent::{
+        acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable, jetstream,
+        number, numbers, send, then,
     },
+    tally::{CONSUMER, Tally, each_version},
     toy::{NAME, Place},
 };
 
@@ -59,7 +60,7 @@ async fn a_consumer_that_is_deleted_is_made_again_and_nothing_is_applied_twice()
 #[tokio::test]
 async fn a_stream_that_is_deleted_and_restored_to_an_earlier_time_goes_on_behind_the_marks() {
     let tally = Tally::start().await;
-    let sent = |version| crate::tally::Sent {
+    let sent = |version| crate::sent::Sent {
         id: Some(format!("a-{version}")),
         ..number("a", version)
     };
@@ -218,5 +219,48 @@ async fn a_commit_whose_outcome_is_not_known_is_not_acknowledged_and_nothing_is_
     send(&tally.place, (1..3).map(|version| number("a", version))).await;
     are_applied(&tally.place, "a", 0..3).await;
     assert!(dead_letters(&tally.place).await.is_empty());
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn after_mongodb_was_set_back_a_consumer_that_is_made_again_brings_what_is_missing() {
+    let tally = Tally::start().await;
+    send(&tally.place, (0..2).map(|version| number("a", version))).await;
+    are_applied(&tally.place, "a", 0..2).await;
+    let database = tally.place.database().await;
+    let backup = async |name: &str| {
+        let documents = database
+            .collection::<bson::Document>(name)
+            .find(doc! {})
+            .await;
+        let documents: Vec<_> = futures_util::TryStreamExt::try_collect(documents.unwrap())
+            .await
+            .unwrap();
+        (name.to_owned(), documents)
+    };
+    let backups = [
+        backup("inbox").await,
+        backup("totals").await,
+        backup("events").await,
+    ];
+    send(&tally.place, (2..5).map(|version| number("a", version))).await;
+    are_applied(&tally.place, "a", 0..5).await;
+    acknowledged(&tally.place).await;
+    let place = tally.stop().await;
+    for (name, documents) in backups {
+        let collection = database.collection::<bson::Document>(&name);
+        collection.delete_many(doc! {}).await.unwrap();
+        collection.insert_many(documents).await.unwrap();
+    }
+    let stream = jetstream(&place)
+        .await
+        .get_stream(&place.stream)
+        .await
+        .unwrap();
+    let name = format!("{}-{NAME}-{CONSUMER}", place.name);
+    stream.delete_consumer(&name).await.unwrap();
+    let tally = Tally::start_at(place).await;
+    send(&tally.place, [number("a", 5)]).await;
+    are_applied(&tally.place, "a", 0..6).await;
     tally.finish().await;
 }

@@ -12,10 +12,11 @@ use serde_json::json;
 use testbed::{Mongo, eventually, nats_url};
 
 use crate::{
-    tally::{
-        CONSUMER, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
-        number, numbers, send, then,
+    sent::{
+        acknowledged, applied, are_applied, are_aside, aside, dead_letters, number, numbers, send,
+        then,
     },
+    tally::{CONSUMER, Tally},
     toy::{NAME, Place},
 };
 
@@ -46,6 +47,9 @@ async fn under_load<T>(place: &Place, what: impl Future<Output = T>) -> T {
         for round in 0.. {
             let keys: Vec<String> = (0..10).map(|key| format!("load-{key}")).collect();
             send(place, keys.iter().map(|key| number(key, round))).await;
+            // No more than one machine can apply.
+            let is_applied = async || applied(place, "load-9").await.last() == Some(&round);
+            eventually("the load is applied", is_applied).await;
         }
     };
     tokio::select! {
@@ -149,11 +153,11 @@ async fn what_is_given_up_is_kept_with_its_reason_and_what_waits_behind_it_goes_
 async fn all_dead_letters_are_tried_at_once_while_messages_come() {
     let tally = Tally::start().await;
     let place = &tally.place;
-    let keys: Vec<String> = (0..20).map(|key| format!("key-{key}")).collect();
+    let keys: Vec<String> = (0..8).map(|key| format!("key-{key}")).collect();
     send(place, keys.iter().map(|key| then(key, 0, json!("refuse")))).await;
     send(place, keys.iter().map(|key| number(key, 1))).await;
     eventually("they are dead", async || {
-        tally.inbox.status(CONSUMER).await.unwrap().dead == 20
+        tally.inbox.status(CONSUMER).await.unwrap().dead == 8
     })
     .await;
     under_load(place, async {
@@ -163,7 +167,7 @@ async fn all_dead_letters_are_tried_at_once_while_messages_come() {
         })
         .await;
         eventually("they are dead again", async || {
-            tally.inbox.status(CONSUMER).await.unwrap().dead == 20
+            tally.inbox.status(CONSUMER).await.unwrap().dead == 8
         })
         .await;
         for key in &keys {
@@ -185,7 +189,7 @@ async fn a_dead_letter_without_a_key_is_given_up_by_its_place_in_the_stream() {
     let tally = Tally::start().await;
     let place = &tally.place;
     let subject = format!("{}.number.added.a", place.name);
-    crate::tally::publish(place, subject, async_nats::HeaderMap::new(), "{}").await;
+    crate::sent::publish(place, subject, async_nats::HeaderMap::new(), "{}").await;
     eventually("it is dead", async || dead_letters(place).await.len() == 1).await;
     assert!(
         told(place, &["skip", "--sequence", "9", "--reason", "x"])

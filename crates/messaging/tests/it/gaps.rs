@@ -8,10 +8,11 @@ use testbed::eventually;
 
 use crate::{
     log::Log,
-    tally::{
-        CONSUMER, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
-        jetstream, number, numbers, send,
+    sent::{
+        acknowledged, applied, are_applied, are_aside, aside, dead_letters, jetstream, number,
+        numbers, send,
     },
+    tally::{CONSUMER, Tally},
     toy::Place,
 };
 

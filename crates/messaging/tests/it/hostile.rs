@@ -11,10 +11,11 @@ use serde_json::json;
 use testbed::{Nats, eventually, mongo_uri};
 
 use crate::{
-    tally::{
-        Sent, Tally, acknowledged, applied, are_applied, are_aside, dead_letters, number, numbers,
+    sent::{
+        Sent, acknowledged, applied, are_applied, are_aside, dead_letters, number, numbers,
         publish, send,
     },
+    tally::Tally,
     toy::Place,
 };
 
@@ -163,7 +164,7 @@ async fn a_message_that_is_too_large_for_a_document_is_kept_by_its_place_in_the_
     // The stream loses another meanwhile.
     send(&tally.place, [large("b", 1)]).await;
     are_aside(&tally.place, "b", &[(1, "waiting")]).await;
-    let stream = crate::tally::jetstream(&tally.place).await;
+    let stream = crate::sent::jetstream(&tally.place).await;
     let stream = stream.get_stream(&tally.place.stream).await.unwrap();
     stream.purge().await.unwrap();
     send(&tally.place, [number("b", 0)]).await;

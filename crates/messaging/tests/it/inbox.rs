@@ -1,17 +1,17 @@
 //! What is applied: each message once, each key in the order of its versions.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use serde_json::json;
 use testbed::eventually;
 
 use crate::{
+    counters::Counters,
     log::Log,
-    tally::{
-        Sent, Tally, acknowledged, applied, are_applied, are_aside, aside, dead_letters,
-        newest_only, number, numbers, publish, send, then,
+    sent::{
+        Sent, acknowledged, applied, are_applied, are_aside, aside, dead_letters, number, numbers,
+        publish, send, then,
     },
+    tally::{CONSUMER, Tally, newest_only},
     toy::Place,
 };
 
@@ -52,44 +52,6 @@ async fn versions_that_come_late_are_waited_for_and_applied_in_their_order() {
     send(&tally.place, [number("a", 0)]).await;
     are_applied(&tally.place, "a", 0..4).await;
     assert!(dead_letters(&tally.place).await.is_empty());
-    tally.finish().await;
-}
-
-#[tokio::test]
-async fn a_handler_that_panics_is_asked_three_times_and_holds_back_its_own_key_only() {
-    let tally = Tally::start().await;
-    send(
-        &tally.place,
-        [then("a", 0, json!("panic")), number("a", 1), number("b", 0)],
-    )
-    .await;
-    are_applied(&tally.place, "b", [0]).await;
-    are_aside(&tally.place, "a", &[(0, "dead"), (1, "waiting")]).await;
-    assert_eq!(tally.calls("a", 0), 3);
-    assert!(applied(&tally.place, "a").await.is_empty());
-    assert_eq!(tally.place.events().await.len(), 1, "b's");
-    tally.finish().await;
-}
-
-#[tokio::test]
-async fn what_its_handler_wants_again_is_applied_later_and_what_it_refuses_never() {
-    let tally = Tally::start().await;
-    send(
-        &tally.place,
-        [
-            then("a", 0, json!({ "again": 4 })),
-            number("a", 1),
-            then("b", 0, json!("refuse")),
-        ],
-    )
-    .await;
-    are_applied(&tally.place, "a", 0..2).await;
-    eventually("it is dead", async || {
-        aside(&tally.place, "b").await == [(0, "dead".to_owned())]
-    })
-    .await;
-    assert_eq!((tally.calls("a", 0), tally.calls("b", 0)), (4, 1));
-    assert!(applied(&tally.place, "b").await.is_empty());
     tally.finish().await;
 }
 
@@ -153,31 +115,6 @@ async fn a_message_without_headers_is_taken_by_its_subject_and_its_payload() {
 }
 
 #[tokio::test]
-async fn a_payload_that_cannot_be_read_is_dead_and_is_kept_as_it_came() {
-    let tally = Tally::start().await;
-    let sent = number("a", 0);
-    let subject = format!("{}.number.added.a", tally.place.name);
-    publish(
-        &tally.place,
-        subject.clone(),
-        sent.headers(),
-        b"{\xff".as_slice(),
-    )
-    .await;
-    send(&tally.place, [number("a", 1), number("b", 0)]).await;
-    are_applied(&tally.place, "b", [0]).await;
-    are_aside(&tally.place, "a", &[(0, "dead"), (1, "waiting")]).await;
-    let letter = dead_letters(&tally.place).await.remove(0);
-    assert_eq!(letter.get_binary_generic("payload").unwrap(), b"{\xff");
-    let headers = letter.get_binary_generic("headers").unwrap();
-    let headers = String::from_utf8_lossy(headers);
-    assert!(headers.contains("ce-keyversion: 0\r\n"), "{headers}");
-    assert_eq!(letter.get_str("subject").unwrap(), subject);
-    assert_eq!(letter.get_i64("sequence").unwrap(), 1);
-    tally.finish().await;
-}
-
-#[tokio::test]
 async fn a_message_without_a_version_is_dead_and_holds_nobody_back() {
     let tally = Tally::start().await;
     let subject = format!("{}.number.added.a", tally.place.name);
@@ -206,45 +143,45 @@ async fn another_message_of_a_version_that_is_applied_is_told_as_an_error() {
 }
 
 #[tokio::test]
-async fn what_a_handler_records_goes_on_with_the_messages_trace() {
-    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+async fn what_becomes_of_messages_is_counted_and_what_is_put_aside_is_told_to_scrapers() {
+    let counters = Counters::start();
     let tally = Tally::start().await;
-    let sent = number("a", 0);
-    let mut headers = sent.headers();
-    headers.insert("traceparent", TRACE);
-    let subject = format!("{}.number.added.a", tally.place.name);
-    publish(&tally.place, subject, headers, sent.payload.to_string()).await;
+    let messages = [
+        number("a", 0),
+        number("a", 0),
+        then("b", 0, json!("refuse")),
+        number("c", 2),
+    ];
+    send(&tally.place, messages).await;
+    let completed = Sent {
+        r#type: "number.completed",
+        ..number("a", 1)
+    };
+    send(&tally.place, [completed]).await;
     are_applied(&tally.place, "a", [0]).await;
-    let event = tally.place.events().await.remove(0);
-    assert_eq!(event.get_str("traceparent").unwrap(), TRACE);
-    tally.finish().await;
-}
-
-#[tokio::test]
-async fn a_write_that_the_server_refuses_is_tried_again_and_holds_back_its_own_key_only() {
-    let tally = Tally::start().await;
-    send(&tally.place, [then("a", 0, json!("fail")), number("b", 0)]).await;
-    are_applied(&tally.place, "b", [0]).await;
-    are_aside(&tally.place, "a", &[(0, "retrying")]).await;
-    eventually("it is asked again", async || tally.calls("a", 0) > 2).await;
-    assert!(applied(&tally.place, "a").await.is_empty());
-    tally.finish().await;
-}
-
-#[tokio::test]
-async fn a_handler_that_takes_too_long_is_asked_again() {
-    let mut place = Place::new();
-    place.timing.inbox.handler_limit = Duration::from_millis(300);
-    numbers(&place).await;
-    let tally = Tally::start_at(place).await;
-    send(&tally.place, [then("a", 0, json!("wait")), number("b", 0)]).await;
-    are_applied(&tally.place, "b", [0]).await;
-    are_aside(&tally.place, "a", &[(0, "retrying")]).await;
-    tally.gate.send_replace(true);
-    are_applied(&tally.place, "a", [0]).await;
-    eventually("nothing is left", async || {
-        aside(&tally.place, "a").await.is_empty()
-    })
-    .await;
+    acknowledged(&tally.place).await;
+    are_aside(&tally.place, "c", &[(2, "waiting")]).await;
+    are_aside(&tally.place, "b", &[(0, "dead")]).await;
+    let counted = |series: &str| counters.count(&format!("inbox_{series}"));
+    assert_eq!(counted("applied_total{consumer=\"tally\"}"), 1);
+    assert_eq!(counted("conflicts_total{consumer=\"tally\"}"), 1);
+    assert_eq!(
+        counted("skipped_total{consumer=\"tally\",reason=\"type\"}"),
+        1
+    );
+    assert_eq!(
+        counted("put_aside_total{consumer=\"tally\",state=\"dead\"}"),
+        1
+    );
+    assert_eq!(
+        counted("put_aside_total{consumer=\"tally\",state=\"waiting\"}"),
+        1
+    );
+    assert_eq!(counted("stream_missing{consumer=\"tally\"}"), 0);
+    assert!(messaging::read_inbox_figures(&tally.inbox, &[CONSUMER]).await);
+    for (state, count) in [("waiting", 1), ("retrying", 0), ("dead", 1)] {
+        let series = format!("dead_letters{{consumer=\"tally\",state=\"{state}\"}}");
+        assert_eq!(counted(&series), count, "{state}");
+    }
     tally.finish().await;
 }

@@ -12,10 +12,11 @@ use testbed::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    tally::{
-        Tally, acknowledged, applied, are_applied, are_aside, durable, each_version, jetstream,
-        number, numbers, send, then,
+    sent::{
+        acknowledged, applied, are_applied, are_aside, durable, jetstream, number, numbers, send,
+        then,
     },
+    tally::{Tally, each_version},
     toy::{NAME, Place},
     waits::linked_to_nats,
 };

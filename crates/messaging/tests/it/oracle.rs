@@ -10,7 +10,8 @@ use proptest::{
 use testbed::eventually;
 
 use crate::{
-    tally::{Sent, Tally, acknowledged, applied, dead_letters, newest_only, number, numbers, send},
+    sent::{Sent, acknowledged, applied, dead_letters, number, numbers, send},
+    tally::{Tally, newest_only},
     toy::Place,
 };
 

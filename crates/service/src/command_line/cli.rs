@@ -25,7 +25,7 @@ pub(super) struct Cli<O: Args> {
 
 #[derive(Subcommand)]
 pub(super) enum Command<O: Args> {
-    /// Serve the REST interface, publish events and consume others'; what is done without a command.
+    /// Serve REST, publish and consume events; what is done without a command.
     Serve(Box<Serve<O>>),
     /// Only publish events.
     Publish(Box<ServerOptions>),
