@@ -59,7 +59,7 @@ impl Client {
         let trace = format!("{:032x}", rng.u128(1..));
         let began = Instant::now();
         let (mut tries, mut status, mut outcome) = (0, 0, Outcome::NotSent);
-        let mut answers = Vec::new();
+        let (mut answers, mut is_under_way) = (Vec::new(), false);
         loop {
             let at_once = if tries == 0 && write.intent == Intent::Twice {
                 2
@@ -73,8 +73,11 @@ impl Client {
             });
             let mut pause = PAUSE;
             for tried in join_all(sent).await {
-                status = tried.status;
+                if tried.answer.is_some() || answers.is_empty() {
+                    status = tried.status;
+                }
                 pause = tried.retry_after.unwrap_or(pause);
+                is_under_way |= matches!(tried.means, Means::Unclear);
                 answers.extend(tried.answer);
                 match tried.means {
                     Means::Clear(_) if matches!(outcome, Outcome::Accepted { .. }) => {}
@@ -91,6 +94,10 @@ impl Client {
                 break;
             }
             sleep(pause).await;
+        }
+        // A try without an answer may be under way still, and an order that kept out the other may end before it is done.
+        if is_under_way && outcome == Outcome::Refused && status == 409 {
+            outcome = Outcome::Unknown;
         }
         Attempt {
             operation: write.operation,

@@ -19,7 +19,7 @@ struct Defect {
     rule: Option<&'static str>,
 }
 
-const DEFECTS: [Defect; 12] = [
+const DEFECTS: [Defect; 14] = [
     // What waits in a black hole is lost when the connection is cut, after its acknowledgement was given up.
     Defect {
         name: "mark-before-ack",
@@ -108,6 +108,20 @@ const DEFECTS: [Defect; 12] = [
         faults: &[(Fault::BlackHoleNats, 2, 9)],
         kind: Kind::WronglyParked,
         rule: None,
+    },
+    Defect {
+        name: "queue-is-forgotten",
+        writes_a_second: 200,
+        faults: &[],
+        kind: Kind::Stuck,
+        rule: Some("a document that nobody has, although an order waits for it"),
+    },
+    Defect {
+        name: "reserved-can-be-changed",
+        writes_a_second: 100,
+        faults: &[],
+        kind: Kind::WronglyAccepted,
+        rule: Some("a change of a document that an order holds"),
     },
 ];
 const KILLED_OFTEN: [(Fault, u64, u64); 4] = [

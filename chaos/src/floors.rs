@@ -120,16 +120,9 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
         attempt.must_be_refused() && attempt.is_clear()
     });
     let took_effect = count(faults, Injected::took_effect);
-    let is_early = |stored_ms: u64| stored_ms < aim.seconds * 1000;
-    // The stream may have lost some of them since.
-    let seen = observed.seen.iter().filter(|it| is_early(it.stored_ms));
-    let held = observed.messages.iter().filter(|it| is_early(it.stored_ms));
-    let ids = seen.filter_map(|it| it.id.as_deref());
-    let ids: HashSet<&str> = ids.chain(held.filter_map(Message::message_id)).collect();
-    let under_load = ids.len();
+    let under_load = published_under_load(aim, observed);
     let rate = aim.rate as usize;
     let writes = rate * aim.seconds as usize;
-    let least = |share: f64, of: usize| ((of as f64 * share).ceil() as usize).max(1);
     let mut floors = vec![
         Floor::at_least(
             least(ACCEPTED_SHARE, writes),
@@ -163,28 +156,48 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
         ),
     ];
     floors.extend(of_each_intent(attempts, writes));
-    floors.push(Floor::at_least(
-        observed.messages.len(),
-        "messages that a consumer saw while all went on",
-        observed.seen.len(),
-        observed.messages.len(),
-    ));
-    floors.push(Floor::at_least(
-        least(READS_SHARE, writes),
-        "reads that were judged",
-        observed.reads.len(),
-        writes,
-    ));
-    floors.push(Floor::at_least(
-        least(ORDERS_SHARE, writes),
-        "events of orders",
-        observed.orders.events.len(),
-        writes,
-    ));
+    floors.extend(of_all_else(observed, writes));
     if aim.includes_nats {
         floors.extend(while_only_nats_was_at_fault(rate, attempts, faults));
     }
     floors
+}
+
+/// Events that were published before the load ended; the stream may have lost some of them since.
+fn published_under_load(aim: &Aim, observed: &Observed) -> usize {
+    let is_early = |stored_ms: u64| stored_ms < aim.seconds * 1000;
+    let seen = observed.seen.iter().filter(|it| is_early(it.stored_ms));
+    let held = observed.messages.iter().filter(|it| is_early(it.stored_ms));
+    let ids = seen.filter_map(|it| it.id.as_deref());
+    let ids: HashSet<&str> = ids.chain(held.filter_map(Message::message_id)).collect();
+    ids.len()
+}
+
+/// What was looked at beside the writes.
+fn of_all_else(observed: &Observed, writes: usize) -> [Floor; 3] {
+    let messages = observed.messages.len();
+    let reads = observed.reads.len();
+    let orders = observed.orders.events.len();
+    [
+        Floor::at_least(
+            messages,
+            "messages that a consumer saw while all went on",
+            observed.seen.len(),
+            messages,
+        ),
+        Floor::at_least(
+            least(READS_SHARE, writes),
+            "reads that were judged",
+            reads,
+            writes,
+        ),
+        Floor::at_least(
+            least(ORDERS_SHARE, writes),
+            "events of orders",
+            orders,
+            writes,
+        ),
+    ]
 }
 
 /// Each kind of write that was accepted: where none is, nothing was shown of it.
@@ -206,8 +219,7 @@ fn of_each_intent(attempts: &[Attempt], writes: usize) -> Vec<Floor> {
         let all: Vec<&Attempt> = attempts.iter().filter(of_kind).collect();
         let is_accepted = |attempt: &&&Attempt| matches!(attempt.outcome, Outcome::Accepted { .. });
         let accepted = all.iter().filter(is_accepted).count();
-        let least = ((writes as f64 * EACH_INTENT_SHARE).ceil() as usize).max(1);
-        Floor::at_least(least, what, accepted, all.len())
+        Floor::at_least(least(EACH_INTENT_SHARE, writes), what, accepted, all.len())
     };
     kinds.into_iter().map(floor).collect()
 }
@@ -249,6 +261,10 @@ fn while_only_nats_was_at_fault(
             all,
         ),
     ]
+}
+
+fn least(share: f64, of: usize) -> usize {
+    ((of as f64 * share).ceil() as usize).max(1)
 }
 
 fn most(share: f64, of: usize) -> usize {

@@ -26,6 +26,7 @@ mod report;
 mod run;
 mod schedule;
 mod story;
+mod usage;
 mod wiring;
 mod world;
 
@@ -165,6 +166,7 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
     experiment.command = again(&run);
     let report = experiment.run().await?;
     report.print_writes();
+    report.print_usage();
     report.print_floors();
     report.print_verdict();
     let json = run.json.unwrap_or_else(|| target().join("chaos.json"));

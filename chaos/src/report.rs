@@ -12,6 +12,7 @@ use crate::{
     floors::{Aim, Floor, floors},
     history::{Attempt, Observed, Outcome},
     inject::Injected,
+    usage::Usage,
     world::Size,
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Report {
     only_nats_at_fault: Availability,
     no_fault: Availability,
     pub(crate) violations: Vec<Violation>,
+    /// At the beginning, and at the end.
+    pub(crate) usage: [Vec<Usage>; 2],
 }
 
 impl Report {
@@ -84,6 +87,7 @@ impl Report {
             no_fault: Availability::new(0, &windows.no_fault(attempts)),
             injected,
             violations,
+            usage: [Vec::new(), Vec::new()],
         }
     }
 
@@ -124,6 +128,28 @@ impl Report {
         }
         println!("{}", self.only_nats_at_fault.row("only NATS at fault"));
         println!("{}", self.no_fault.row("no fault"));
+    }
+
+    /// What instances and harness held at the beginning and at the end.
+    pub(crate) fn print_usage(&self) {
+        println!(
+            "\n  {:<12} {:>9} {:>8} {:>12} {:>8}",
+            "", "memory", "handles", "connections", "threads"
+        );
+        for (when, all) in ["before", "after"].iter().zip(&self.usage) {
+            for of in all {
+                let Usage {
+                    name,
+                    memory_mb,
+                    handles,
+                    connections,
+                    threads,
+                } = of;
+                println!(
+                    "  {name:<12} {memory_mb:>6} MB {handles:>8} {connections:>12} {threads:>8}  {when}"
+                );
+            }
+        }
     }
 
     /// Whether enough happened to show anything.

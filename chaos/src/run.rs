@@ -10,6 +10,7 @@ use crate::{
     first_write::first_write,
     floors::Aim,
     health::{two_primaries, unhealthy},
+    history::Observed,
     inject::{Due, Log, inject},
     live::Consumer,
     load::load,
@@ -18,6 +19,7 @@ use crate::{
     report::Report,
     schedule::Planned,
     story::Story,
+    usage,
     world::{Disks, Plan, Size, World},
 };
 
@@ -45,10 +47,7 @@ impl Experiment {
         self.folder.with_file_name(name)
     }
 
-    /// # Errors
-    /// When it can't be made, or nothing works even before the first fault.
-    pub(crate) async fn run(&self) -> anyhow::Result<Report> {
-        print_schedule(&self.faults);
+    async fn world(&self) -> anyhow::Result<World> {
         let is_filled = self.faults.iter().any(|it| it.fault.fills_a_disk());
         let plan = Plan {
             size: self.size,
@@ -62,13 +61,21 @@ impl Experiment {
             },
             nats_args: Vec::new(),
         };
-        let world = Arc::new(World::start(&plan).await?);
+        World::start(&plan).await
+    }
+
+    /// # Errors
+    /// When it can't be made, or nothing works even before the first fault.
+    pub(crate) async fn run(&self) -> anyhow::Result<Report> {
+        print_schedule(&self.faults);
+        let world = Arc::new(self.world().await?);
         let client = Client::new(&world).await?;
         let first = first_write(&world, &client).await?;
         let log = Arc::new(Log::default());
         let orders = Orders::new(&world).await?;
         let clock = Clock::start();
         let consumer = Consumer::start(&world, clock).await?;
+        let before = usage::of_all(&world).await;
         let (begun, _) = watch::channel(0);
         let mut injections = JoinSet::new();
         for planned in self.faults.clone() {
@@ -102,19 +109,26 @@ impl Experiment {
         observed.lost = lost;
         observed.orders = orders;
         observed.two_primaries = two_primaries(&injected);
-        let report = Report::new(&self.aim, self.size, &observed, injected, crashes);
-        if let Some(why) = report.failure() {
-            let story = Story {
-                report: &report,
-                observed: &observed,
-                clock,
-                logs: &self.folder,
-                command: &self.command,
-                folder: self.failure_folder(),
-            };
-            story.write(&why)?;
-        }
+        let mut report = Report::new(&self.aim, self.size, &observed, injected, crashes);
+        report.usage = [before, usage::of_all(&world).await];
+        self.tell(&report, &observed, clock)?;
         Ok(report)
+    }
+
+    /// Why it failed, where it did.
+    fn tell(&self, report: &Report, observed: &Observed, clock: Clock) -> anyhow::Result<()> {
+        let Some(why) = report.failure() else {
+            return Ok(());
+        };
+        let story = Story {
+            report,
+            observed,
+            clock,
+            logs: &self.folder,
+            command: &self.command,
+            folder: self.failure_folder(),
+        };
+        story.write(&why)
     }
 }
 

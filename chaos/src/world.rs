@@ -69,6 +69,23 @@ pub(crate) struct Plan<'a> {
     pub(crate) nats_args: Vec<OsString>,
 }
 
+impl Plan<'_> {
+    fn small_disk(&self, name: &str, megabytes: u32) -> anyhow::Result<Option<Mount>> {
+        let mount = || Mount::new(&self.folder.join(name), megabytes);
+        (self.disks == Disks::Small).then(mount).transpose()
+    }
+
+    fn images(&self, kind: &str, count: usize) -> anyhow::Result<Vec<Image>> {
+        let count = if self.disks == Disks::Images {
+            count
+        } else {
+            0
+        };
+        let image = |i| Image::new(&self.folder.join(format!("{kind}-{i}")), IMAGE_MEGABYTES);
+        (0..count).map(image).collect()
+    }
+}
+
 /// Where the servers keep their data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disks {
@@ -112,23 +129,10 @@ impl World {
     pub(crate) async fn start(plan: &Plan<'_>) -> anyhow::Result<Self> {
         let Plan { size, folder, .. } = *plan;
         empty(folder)?;
-        let disk = |name: &str, megabytes| {
-            let mount = || Mount::new(&folder.join(name), megabytes);
-            (plan.disks == Disks::Small).then(mount).transpose()
-        };
-        let images = |kind: &str, count: usize| -> anyhow::Result<Vec<Image>> {
-            let count = if plan.disks == Disks::Images {
-                count
-            } else {
-                0
-            };
-            let image = |i| Image::new(&folder.join(format!("{kind}-{i}")), IMAGE_MEGABYTES);
-            (0..count).map(image).collect()
-        };
-        let (mongo_images, nats_images) =
-            (images("mongo", size.mongo)?, images("nats", size.nats)?);
-        let mongo_disk = disk("mongo-0", MONGO_MEGABYTES)?;
-        let nats_disk = disk("nats-0", NATS_MEGABYTES)?;
+        let mongo_images = plan.images("mongo", size.mongo)?;
+        let nats_images = plan.images("nats", size.nats)?;
+        let mongo_disk = plan.small_disk("mongo-0", MONGO_MEGABYTES)?;
+        let nats_disk = plan.small_disk("nats-0", NATS_MEGABYTES)?;
         let mut proxies = JoinSet::new();
         let mut nats = Nats::in_folder(folder, size.nats);
         nats.args.clone_from(&plan.nats_args);

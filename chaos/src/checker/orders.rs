@@ -86,6 +86,12 @@ pub(super) fn at_the_end(observed: &Observed, index: &Index<'_>, found: &mut Fin
             let waiting = document.waiting.iter().map(String::as_str);
             waiting.chain(holder).collect::<BTreeSet<&str>>()
         });
+        let is_free =
+            document.is_some_and(|it| it.says[HOLDER].is_null() && !it.waiting.is_empty());
+        if is_free {
+            let what = "a document that nobody has, although an order waits for it";
+            found.add(Kind::Stuck, what, json!(document));
+        }
         if has.as_ref() != Some(wants) {
             let what = "a document without the orders that want it, or with others";
             found.add(

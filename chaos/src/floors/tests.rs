@@ -288,17 +288,3 @@ fn events_that_are_published_only_when_the_load_is_over_do_not_count() {
     }
     assert_eq!(afterwards.broken(), ["events published under load"]);
 }
-
-#[test]
-fn a_floor_says_what_was_seen_and_what_is_needed() {
-    let floor = Floor::at_least(100, "accepted writes", 0, 200);
-    assert_eq!(
-        floor.to_string(),
-        "accepted writes: 0 of 200, and at least 100 are needed"
-    );
-    let floor = Floor::at_most(10, "writes without a clear answer", 99, 200);
-    assert_eq!(
-        floor.to_string(),
-        "writes without a clear answer: 99 of 200, and at most 10 are allowed"
-    );
-}

@@ -120,6 +120,16 @@ fn a_document_has_the_orders_that_want_it_and_no_other() {
 }
 
 #[test]
+fn a_document_that_nobody_has_while_an_order_waits_for_it_is_stuck() {
+    let mut free = ordered();
+    free.events[2] = version(2, "A1", Value::Null);
+    free.messages[2] = message(3, &free.events[2]);
+    free.documents[0].says = free.events[2].data.clone();
+    free.documents[0].waiting.push("B".to_owned());
+    assert_eq!(kinds(&free), [Kind::Stuck]);
+}
+
+#[test]
 fn a_change_of_a_document_that_an_order_holds_is_wrongly_accepted() {
     let mut changed = ordered();
     let event = version(3, "c", json!("B"));

@@ -51,3 +51,17 @@ fn a_run_in_which_no_refusal_is_judged_shows_too_little() {
     to_refuse.for_each(give_up);
     assert_eq!(none_answered.broken()[0], floor[0]);
 }
+
+#[test]
+fn a_floor_says_what_was_seen_and_what_is_needed() {
+    let floor = Floor::at_least(100, "accepted writes", 0, 200);
+    assert_eq!(
+        floor.to_string(),
+        "accepted writes: 0 of 200, and at least 100 are needed"
+    );
+    let floor = Floor::at_most(10, "writes without a clear answer", 99, 200);
+    assert_eq!(
+        floor.to_string(),
+        "writes without a clear answer: 99 of 200, and at most 10 are allowed"
+    );
+}
