@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::{error::UNAUTHORIZED, servers::Servers};
 
 pub(crate) const LOGGED_OUT: &str =
-    "authentication at MongoDB failed: our user is logged in no more";
+    "authentication at MongoDB failed: a command requires authentication, and no user is logged in";
 const REAUTHENTICATION_REQUIRED: i32 = 391;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The driver takes some seconds; a server that answers nothing else would be asked for ever.
