@@ -1,6 +1,6 @@
 //! The change streams, one for each collection: one on the whole database would need the right to read all of it.
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 
 use super::{EVENTS, Outbox, parked::PARKED};
@@ -12,6 +12,17 @@ pub(crate) enum Watched {
     Events,
     /// What operators decide about parked ones.
     Parked,
+}
+
+impl Watched {
+    /// What `change` may be about. The transaction that gives an event back also changes what was decided about it, and the other stream may
+    /// tell of that later.
+    pub(crate) fn about(self, change: &RawDocument) -> Self {
+        match change.get_str("operationType") {
+            Ok("update") => Self::Parked,
+            _ => self,
+        }
+    }
 }
 
 impl Outbox {
@@ -38,7 +49,7 @@ impl Outbox {
         };
         let pipeline = [
             doc! { "$match": { "$or": told.to_vec() } },
-            doc! { "$project": { "_id": 1 } },
+            doc! { "$project": { "_id": 1, "operationType": 1 } },
         ];
         self.db.need(name, &["find", "changeStream"]);
         // The sweep that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.

@@ -71,7 +71,7 @@ async fn ring_for(
                 loop {
                     match tokio::time::timeout(silence, stream.next_if_any()).await {
                         Ok(Ok(None)) if stream.is_alive() => told.lock().is_over(),
-                        Ok(Ok(Some(_))) => bell.ring_for(watched),
+                        Ok(Ok(Some(change))) => bell.ring_for(watched.about(&change)),
                         Ok(Err(error)) => break tell("the change stream failed", cause(&error)),
                         Ok(Ok(None)) => break tracing::warn!("the change stream ended"),
                         Err(_) => break tracing::warn!("the change stream is silent"),
