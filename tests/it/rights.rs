@@ -175,7 +175,7 @@ async fn who_does_not_publish_needs_no_right_on_parked_events_but_to_count_them(
     }
     guarded.allow(fewer).await;
     let mut serve = command(&guarded.place);
-    let (process, address) = start(serve.args(["serve", "--no-publisher"])).await;
+    let (process, address) = start(serve.args(["serve", "--no-publisher", "--no-consumers"])).await;
     assert_eq!(create(&address).await.unwrap().status(), 201);
     let ready = testbed::client().get(format!("{address}/health/ready"));
     assert_eq!(ready.send().await.unwrap().status(), 200);
