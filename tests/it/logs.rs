@@ -1,6 +1,10 @@
 //! What the log never holds.
 
-use std::process::Command;
+use std::{
+    net::TcpListener,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bson::{DateTime, Document, doc};
@@ -174,6 +178,34 @@ async fn log_lines_that_nobody_reads_are_dropped_and_counted_and_hold_nobody_up(
     service.signal("-TERM");
     assert!(service.ended().await.success());
     place.remove().await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_refused_ends_although_nobody_reads_why() {
+    const SOON: Duration = Duration::from_secs(4);
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32);
+    let cases: [Case<'_>; 5] = [
+        (&["serve"], &[("JWT_KEY", "short")], 2),
+        (&["serve"], &[("MONGO_URI", "nowhere")], 2),
+        (&["serve", "--no-such-flag"], &[], 2),
+        (&["serve"], &[("JWT_KEY_FILE", "/none")], 2),
+        (&["serve"], &[("LISTEN_ADDR", &taken)], 1),
+    ];
+    for (arguments, variables, code) in cases {
+        let mut command = command(&place);
+        command.args(arguments).env("RUST_LOG", "trace");
+        let mut process = Process::unread(command.envs(variables.iter().copied()));
+        let began = Instant::now();
+        assert_eq!(process.ended().await.code(), Some(code), "{variables:?}");
+        assert!(
+            began.elapsed() < SOON,
+            "{variables:?}: {:?}",
+            began.elapsed()
+        );
+    }
 }
 
 #[tokio::test]

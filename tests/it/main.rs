@@ -22,6 +22,7 @@ mod instances;
 mod lifecycle;
 mod lists;
 mod log_lines;
+mod logins;
 mod logs;
 mod metrics;
 mod openapi;

@@ -12,7 +12,7 @@ use std::{
 
 use bson::{Timestamp, doc};
 use mongodb::{
-    Client, Collection, Database, IndexModel, error::Error as MongoError, options::ClientOptions,
+    Collection, Database, IndexModel, error::Error as MongoError, options::ClientOptions,
 };
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
@@ -42,13 +42,10 @@ pub(crate) const MOST_UNDER_WAY: usize = 1_024;
 /// A handle to the service's database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
-    pub(crate) client: Client,
     servers: Servers,
-    database: Database,
     options: Arc<ClientOptions>,
     pub(crate) access: Arc<Access>,
     pub(crate) access_of_requests: Arc<Access>,
-    pub(crate) database_of_requests: Database,
     pub(crate) reads: Arc<Reads>,
     pub(crate) writes: Arc<Writes>,
     pub(crate) needs: Arc<Needs>,
@@ -79,17 +76,14 @@ impl Db {
         let servers = Servers::of(&options);
         options.sdam_event_handler = Some(servers.listener());
         let named = options.default_database.clone();
-        let client = Client::with_options(options.clone()).map_err(unusable("MONGO_URI"))?;
-        let database = client.database(named.as_deref().unwrap_or(service));
+        let database = named.as_deref().unwrap_or(service);
+        let access = Access::new(options.clone(), database, servers.clone(), None);
+        let access = access.map_err(unusable("MONGO_URI"))?;
         let writes = options.max_pool_size.unwrap_or(MAX_POOL_SIZE) * WRITES / OF;
-        let access = Access::new(database.clone(), servers.clone());
         Ok(Self {
-            client,
             access_of_requests: Arc::clone(&access),
-            database_of_requests: database.clone(),
             access,
             servers,
-            database,
             options: Arc::new(options),
             reads: Arc::default(),
             writes: Arc::new(Writes::new(writes as usize)),
@@ -111,12 +105,10 @@ impl Db {
         let mut options = (*self.options).clone();
         options.max_pool_size = Some(POOL_SIZE_BESIDE);
         options.cmap_event_handler = Some(metrics::pool("beside"));
-        let client = Client::with_options(options)?;
-        let database = client.database(self.database.name());
+        let (database, servers) = (self.database(), self.servers.clone());
+        let of_requests = &*self.access_of_requests;
         Ok(Self {
-            client,
-            access: Access::new(database.clone(), self.servers.clone()),
-            database,
+            access: Access::new(options, database.name(), servers, Some(of_requests))?,
             tasks: self.tasks_beside.clone(),
             ..self.clone()
         })
@@ -127,9 +119,10 @@ impl Db {
     /// # Errors
     /// When the server is not of a replica set: it has no transactions. And the driver's.
     pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
-        let requests = &self.database_of_requests;
-        let hello = requests.run_command(doc! { "hello": 1 }).await;
-        self.access_of_requests.heed(&hello);
+        let requests = &self.access_of_requests;
+        let number = requests.number();
+        let hello = requests.database().run_command(doc! { "hello": 1 }).await;
+        requests.heed(&hello, number);
         let hello = hello?;
         if hello.contains_key("setName") {
             return Ok(());
@@ -147,16 +140,16 @@ impl Db {
 
     /// A collection of the service's database; reads and writes are acknowledged by a majority.
     pub fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
-        self.database.collection(name)
+        self.database().collection(name)
     }
 
-    /// The service's database.
-    pub fn database(&self) -> &Database {
-        &self.database
+    /// The service's database, by the connections of this moment: ask for it at each operation.
+    pub fn database(&self) -> Database {
+        self.access.database()
     }
 
-    /// Makes a collection and its indexes, of which there may be none, where they are not there yet. Any number of instances
-    /// may do so at once.
+    /// Makes a collection that is read and written, and its indexes, of which there may be none, where they are not there yet. Any
+    /// number of instances may do so at once.
     ///
     /// # Errors
     /// The driver's.
@@ -165,9 +158,21 @@ impl Db {
         name: &str,
         indexes: impl IntoIterator<Item = IndexModel>,
     ) -> mongodb::error::Result<()> {
-        const NAMESPACE_EXISTS: i32 = 48;
         self.need(name, &["find", "insert", "update"]);
-        match self.database.create_collection(name).await {
+        self.make_collection(name, indexes).await
+    }
+
+    /// The same of a collection of which the caller says what it [needs](Self::need).
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn make_collection(
+        &self,
+        name: &str,
+        indexes: impl IntoIterator<Item = IndexModel>,
+    ) -> mongodb::error::Result<()> {
+        const NAMESPACE_EXISTS: i32 = 48;
+        match self.database().create_collection(name).await {
             Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
             _ => {}
         }
@@ -197,7 +202,7 @@ impl Db {
     /// # Errors
     /// The driver's, or where the server does not say.
     pub async fn majority_time(&self) -> mongodb::error::Result<Timestamp> {
-        let hello = self.database.run_command(doc! { "hello": 1 }).await?;
+        let hello = self.database().run_command(doc! { "hello": 1 }).await?;
         let last_write = hello.get_document("lastWrite");
         let by_majority = last_write.and_then(|last| last.get_document("majorityOpTime"));
         let time = by_majority.and_then(|time| time.get_timestamp("ts"));
@@ -219,9 +224,10 @@ impl Db {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }
         let access = Arc::clone(&self.access);
+        let number = access.number();
         let call = self.tasks.spawn(async move {
             let ended = call.await;
-            access.heed(&ended);
+            access.heed(&ended, number);
             ended
         });
         match tokio::time::timeout(limit, call).await {

@@ -94,16 +94,18 @@ impl Db {
                 return Err(self.explain(&refusal));
             }
         }
+        let number = self.access.number();
         let status = self
             .ask_status(limit)
             .await
             .map_err(|error| self.explain(&error))?;
-        let missing = status.and_then(|status| {
-            let database = self.database().name();
-            self.needs.first_missing(&status, database)
-        });
-        if let Some(missing) = missing {
-            return Err(missing);
+        if let Some(status) = status {
+            let logged_in = self.access.heed_status(&status, number);
+            logged_in.map_err(|error| self.explain(&error))?;
+            let database = self.database();
+            if let Some(missing) = self.needs.first_missing(&status, database.name()) {
+                return Err(missing);
+            }
         }
         if let Some(count) = self.reads_hang(limit).await {
             return Err(format!(
@@ -124,7 +126,7 @@ impl Db {
 
     /// Who we are and what we may. `None` where it is not told, as by some proxies.
     async fn ask_status(&self, limit: Duration) -> mongodb::error::Result<Option<Document>> {
-        let database = self.database().clone();
+        let database = self.database();
         let ask = async move {
             database.run_command(doc! { "ping": 1 }).await?;
             let status = doc! { "connectionStatus": 1, "showPrivileges": true };
@@ -160,7 +162,7 @@ impl Db {
 
     /// A sentence for people.
     pub(crate) async fn why_writes_stall(&self, time: Duration, limit: Duration) -> String {
-        let database = self.database().clone();
+        let database = self.database();
         let hello = async move { database.run_command(doc! { "hello": 1 }).await };
         let seconds = time.as_secs();
         let why = match self.bounded(limit, hello).await {

@@ -82,11 +82,12 @@ impl Db {
         let owner = owner
             .as_ref()
             .map(|owner| owner.get_str("name").unwrap_or("?"));
-        let (service, database) = (&*self.service, self.database().name());
+        let (service, database) = (&*self.service, self.database());
         match owner.filter(|owner| *owner != service) {
             None => Ok(()),
             Some(owner) => Err(unusable("MONGO_URI")(format!(
-                "the database {database} belongs to the service {owner}, and this is {service}"
+                "the database {} belongs to the service {owner}, and this is {service}",
+                database.name()
             ))
             .into()),
         }

@@ -51,10 +51,8 @@ impl Db {
         }
         // One at a time: what hangs would pile up.
         if !reads.is_probed.swap(true, Ordering::Relaxed) {
-            let (reads, leases) = (
-                Arc::clone(reads),
-                self.database_of_requests.collection::<Document>(LEASES),
-            );
+            let leases = self.access_of_requests.database();
+            let (reads, leases) = (Arc::clone(reads), leases.collection::<Document>(LEASES));
             let probe = async move {
                 let answered = leases.find_one(doc! { "_id": OWNER }).await;
                 reads.is_probed.store(false, Ordering::Relaxed);

@@ -43,7 +43,8 @@ impl Db {
             + 'static,
     {
         self.refuse_what_cannot_be_done()?;
-        let (client, access) = (self.client.clone(), Arc::clone(&self.access));
+        let access = Arc::clone(&self.access);
+        let (client, number) = (access.database().client().clone(), access.number());
         let began = Instant::now();
         let attempts_end = began + self.timing.attempts_end;
         let under_way = Arc::new(self.writes.begin(attempts_end).await?);
@@ -67,10 +68,12 @@ impl Db {
                 })
             });
             let attempted = attempted.await;
-            access.heed(&attempted);
+            access.heed(&attempted, number);
             let ended = match attempted {
                 Ok(Attempted::Done(done)) => Ok(done),
                 Ok(Attempted::Refused(why)) => Err(TransactionError::Refused(why)),
+                // The closure had the collections of another client than the session.
+                Err(error) if access.number() != number => Err(Error::Unavailable(error).into()),
                 Err(error) => Err(error.into()),
             };
             if !matches!(&ended, Err(TransactionError::Failed(Error::Unavailable(error))) if !is_answer(error)) {

@@ -31,17 +31,22 @@ pub(crate) fn check(uri: &str) -> Result<(), String> {
             if message.starts_with("username") || message.starts_with("password"));
         return Err(if is_user { ENCODED } else { FORM }.to_owned());
     }
-    let mut given: Vec<&UriOption> = Vec::new();
+    let mut given: Vec<(&UriOption, &str)> = Vec::new();
     for pair in pairs(options) {
         let Some((name, value)) = pair.split_once('=') else {
             return Err("options written name=value, with & between them".to_owned());
         };
         let option = known(name)?;
-        if given.iter().any(|before| before.name == option.name) {
+        if given.iter().any(|(before, _)| before.name == option.name) {
             return Err(format!("{} once, not twice", option.name));
         }
         option.check(value)?;
-        given.push(option);
+        given.push((option, value));
+    }
+    if let Some((one, other)) = contradiction(&given) {
+        return Err(format!(
+            "no {one} beside {other}: they contradict each other"
+        ));
     }
     // What is left says how options do not fit each other or the servers.
     ConnectionString::parse(uri_of(servers, &effective(options)))
@@ -85,6 +90,26 @@ pub(crate) fn check_files(tls: Option<&Tls>) -> Result<(), String> {
     Ok(())
 }
 
+/// Of options that say whether there is TLS, and whether a certificate is looked at. The driver would tell by its order which counts.
+fn contradiction(given: &[(&UriOption, &str)]) -> Option<(String, String)> {
+    let says = |names: &[&str], wanted: &str| {
+        let mut given = given.iter();
+        let found = given.find(|(option, value)| names.contains(&option.name) && *value == wanted);
+        found.map(|(option, value)| format!("{}={value}", option.name))
+    };
+    let is_named = |name: &&str| given.iter().any(|(option, _)| option.name == *name);
+    let needs_tls = || {
+        let named = [CHECKS, FILES].concat().into_iter().find(is_named);
+        says(TLS, "true").or(named.map(str::to_owned))
+    };
+    let of_tls = says(TLS, "false").zip(needs_tls());
+    of_tls.or_else(|| says(CHECKS, "false").zip(says(CHECKS, "true")))
+}
+
+const TLS: &[&str] = &["tls", "ssl"];
+const CHECKS: &[&str] = &["tlsInsecure", "tlsAllowInvalidCertificates"];
+const FILES: &[&str] = &["tlsCAFile", "tlsCertificateKeyFile"];
+
 fn split(uri: &str) -> (&str, &str) {
     uri.split_once('?').unwrap_or((uri, ""))
 }
@@ -125,7 +150,12 @@ impl UriOption {
             Rule::Overridden => Ok(()),
             Rule::Refused => Err(format!("no {name}: {why}")),
             Rule::Text { longest } if value.is_empty() || value.len() > longest => {
-                Err(format!("a {name} of 1 to {longest} bytes"))
+                let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                    "an"
+                } else {
+                    "a"
+                };
+                Err(format!("{article} {name} of 1 to {longest} bytes"))
             }
             Rule::Text { .. } => Ok(()),
             Rule::Only(values) if values.contains(&value) => Ok(()),

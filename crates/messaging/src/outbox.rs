@@ -4,6 +4,7 @@ mod backlog;
 mod figures;
 mod indexes;
 mod parked;
+mod watch;
 
 use std::time::Duration;
 
@@ -12,15 +13,15 @@ use db::Db;
 use futures_util::TryStreamExt;
 use mongodb::{
     ClientSession, Collection, Cursor,
-    change_stream::ChangeStream,
     options::{AggregateOptions, Hint},
 };
 
 pub(crate) use backlog::{LeftOut, WalkFrom};
 pub use figures::read_figures;
 pub use parked::Retry;
-pub(crate) use parked::{PARKED, Parked, Skips, StandIn, Unpublishable};
+pub(crate) use parked::{Parked, Skips, StandIn, Unpublishable};
 use parked::{totals, with_parked, without_held_back};
+pub(crate) use watch::Watched;
 
 use crate::{Event, Status, Waiting, lease};
 
@@ -35,6 +36,8 @@ const SAMPLE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Outbox {
     pub(crate) db: Db,
+    /// Whether this process publishes, and so parks.
+    publishes: bool,
 }
 
 /// Which events a replay looks at: by their creation, and by their key where there is one.
@@ -75,7 +78,19 @@ fn by_unsent_index() -> Hint {
 impl Outbox {
     /// Of the service whose database it is. Nothing is read or written yet.
     pub fn new(db: &Db) -> Self {
-        Self { db: db.clone() }
+        Self {
+            db: db.clone(),
+            publishes: true,
+        }
+    }
+
+    /// The same for a process that only records events, and leaves the rest to others: it makes and needs less.
+    #[must_use]
+    pub fn without_publisher(self) -> Self {
+        Self {
+            publishes: false,
+            ..self
+        }
     }
 
     /// Runs `call` to its end in a task of its own, and waits for it for `limit` at most: see [`Db::bounded`].
@@ -106,27 +121,6 @@ impl Outbox {
     ) -> mongodb::error::Result<()> {
         let events = self.events::<Event>();
         events.insert_one(event).session(session).await.map(drop)
-    }
-
-    /// Tells of new events, of those that an operator gives another try, and of what becomes of parked ones; not of the publisher's
-    /// own marks.
-    pub(crate) async fn watch(self) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
-        let told = [
-            doc! { "ns.coll": EVENTS, "operationType": "insert" },
-            doc! { "ns.coll": EVENTS, "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
-            // What the publisher itself parks it knows.
-            doc! { "ns.coll": PARKED, "operationType": { "$in": ["delete", "replace"] } },
-            doc! { "ns.coll": PARKED, "updateDescription.updatedFields.state": { "$exists": true } },
-        ];
-        let pipeline = [
-            doc! { "$match": { "$or": told.to_vec() } },
-            doc! { "$project": { "_id": 1, "ns": 1 } },
-        ];
-        self.db.need("", &["find", "changeStream"]);
-        // The sweep that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
-        let since = self.db.majority_time().await?;
-        let watch = self.db.database().watch().pipeline(pipeline);
-        Ok(watch.start_at_operation_time(since).await?.with_type())
     }
 
     /// Whether an event is there.

@@ -113,7 +113,7 @@ fn tells_what_is_lost(stream: &Info, range: &Range) -> anyhow::Result<()> {
         "the stream forgets what was consumed (retention): a lost event can't be told from a consumed one"
     );
     ensure!(
-        config.max_messages_per_subject <= 0,
+        config.max_messages_per_subject <= 0 || config.discard_new_per_subject,
         "the stream keeps only the last messages of a subject (max_msgs_per_subject): a lost event can't be told from an older one"
     );
     let since_ms = range.since.timestamp_millis();

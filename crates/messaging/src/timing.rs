@@ -37,6 +37,8 @@ pub struct Timing {
     pub stream_check: Duration,
     /// An instance that stands by and could publish looks this often whether it still could.
     pub stream_check_again: Duration,
+    /// The publisher looks this often whether the stream, which answers, is still fit.
+    pub stream_look: Duration,
     /// The name of an instance that waits for the lease counts for this long.
     pub waiter_counts: Duration,
     /// A holder of the lease that has no connection to NATS gives the lease up to one that waits after this.
@@ -82,6 +84,7 @@ impl Default for Timing {
             longest_probe: Duration::from_secs(1),
             stream_check: Duration::from_secs(1),
             stream_check_again: Duration::from_secs(5),
+            stream_look: Duration::from_secs(10),
             waiter_counts: Duration::from_secs(5),
             unconnected_limit: Duration::from_secs(2),
             failing_limit: Duration::from_secs(10),

@@ -36,8 +36,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
     /// Does what the command line asks for.
     pub fn run(self) -> ExitCode {
         if let Err(line) = dotenv::load().and_then(|()| secrets::load()) {
-            eprintln!("{line}");
-            return ExitCode::from(2);
+            return refused(line);
         }
         let mut args: Vec<_> = std::env::args_os().collect();
         if args.len() == 1 {
@@ -45,8 +44,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         }
         let read = self.command_line().try_get_matches_from(args);
         if let Some(line) = read.as_ref().ok().and_then(secrets::by_flag) {
-            eprintln!("{line}");
-            return ExitCode::from(2);
+            return refused(line);
         }
         let read = read.and_then(|read| {
             let streams = self.streams(&read);
@@ -54,13 +52,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         });
         let (cli, streams) = match read {
             Ok(read) => read,
-            Err(error) => match bad_value(&error) {
-                Some(line) => {
-                    eprintln!("{line}");
-                    return ExitCode::from(2);
-                }
-                None => return told(&error),
-            },
+            Err(error) => return bad_value(&error).map_or_else(|| told(error), refused),
         };
         match self.execute(cli.command, streams) {
             Ok(()) => ExitCode::SUCCESS,
@@ -225,6 +217,12 @@ struct Parts<O> {
     /// The streams, in the order of the consumers.
     consumes: Option<(Vec<String>, Arc<O>)>,
     http: Option<(HttpOptions, Arc<O>)>,
+}
+
+/// How a process ends that can't use its configuration.
+fn refused(line: String) -> ExitCode {
+    log::last_line(line);
+    ExitCode::from(2)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -120,17 +120,16 @@ impl Drop for Rest {
     }
 }
 
-/// The last line of a process.
+/// The last line of a process: any that it ends behind, also before there is a log.
 pub(crate) fn last_line(line: String) {
     for_a_moment(move || eprintln!("{line}"));
 }
 
-/// Nobody may read what is written: a thread waits for that.
-fn for_a_moment(write: impl FnOnce() + Send + 'static) {
+/// Nobody may read what is written: a thread waits for that. What comes of it, where it ended in time.
+pub(crate) fn for_a_moment<T: Send + 'static>(
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     let (written, is_written) = channel();
-    thread::spawn(move || {
-        write();
-        written.send(())
-    });
-    is_written.recv_timeout(LAST_LINE_LIMIT).ok();
+    thread::spawn(move || written.send(write()));
+    is_written.recv_timeout(LAST_LINE_LIMIT).ok()
 }

@@ -12,6 +12,8 @@ use db::setting::{Maybe, Unusable, wants, wants_duration};
 use tracing_subscriber::filter::LevelFilter;
 use web::{LONGEST_USER_ID, listen_addr};
 
+use crate::log::{for_a_moment, last_line};
+
 /// The listener for those who run the service.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdminOptions {
@@ -86,11 +88,16 @@ pub(crate) fn without_what_is_empty(arg: Arg) -> Arg {
 }
 
 /// Prints help, or what is wrong with a command line; how the process ends.
-pub(crate) fn told(error: &clap::Error) -> ExitCode {
+pub(crate) fn told(error: clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
-    match error.print() {
+    let printed = if error.use_stderr() {
+        for_a_moment(move || error.print()).unwrap_or(Ok(()))
+    } else {
+        error.print()
+    };
+    match printed {
         Err(failed) if failed.kind() != io::ErrorKind::BrokenPipe => {
-            crate::log::last_line(failed.to_string());
+            last_line(failed.to_string());
             ExitCode::FAILURE
         }
         _ => ExitCode::from(code),

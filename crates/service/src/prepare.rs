@@ -13,6 +13,8 @@ use crate::{Collections, Timing};
 /// What a service has in its database.
 pub(crate) struct Preparation {
     pub(crate) db: Db,
+    /// Whether this process publishes, too.
+    pub(crate) publishes: bool,
     pub(crate) collections: Vec<Collections>,
     pub(crate) event_retention: Duration,
     /// Whether the service consumes anything.
@@ -33,7 +35,7 @@ impl Preparation {
             .without_max_times();
         let mut told = String::new();
         let once = || {
-            let (outbox, retention) = (Outbox::new(&self.db), self.event_retention);
+            let (outbox, retention) = (self.outbox(), self.event_retention);
             self.once(async move { outbox.prepare(retention).await })
         };
         let again = once
@@ -63,7 +65,7 @@ impl Preparation {
         let mut told = String::new();
         loop {
             sleep(self.timing.prepare_interval).await;
-            let outbox = Outbox::new(&self.db);
+            let outbox = self.outbox();
             let retention = self.event_retention;
             let restored = self.once(async move { outbox.restore(retention).await });
             match restored.await {
@@ -85,6 +87,15 @@ impl Preparation {
                     retention_is_ours = is_ours;
                 }
             }
+        }
+    }
+
+    fn outbox(&self) -> Outbox {
+        let outbox = Outbox::new(&self.db);
+        if self.publishes {
+            outbox
+        } else {
+            outbox.without_publisher()
         }
     }
 

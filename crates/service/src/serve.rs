@@ -161,6 +161,7 @@ impl<O: Send + Sync + 'static> Service<O> {
         }
         let preparation = Preparation {
             db: beside.clone(),
+            publishes: jetstream.is_some(),
             collections: self.collections,
             event_retention,
             consumes: !names.is_empty(),

@@ -1,6 +1,6 @@
 //! How much is worked on at once: so many requests, and so many changes of one thing by one user, each for so long.
 
-use std::{collections::HashMap, panic::resume_unwind, sync::Arc};
+use std::{collections::HashMap, panic::resume_unwind, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument;
 
-use crate::{Refusal, Timing, auth::Caller, idempotency::WholeBody, observe::HTTP_REFUSED};
+use crate::{
+    Refusal, Timing, auth::Caller, idempotency::WholeBody, observe::HTTP_REFUSED, refusal::Cause,
+};
 
 /// Changes of one thing by one user that are worked on at once; those above are answered 503 at once.
 pub const CHANGES_AT_ONCE: usize = 4;
@@ -39,6 +41,14 @@ pub(crate) fn with_bounded_work(
         timing,
     };
     routes.layer(middleware::from_fn_with_state(workload, bound_work))
+}
+
+/// Nothing failed, as far as is known: whoever reads the log is told what ended the request.
+fn too_late(limit: Duration) -> Response {
+    let cause = anyhow::anyhow!("not answered within {limit:?}");
+    let mut answer = Refusal::WorkTimeout.into_response();
+    answer.extensions_mut().insert(Cause(Arc::new(cause)));
+    answer
 }
 
 /// Work goes on in a task of its own when its client hangs up, as it does in the database, and counts until it is done or
@@ -66,7 +76,7 @@ async fn bound_work(State(workload): State<Workload>, request: Request, next: Ne
     let work = async move {
         let answer = timeout(timing.work, next.run(request)).await;
         drop((permit, change));
-        answer.unwrap_or_else(|_| Refusal::WorkTimeout.into_response())
+        answer.unwrap_or_else(|_| too_late(timing.work))
     };
     match tokio::spawn(work.in_current_span()).await {
         Ok(answer) => answer,

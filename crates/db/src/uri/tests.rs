@@ -40,6 +40,41 @@ fn each_option_that_would_weaken_the_promise_is_refused_by_its_name_and_value() 
 }
 
 #[test]
+fn options_that_contradict_each_other_are_told_by_name() {
+    for (options, wants) in [
+        ("tls=true&ssl=false", "no ssl=false beside tls=true: "),
+        ("ssl=true&tls=false", "no tls=false beside ssl=true: "),
+        ("tls=false&ssl=true", "no tls=false beside ssl=true: "),
+        ("tlsCAFile=x&tls=false", "no tls=false beside tlsCAFile: "),
+        ("tls=false&tlsCAFile=x", "no tls=false beside tlsCAFile: "),
+        (
+            "tlsInsecure=true&ssl=false",
+            "no ssl=false beside tlsInsecure: ",
+        ),
+        (
+            "tlsInsecure=true&tlsAllowInvalidCertificates=false",
+            "no tlsAllowInvalidCertificates=false beside tlsInsecure=true: ",
+        ),
+    ] {
+        refused(options, wants);
+    }
+    for good in [
+        "tls=true&ssl=true",
+        "ssl=false&tls=false",
+        "tls=true&tlsCAFile=x",
+    ] {
+        assert_eq!(check_options(good), Ok(()), "{good}");
+    }
+}
+
+#[test]
+fn what_is_wanted_has_the_right_article() {
+    refused("appName=", "an appName of 1 to ");
+    refused("authSource=", "an authSource of 1 to ");
+    refused("replicaSet=", "a replicaSet of 1 to ");
+}
+
+#[test]
 fn a_number_is_taken_within_its_bounds_only() {
     for option in OPTIONS {
         let Rule::Between(least, most) = option.rule else {

@@ -13,7 +13,7 @@ mod publish;
 mod stream;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,12 +26,14 @@ use async_nats::{
     },
 };
 use db::setting::Unusable;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use denied::Denied;
 use outage::Outage;
 use publish::Published;
+use stream::Weaknesses;
 
 use crate::{EventType, NatsOptions, Timing, event::SKIPPED};
 
@@ -64,10 +66,8 @@ pub struct JetStream {
     /// It ends with the last handle.
     _inbox: Arc<AbortOnDropHandle<()>>,
     published: Published,
-    /// Whether the stream that is there forgets messages by limits of its own.
-    forgets: Arc<AtomicBool>,
-    /// Whether it takes what tells of skipped events.
-    tells_skips: Arc<AtomicBool>,
+    /// Of the stream that is there.
+    weaknesses: Arc<Mutex<Weaknesses>>,
 }
 
 impl JetStream {
@@ -127,8 +127,7 @@ impl JetStream {
             _inbox: Arc::new(AbortOnDropHandle::new(inbox)),
             denied: connection.denied,
             published: Published::default(),
-            forgets: Arc::default(),
-            tells_skips: Arc::new(AtomicBool::new(true)),
+            weaknesses: Arc::default(),
         })
     }
 

@@ -56,7 +56,8 @@ impl Outbox {
             let first = rawdoc! { "key": {}, "version": RawBson::MinKey, "_id": RawBson::MinKey };
             find.append(cstr!("min"), first);
         }
-        let found = self.db.database().run_raw_cursor_command(find);
+        let database = self.db.database();
+        let found = database.run_raw_cursor_command(find);
         Ok(found.batch_size(batch_size).await?.with_type())
     }
 }

@@ -33,7 +33,11 @@ impl Outbox {
             index(doc! { "key": 1, "version": 1 }, once),
         ];
         self.create_events().await?;
-        self.db.ensure_collection(EVENTS, indexes).await?;
+        self.db.need(EVENTS, &["find", "insert"]);
+        if self.publishes {
+            self.db.need(EVENTS, &["update"]);
+        }
+        self.db.make_collection(EVENTS, indexes).await?;
         self.prepare_parked().await?;
         self.ensure(retention).await
     }
@@ -42,7 +46,8 @@ impl Outbox {
     async fn create_events(&self) -> mongodb::error::Result<()> {
         const NAMESPACE_EXISTS: i32 = 48;
         let arrays = ["key", "version"].map(|name| doc! { name: { "$type": "array" } });
-        let create = self.db.database().create_collection(EVENTS);
+        let database = self.db.database();
+        let create = database.create_collection(EVENTS);
         match create.validator(doc! { "$nor": arrays.to_vec() }).await {
             Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => Err(error),
             _ => Ok(()),

@@ -21,7 +21,7 @@ use crate::{
     stored::{Stored, assemble, shown, whole_number},
 };
 
-pub(crate) const PARKED: &str = "parked";
+pub(super) const PARKED: &str = "parked";
 /// Notes of what waits for an operator have no state.
 const RETRIED: &str = "retried";
 const GIVEN_UP: &str = "given up";
@@ -87,6 +87,11 @@ impl Outbox {
     }
 
     pub(crate) async fn prepare_parked(&self) -> mongodb::error::Result<()> {
+        if !self.publishes {
+            // The figures count what is there.
+            self.db.need(PARKED, &["find"]);
+            return Ok(());
+        }
         self.db.need(PARKED, &["remove"]);
         // What was skipped stays for ever, and is not read again.
         let by_state = IndexModel::builder().keys(doc! { "state": 1 }).build();
@@ -99,13 +104,8 @@ impl Outbox {
         let shown = shown(&one, "_id");
         // It may quote the event.
         let reason: String = it.reason.chars().take(LONGEST_REASON).collect();
-        tracing::error!(
-            event.id = shown,
-            reason,
-            "an event can't be published; it is parked"
-        );
         let note = rawdoc! {
-            "key": 1, "version": 1, "reason": { "$literal": reason }, "conflict": { "$literal": it.is_conflict },
+            "key": 1, "version": 1, "reason": { "$literal": &*reason }, "conflict": { "$literal": it.is_conflict },
             "at": "$$NOW", "attempts": { "$literal": 1_i64 },
         };
         let again = rawdoc! { "attempts": { "$add": ["$attempts", 1_i64] } };
@@ -121,11 +121,13 @@ impl Outbox {
             "writeConcern": { "w": "majority", "j": true },
         };
         let parked = self.db.database().run_raw_cursor_command(park).await?;
-        parked
-            .with_type::<RawDocumentBuf>()
-            .try_next()
-            .await
-            .map(drop)
+        parked.with_type::<RawDocumentBuf>().try_next().await?;
+        tracing::error!(
+            event.id = shown,
+            reason,
+            "an event can't be published; it is parked"
+        );
+        Ok(())
     }
 
     /// Reads which keys are held back, and what operators decided; and forgets what was noted of events that are not there any more.

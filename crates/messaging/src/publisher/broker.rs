@@ -14,11 +14,12 @@ pub(super) struct Broker {
     /// Publications have failed since then. Until the stream has been asked, that may have been a key's failure.
     failing_since: Option<Instant>,
     is_away: bool,
+    /// When the stream is asked next.
     again: Instant,
     pauses: Pauses,
     told: Told,
-    /// What was logged last of a stream that is unfit.
-    unfit: String,
+    /// What was logged last of a stream that does not take all that is ours.
+    narrow: String,
 }
 
 impl Broker {
@@ -29,10 +30,10 @@ impl Broker {
             asked: None,
             failing_since: None,
             is_away: false,
-            again: Instant::now(),
+            again: Instant::now() + timing.stream_look,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
             told: Told::default(),
-            unfit: String::new(),
+            narrow: String::new(),
         }
     }
 
@@ -57,9 +58,9 @@ impl Broker {
         self.asked = None;
     }
 
-    /// When it is to be asked again, once it is connected.
+    /// When it is to be asked again, once it is connected: soon where it is away, else from time to time, for somebody may alter it.
     pub(super) fn next_question(&self) -> Option<Instant> {
-        let asks = self.is_away && self.asked.is_none() && self.publisher.jetstream.is_connected();
+        let asks = self.asked.is_none() && self.publisher.jetstream.is_connected();
         asks.then_some(self.again)
     }
 
@@ -86,23 +87,29 @@ impl Broker {
 
     /// It has answered, or failed to; whether it has.
     pub(super) fn heed(&mut self, answer: &anyhow::Result<StreamState>, now: Instant) -> bool {
-        if let Err(error) = answer {
-            let failure = "the stream cannot be used; events wait";
-            self.told.tell(failure, format!("{error:#}"));
+        let unusable = match answer {
+            Err(error) => Some(format!("{error:#}")),
+            Ok(StreamState::Unfit(why)) => Some(why.clone()),
+            Ok(_) => None,
+        };
+        if let Some(error) = unusable {
+            self.told
+                .tell("the stream cannot be used; events wait", error);
+            self.failing_since.get_or_insert(now);
             self.is_away = true;
             self.again = now + self.pauses.next();
             return false;
         }
-        let unfit = match answer {
-            Ok(StreamState::Unfit(why)) => why.as_str(),
+        let narrow = match answer {
+            Ok(StreamState::Narrow(why)) => why.as_str(),
             _ => "",
         };
-        if self.unfit != unfit {
-            self.unfit = unfit.to_owned();
-            if unfit.is_empty() {
+        if self.narrow != narrow {
+            self.narrow = narrow.to_owned();
+            if narrow.is_empty() {
                 tracing::info!("the stream is fit again");
             } else {
-                let why = unfit;
+                let why = narrow;
                 tracing::error!(
                     why,
                     "the stream is not what it was; what it does not take waits"
@@ -116,6 +123,7 @@ impl Broker {
         self.is_away = false;
         self.failing_since = None;
         self.pauses.start_again();
+        self.again = now + self.publisher.timing.stream_look;
         true
     }
 
@@ -236,10 +244,23 @@ pub(super) mod tests {
     async fn a_stream_that_is_not_what_it_was_is_told_until_it_is_fit_again() {
         let mut broker = connected_broker().await;
         let now = Instant::now();
-        assert!(broker.heed(&Ok(StreamState::Unfit("sealed".to_owned())), now));
-        assert_eq!(broker.unfit, "sealed");
+        let narrow = StreamState::Narrow("takes little".to_owned());
+        assert!(broker.heed(&Ok(narrow), now));
+        assert_eq!(broker.narrow, "takes little");
         assert!(broker.heed(&Ok(StreamState::There), now));
-        assert_eq!(broker.unfit, "");
+        assert_eq!(broker.narrow, "");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_answers_is_looked_at_from_time_to_time_and_one_that_is_unfit_is_away() {
+        let mut broker = connected_broker().await;
+        let (now, look) = (Instant::now(), Timing::default().stream_look);
+        assert!(broker.heed(&Ok(StreamState::There), now));
+        assert_eq!(broker.next_question(), Some(now + look));
+        assert!(!broker.heed(&Ok(StreamState::Unfit("sealed".to_owned())), now));
+        assert!(broker.is_away() && broker.next_question() < Some(now + look));
+        let limit = Timing::default().failing_limit;
+        assert!(broker.trouble(now + limit).is_some());
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use crate::{
     outbox::Parked,
     pauses::Pauses,
     stored::Stored,
-    told::Told,
+    told::{Told, ToldOfKeys},
 };
 use sweep::Sweep;
 
@@ -72,8 +72,8 @@ pub(super) struct Holder<'a> {
     not_before: Instant,
     pauses: Pauses,
     told: Told,
-    /// When a key's failure was logged last.
-    key_told_at: Option<Instant>,
+    told_of_marks: Told,
+    told_of_keys: ToldOfKeys,
     /// Cancelled when the connection is lost.
     cut: CancellationToken,
     /// An operator gave something another try: what the client knows of the server may be old.
@@ -123,7 +123,8 @@ impl<'a> Holder<'a> {
             not_before: now,
             pauses: Pauses::new(timing.first_retry, timing.longest_retry),
             told: Told::default(),
-            key_told_at: None,
+            told_of_marks: Told::default(),
+            told_of_keys: ToldOfKeys::default(),
             cut: CancellationToken::new(),
             reconnects: None,
             prepares: None,

@@ -143,7 +143,7 @@ impl Publisher {
     async fn could_publish(&self) -> anyhow::Result<()> {
         match self.check_stream().await? {
             StreamState::There | StreamState::Made => Ok(()),
-            StreamState::Unfit(why) => Err(anyhow::Error::msg(why)),
+            StreamState::Narrow(why) | StreamState::Unfit(why) => Err(anyhow::Error::msg(why)),
         }
     }
 
@@ -153,7 +153,9 @@ impl Publisher {
         match &found {
             Ok(StreamState::There) => {}
             Ok(StreamState::Made) => self.tell_of_what_is_lost().await,
-            Ok(StreamState::Unfit(_)) | Err(_) => counter!(STREAM_CHECK_FAILURES).increment(1),
+            Ok(StreamState::Narrow(_) | StreamState::Unfit(_)) | Err(_) => {
+                counter!(STREAM_CHECK_FAILURES).increment(1)
+            }
         }
         found
     }

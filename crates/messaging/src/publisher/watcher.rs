@@ -1,15 +1,15 @@
-//! The doorbell: a change stream on the database says THAT something was saved. What, the collections are asked.
+//! The doorbell: change streams say THAT something was saved. What, the collections are asked.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use bson::RawDocumentBuf;
 use db::cause;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{Outbox, Timing, outbox::PARKED, told::Told};
+use crate::{Outbox, Timing, outbox::Watched, told::Told};
 
 /// Rings of the same moment are one.
 #[derive(Default)]
@@ -34,64 +34,58 @@ impl Bell {
         self.parked_is_known.store(false, Ordering::Relaxed);
     }
 
-    fn ring_for_parked(&self) {
-        self.doubt_parked();
-        self.rung.notify_one();
-    }
-
-    fn ring_for(&self, change: &RawDocumentBuf) {
-        let of_parked = change.get_document("ns").and_then(|ns| ns.get_str("coll"));
-        if of_parked.is_ok_and(|collection| collection == PARKED) {
-            self.ring_for_parked();
-        } else {
-            self.rung.notify_one();
+    fn ring_for(&self, watched: Watched) {
+        if watched == Watched::Parked {
+            self.doubt_parked();
         }
+        self.rung.notify_one();
     }
 }
 
-/// Rings `bell` after every commit that saved events, and when something changed among the parked ones. It never returns: a
-/// stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
+/// Rings `bell` after every commit that saved events, and when something changed among the parked ones. It never returns. Two streams, for
+/// one on the whole database would need the right to read all of it.
+pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
+    let told = Mutex::default();
+    let ring = |watched| ring_for(watched, &outbox, timing, &bell, &told);
+    tokio::join!(ring(Watched::Events), ring(Watched::Parked));
+}
+
+/// A stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
 /// This task owns the change stream. A cancelled `next_if_any()` leaves the stream unusable, so after a time-out a new one is opened.
-pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
-    let mut told = Told::default();
+async fn ring_for(
+    watched: Watched,
+    outbox: &Outbox,
+    timing: Timing,
+    bell: &Bell,
+    told: &Mutex<Told>,
+) {
+    let tell = |failure, error| told.lock().tell(failure, error);
+    let silence = timing.watch_silence_limit;
     loop {
-        match outbox
-            .bounded(timing.watch_silence_limit, Outbox::watch)
-            .await
-        {
-            Err(error) => {
-                told.tell("cannot watch the events", cause(&error));
-            }
+        let opened = outbox.bounded(silence, |outbox| outbox.watch(watched));
+        match opened.await {
+            Err(error) => tell("cannot watch the events", cause(&error)),
             Ok(mut stream) => {
-                told.is_over();
-                bell.ring_for_parked();
+                bell.ring_for(watched);
                 loop {
-                    let next =
-                        tokio::time::timeout(timing.watch_silence_limit, stream.next_if_any());
-                    match next.await {
-                        Ok(Ok(None)) if stream.is_alive() => {}
-                        Ok(Ok(Some(change))) => bell.ring_for(&change),
-                        Ok(Err(error)) => {
-                            break tracing::warn!(
-                                error = cause(&error),
-                                "the change stream failed"
-                            );
-                        }
+                    match tokio::time::timeout(silence, stream.next_if_any()).await {
+                        Ok(Ok(None)) if stream.is_alive() => told.lock().is_over(),
+                        Ok(Ok(Some(change))) => bell.ring_for(watched.about(&change)),
+                        Ok(Err(error)) => break tell("the change stream failed", cause(&error)),
                         Ok(Ok(None)) => break tracing::warn!("the change stream ended"),
                         Err(_) => break tracing::warn!("the change stream is silent"),
                     }
                 }
             }
         }
-        bell.ring_for_parked();
+        bell.ring_for(watched);
         tokio::time::sleep(timing.watch_again).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bson::rawdoc;
     use futures_util::FutureExt;
 
     use super::*;
@@ -100,9 +94,8 @@ mod tests {
     fn rings_of_the_same_moment_are_one() {
         let bell = Bell::default();
         assert!(bell.rung().now_or_never().is_none());
-        let change = rawdoc! { "ns": { "db": "shop", "coll": "events" } };
-        bell.ring_for(&change);
-        bell.ring_for(&change);
+        bell.ring_for(Watched::Events);
+        bell.ring_for(Watched::Events);
         assert!(bell.rung().now_or_never().is_some());
         assert!(bell.rung().now_or_never().is_none());
     }
@@ -110,16 +103,14 @@ mod tests {
     #[test]
     fn what_is_parked_may_have_changed_at_first_and_when_that_is_told() {
         let bell = Bell::default();
-        let events = rawdoc! { "ns": { "coll": "events" } };
-        let parked = rawdoc! { "ns": { "coll": PARKED } };
         assert!(bell.take_doubt(), "nothing is known");
         assert!(!bell.take_doubt());
-        bell.ring_for(&events);
+        bell.ring_for(Watched::Events);
         assert!(!bell.take_doubt());
         bell.doubt_parked();
         assert!(bell.take_doubt());
         bell.rung().now_or_never();
-        bell.ring_for(&parked);
+        bell.ring_for(Watched::Parked);
         assert!(bell.take_doubt());
         assert!(bell.rung().now_or_never().is_some());
     }

@@ -5,6 +5,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 pub(crate) const FAILURES: &str = "outbox_publish_failures_total{";
 pub(crate) const OF_A_KEY: &str = "outbox_publish_failures_total{reason=\"key\"}";
+pub(crate) const OF_PARKING: &str = "outbox_publish_failures_total{reason=\"parked\"}";
 pub(crate) const OF_THE_BROKER: &str = "outbox_publish_failures_total{reason=\"broker\"}";
 
 pub(crate) struct Counters {

@@ -7,7 +7,8 @@ use messaging::{Outbox, Retry};
 use testbed::{Nats, eventually, mongo_uri, plant};
 
 use crate::{
-    counters::{Counters, OF_A_KEY, OF_THE_BROKER},
+    counters::{Counters, OF_A_KEY, OF_PARKING, OF_THE_BROKER},
+    log::Log,
     rights::Configured,
     toy::{Place, Toy, event, published, unsent},
 };
@@ -159,6 +160,44 @@ async fn an_event_that_cannot_be_marked_is_published_once_and_keeps_no_other_fro
     toy.place.drained().await;
     assert_eq!(published(&toy.place, "bad").await, [0]);
     toy.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_again_and_again_is_told_once() {
+    const TRIED: [&str; 2] = ["outbox_published_total", OF_PARKING];
+    let rules = [
+        ("events", doc! { "sent": "YES" }, "cannot mark the events"),
+        ("parked", doc! { "version": 0 }, "cannot park an event"),
+    ];
+    for ((collection, refused, failure), tried) in rules.into_iter().zip(TRIED) {
+        let (log, _guard) = Log::capture();
+        let counters = Counters::start();
+        let mut place = Place::new();
+        place.timing.longest_key_retry = Duration::from_millis(50);
+        let toy = Toy::start_at(place).await;
+        let database = toy.place.database().await;
+        let change = doc! { "collMod": collection, "validator": { "$nor": [refused] } };
+        database.run_command(change).await.unwrap();
+        // No subject can be made of the other.
+        let key = if collection == "events" { "a" } else { "a b" };
+        plant(&toy.place, [event(key, 0, doc! {})]).await;
+        eventually("it is tried again and again", async || {
+            counters.count(tried) >= 40
+        })
+        .await;
+        let lines = log.lines_with("WARN");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(failure), "{lines:?}");
+        assert!(log.lines_with("it is parked").is_empty());
+        let any = doc! { "collMod": collection, "validator": {} };
+        database.run_command(any).await.unwrap();
+        if collection == "events" {
+            toy.place.drained().await;
+        } else {
+            log.told("it is parked").await;
+        }
+        toy.stop().await.remove().await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What the stream refuses for now: for one subject, for some, or for all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
@@ -105,7 +105,6 @@ async fn when_a_full_stream_has_room_again_no_key_waits_any_longer() {
     toy.create().await;
     toy.place.drained().await;
     allow(&toy.place, 1).await;
-    let began = Instant::now();
     for _ in 0..5 {
         toy.create().await;
     }
@@ -113,10 +112,8 @@ async fn when_a_full_stream_has_room_again_no_key_waits_any_longer() {
         counters.count(OF_A_KEY) >= 60
     })
     .await;
-    // One line a second.
-    let told = log.lines_with("its key waits").len() as u64;
-    let seconds = began.elapsed().as_secs();
-    assert!(told >= 2 && told <= seconds + 1, "{told} in {seconds} s");
+    // For one cause, however many keys it has.
+    assert_eq!(log.lines_with("its key waits").len(), 1);
     allow(&toy.place, -1).await;
     toy.place.drained().await;
     toy.finish().await;

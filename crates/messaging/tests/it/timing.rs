@@ -47,7 +47,8 @@ async fn a_change_stream_that_falls_silent_is_opened_anew() {
     .await;
     toy.create().await;
     toy.place.drained().await;
-    let silent = doc! { "blockConnection": true, "blockTimeMS": NEVER.as_millis() as i32 };
+    let mut silent = doc! { "blockConnection": true, "blockTimeMS": NEVER.as_millis() as i32 };
+    silent.insert("namespace", format!("{}.events", toy.place.name));
     at_the_next(&toy.place, "getMore", silent).await;
     has_entered(&toy.place, 1).await;
     toy.create().await;

@@ -8,11 +8,13 @@ use testbed::{Mongo, at_the_next, eventually, nats_url};
 
 use crate::toy::{Place, Toy, event};
 
-/// When the change stream was opened that is open now, the only one of the server.
+/// When the change stream on the events was opened that is open now, the only one of the server.
 async fn opened(database: &Database) -> Option<DateTime> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
-        doc! { "$match": { "cursor.originatingCommand.pipeline.0.$changeStream": { "$exists": true } } },
+        doc! { "$match": {
+            "ns": { "$regex": "[.]events$" }, "cursor.originatingCommand.pipeline.0.$changeStream": { "$exists": true },
+        } },
         doc! { "$sort": { "cursor.createdDate": -1 } },
     ];
     let admin = database.client().database("admin");
@@ -69,7 +71,8 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     let insert = events.insert_one(event("late", 0, doc! {}));
     insert.write_concern(WriteConcern::nodes(1)).await.unwrap();
     let before = opened(&database).await;
-    at_the_next(&toy.place, "getMore", doc! { "errorCode": 286 }).await;
+    let lost = doc! { "errorCode": 286, "namespace": format!("{}.events", toy.place.name) };
+    at_the_next(&toy.place, "getMore", lost).await;
     let since = Cell::new(None);
     eventually("the stream is opened anew", async || {
         since.set(opened(&database).await);

@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -17,7 +18,7 @@ use tokio::{
 pub const LINGER_LIMIT: Duration = Duration::from_secs(2);
 /// So much at most. Whoever has more to send asks first in general (`Expect: 100-continue`).
 pub const LINGER_LIMIT_BYTES: usize = 1024 * 1024;
-const AT_ONCE: usize = 8 * 1024;
+const AT_ONCE: usize = 32 * 1024;
 
 pub(super) struct Lingering {
     until: Pin<Box<Sleep>>,
@@ -39,8 +40,8 @@ impl Lingering {
         context: &mut Context<'_>,
     ) -> Poll<()> {
         while self.left > 0 && self.until.as_mut().poll(context).is_pending() {
-            let mut bytes = [0; AT_ONCE];
-            let mut into = ReadBuf::new(&mut bytes);
+            let mut bytes = [const { MaybeUninit::uninit() }; AT_ONCE];
+            let mut into = ReadBuf::uninit(&mut bytes);
             match stream.as_mut().poll_read(context, &mut into) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !into.filled().is_empty() => {

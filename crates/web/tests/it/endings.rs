@@ -8,9 +8,13 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use web::{LINGER_LIMIT_BYTES, Timing};
+use web::{BODY_LIMIT_PARTS, LINGER_LIMIT_BYTES, Timing};
 
-use crate::connections::{Fine, PREFACE_AND_EMPTY_SETTINGS, ask, hung_up_on, read_to_end};
+use crate::{
+    connections::{Fine, PREFACE_AND_EMPTY_SETTINGS, ask, hung_up_on, read_to_end},
+    limits::{self, connect_and_send},
+    toy::{Toy, token},
+};
 
 #[tokio::test]
 async fn neither_a_begun_head_nor_a_silent_client_keeps_us_from_ending() {
@@ -193,4 +197,28 @@ async fn a_frame_or_a_head_of_http2_that_is_never_whole_ends_its_connection() {
         connection.write_all(&sent).await.unwrap();
         hung_up_on(&mut connection).await;
     }
+}
+
+#[tokio::test]
+async fn a_body_comes_in_256_parts_at_most() {
+    let app = Toy::start().await;
+    let address = app.address.trim_start_matches("http://").parse().unwrap();
+    let head = "POST /api/notes HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n";
+    let head = format!("{head}authorization: Bearer {}\r\n\r\n", token("alice"));
+    let body = "{\"text\":\"concert\"}";
+    for (parts, status) in [
+        (BODY_LIMIT_PARTS, 201),
+        (BODY_LIMIT_PARTS + 1, 400),
+        (60_000, 400),
+    ] {
+        let mut chunks = "1\r\n \r\n".repeat(parts - 1);
+        chunks += &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        let answer =
+            limits::read_to_end(connect_and_send(address, &format!("{head}{chunks}")).await).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{parts}: {answer}"
+        );
+    }
+    app.finish().await;
 }

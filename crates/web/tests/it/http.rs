@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use web::Timing;
 
-use testbed::assert_problem;
+use testbed::{assert_problem, log::Log};
 
 use crate::toy::{Toy, stacked, token};
 
@@ -90,6 +90,7 @@ async fn errors_of_every_layer_are_problem_json() {
 
 #[tokio::test]
 async fn a_panic_is_a_500_that_says_nothing_and_a_slow_handler_a_503() {
+    let (log, _guard) = Log::capture();
     let routes = Router::new()
         .route("/panic", get(async || -> () { panic!("a secret") }))
         .route("/slow", get(std::future::pending::<()>));
@@ -118,6 +119,11 @@ async fn a_panic_is_a_500_that_says_nothing_and_a_slow_handler_a_503() {
         .unwrap();
     assert!(slow.headers().contains_key("retry-after"));
     assert_problem(slow, 503).await;
+    let line = log.told("http.status=503").await;
+    assert!(
+        line.contains("error=\"not answered within 50ms\""),
+        "{line}"
+    );
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
 };
-use web::{BODY_LIMIT_BYTES, BODY_LIMIT_PARTS, Closing, Timing, serve};
+use web::{BODY_LIMIT_BYTES, Closing, Timing, serve};
 
 use crate::toy::{Toy, stacked, token};
 
@@ -113,14 +113,14 @@ async fn serve_here(routes: Router, timing: Timing) -> SocketAddr {
     address
 }
 
-async fn connect_and_send(address: SocketAddr, text: &str) -> TcpStream {
+pub(crate) async fn connect_and_send(address: SocketAddr, text: &str) -> TcpStream {
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(text.as_bytes()).await.unwrap();
     connection
 }
 
 /// What the service sends until it closes the connection.
-async fn read_to_end(mut connection: TcpStream) -> String {
+pub(crate) async fn read_to_end(mut connection: TcpStream) -> String {
     let mut answer = String::new();
     let read = connection.read_to_string(&mut answer);
     timeout(DEADLINE, read).await.unwrap().unwrap();
@@ -185,29 +185,6 @@ async fn a_body_of_no_stated_length_is_413_when_more_than_is_taken_has_come() {
     let answer = read_to_end(connect_and_send(address, &format!("{head}{chunks}")).await).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("application/problem+json"), "{answer}");
-}
-
-#[tokio::test]
-async fn a_body_comes_in_256_parts_at_most() {
-    let app = Toy::start().await;
-    let address = app.address.trim_start_matches("http://").parse().unwrap();
-    let head = "POST /api/notes HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n";
-    let head = format!("{head}authorization: Bearer {}\r\n\r\n", token("alice"));
-    let body = "{\"text\":\"concert\"}";
-    for (parts, status) in [
-        (BODY_LIMIT_PARTS, 201),
-        (BODY_LIMIT_PARTS + 1, 400),
-        (60_000, 400),
-    ] {
-        let mut chunks = "1\r\n \r\n".repeat(parts - 1);
-        chunks += &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-        let answer = read_to_end(connect_and_send(address, &format!("{head}{chunks}")).await).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{parts}: {answer}"
-        );
-    }
-    app.finish().await;
 }
 
 #[tokio::test]

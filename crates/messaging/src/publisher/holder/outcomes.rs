@@ -1,7 +1,5 @@
 //! What comes of publications and writes, and what follows from it for their keys.
 
-use std::time::Duration;
-
 use db::cause;
 use futures_util::FutureExt;
 use metrics::counter;
@@ -19,8 +17,9 @@ use crate::{
     stored::Stored,
 };
 
-/// Failures of keys are logged at most this often.
-const TOLD_AGAIN: Duration = Duration::from_secs(1);
+const NOT_PUBLISHED: &str = "an event could not be published; its key waits";
+const NOT_MARKED: &str = "cannot mark the events";
+const NOT_PARKED: &str = "cannot park an event";
 
 impl Holder<'_> {
     pub(super) fn turn_ended(&mut self, ended: Ended) {
@@ -28,6 +27,7 @@ impl Holder<'_> {
         self.in_flight -= 1;
         let Ended { key, acked, then } = ended;
         if !acked.is_empty() {
+            self.told_of_keys.is_over(NOT_PUBLISHED, &key);
             self.is_wanted |= self.keys.succeeded(&key, now);
             let is_waited_for = self.keys.begin_mark(&key);
             let is_alone = self.keys.is_refused(&key);
@@ -69,14 +69,8 @@ impl Holder<'_> {
     fn key_failed(&mut self, key: Stored, error: &anyhow::Error, began: Instant) {
         let now = Instant::now();
         counter!(PUBLISH_FAILURES, "reason" => "key").increment(1);
-        if self
-            .key_told_at
-            .is_none_or(|told| now.duration_since(told) >= TOLD_AGAIN)
-        {
-            self.key_told_at = Some(now);
-            let (key, error) = (key.text(), format!("{error:#}"));
-            tracing::warn!(key, error, "an event could not be published; its key waits");
-        }
+        let error = format!("{error:#}");
+        self.told_of_keys.tell(NOT_PUBLISHED, &key, error, now);
         self.finish(&key);
         self.is_wanted |= self.keys.failed(key, began, now);
     }
@@ -110,27 +104,32 @@ impl Holder<'_> {
         match written {
             Written::Marks(batch, Ok(())) => {
                 self.marks.succeeded();
+                self.told_of_marks.is_over();
                 for (key, ids) in batch {
+                    self.told_of_keys.is_over(NOT_MARKED, &key);
                     self.is_wanted |= self.keys.finish_mark(&key, &ids);
                 }
             }
             Written::Marks(batch, Err(error)) => {
-                tracing::warn!(error = cause(&error), "cannot mark the events");
+                let why = cause(&error);
                 if let db::Error::Unavailable(_) = error.into() {
+                    self.told_of_marks.tell(NOT_MARKED, why);
                     self.marks.failed(batch, now);
                 } else if let Some(key) = self.marks.refused(batch) {
+                    self.told_of_keys.tell(NOT_MARKED, &key, why, now);
                     self.finish(&key);
                     self.keys.refused(key, now);
                 }
             }
             Written::Parked((key, id), Ok(())) => {
+                self.told_of_keys.is_over(NOT_PARKED, &key);
                 self.keys.forget(&key);
                 self.finish(&key);
                 self.parked_meanwhile.push((key.clone(), id.clone()));
                 self.parked.add(key, id);
             }
             Written::Parked((key, _), Err(error)) => {
-                tracing::warn!(error = cause(&error), "cannot park an event");
+                self.told_of_keys.tell(NOT_PARKED, &key, cause(&error), now);
                 self.finish(&key);
                 self.keys.refused(key, now);
             }

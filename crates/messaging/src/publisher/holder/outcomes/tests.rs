@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bson::oid::ObjectId;
 use tokio_util::sync::CancellationToken;
 
@@ -116,23 +118,13 @@ async fn a_key_that_failed_waits_unless_its_failure_is_an_old_one() {
 }
 
 #[tokio::test]
-async fn failures_are_told_once_a_second() {
-    let house = House::new().await;
-    let mut holder = house.holder();
-    let now = Instant::now();
-    for (told, is_told) in [(now - 2 * SECOND, true), (now, false)] {
-        holder.key_told_at = Some(told);
-        holder.key_failed(key(), &error(), now);
-        assert_eq!(holder.key_told_at > Some(told), is_told);
-    }
-}
-
-#[tokio::test]
 async fn of_a_failure_that_may_be_the_brokers_the_stream_is_asked_and_its_answer_decides() {
-    let unfit = || StreamState::Unfit("it is another".to_owned());
+    let narrow = StreamState::Narrow("it takes little".to_owned());
+    let unfit = StreamState::Unfit("it is another".to_owned());
     let answers = [
         (false, Ok(StreamState::There), true),
-        (false, Ok(unfit()), true),
+        (false, Ok(narrow), true),
+        (false, Ok(unfit), false),
         (false, Ok(StreamState::Made), false),
         (false, Err(error()), false),
         (true, Ok(StreamState::There), false),
@@ -141,7 +133,7 @@ async fn of_a_failure_that_may_be_the_brokers_the_stream_is_asked_and_its_answer
         let house = House::new().await;
         let mut holder = house.holder();
         holder.sweep = backlog();
-        let is_no_answer = answer.is_err();
+        let is_no_answer = matches!(answer, Err(_) | Ok(StreamState::Unfit(_)));
         begin(&mut holder, false);
         let failed = Then::Failed(Whose::Unclear, error(), Instant::now());
         ends(&mut holder, Vec::new(), failed);

@@ -1,0 +1,61 @@
+//! The change streams, one for each collection: one on the whole database would need the right to read all of it.
+
+use bson::{Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::change_stream::ChangeStream;
+
+use super::{EVENTS, Outbox, parked::PARKED};
+
+/// What a change stream tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// New events, and those that are to be published again.
+    Events,
+    /// What operators decide about parked ones.
+    Parked,
+}
+
+impl Watched {
+    /// What `change` may be about. The transaction that gives an event back also changes what was decided about it, and the other stream may
+    /// tell of that later.
+    pub(crate) fn about(self, change: &RawDocument) -> Self {
+        match change.get_str("operationType") {
+            Ok("update") => Self::Parked,
+            _ => self,
+        }
+    }
+}
+
+impl Outbox {
+    /// Tells of what `watched` is about, and not of what the publisher itself does there.
+    pub(crate) async fn watch(
+        self,
+        watched: Watched,
+    ) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
+        let (name, told) = match watched {
+            Watched::Events => (
+                EVENTS,
+                [
+                    doc! { "operationType": "insert" },
+                    doc! { "operationType": "update", "updateDescription.updatedFields.sent": "NO" },
+                ],
+            ),
+            Watched::Parked => (
+                PARKED,
+                [
+                    doc! { "operationType": { "$in": ["delete", "replace"] } },
+                    doc! { "updateDescription.updatedFields.state": { "$exists": true } },
+                ],
+            ),
+        };
+        let pipeline = [
+            doc! { "$match": { "$or": told.to_vec() } },
+            doc! { "$project": { "_id": 1, "operationType": 1 } },
+        ];
+        self.db.need(name, &["find", "changeStream"]);
+        // The sweep that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
+        let since = self.db.majority_time().await?;
+        let collection = self.db.collection::<Document>(name);
+        let watch = collection.watch().pipeline(pipeline);
+        Ok(watch.start_at_operation_time(since).await?.with_type())
+    }
+}

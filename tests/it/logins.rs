@@ -1,0 +1,76 @@
+//! A user whom MongoDB does not let in for a while.
+
+use std::time::{Duration, Instant};
+
+use bson::doc;
+use serde_json::json;
+use testbed::{assert_problem, eventually};
+
+use crate::{
+    harness::TestApp,
+    rights::{Guarded, ROLE, is_ready, is_unready},
+};
+
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_password_that_was_changed_is_told_at_once_until_it_fits_again() {
+    let mut guarded = Guarded::start().await;
+    let app = TestApp::start_at(guarded.place.clone()).await;
+    guarded.change_password("another").await;
+    // Connections that are there stay what they are.
+    guarded.mongo.kill();
+    guarded.mongo.start().await;
+    is_unready(&app, "authentication at MongoDB failed").await;
+    // The first one finds out.
+    let ticket = json!({ "title": "concert", "price": 1 });
+    assert_problem(app.post("alice", ticket.clone()).await, 503).await;
+    let asked = Instant::now();
+    assert_problem(app.post("alice", ticket).await, 503).await;
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    guarded.change_password("s3cret").await;
+    is_ready(&app).await;
+    app.create().await;
+    app.place.drained().await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_who_is_dropped_is_told_at_once_and_let_in_when_he_is_made_anew() {
+    let guarded = Guarded::start().await;
+    let app = TestApp::start_at(guarded.place.clone()).await;
+    app.create().await;
+    app.place.drained().await;
+    guarded.drop_user().await;
+    let ticket = json!({ "title": "concert", "price": 1 });
+    for _ in 0..3 {
+        let asked = Instant::now();
+        assert_problem(app.post("alice", ticket.clone()).await, 503).await;
+        assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    }
+    is_unready(&app, "authentication at MongoDB failed").await;
+    guarded.make_user().await;
+    is_ready(&app).await;
+    app.create().await;
+    app.place.drained().await;
+
+    // Connections that are there do not become the new user's.
+    guarded.drop_user().await;
+    guarded.make_user().await;
+    eventually("it is let in again", async || {
+        app.post("alice", ticket.clone()).await.status() == 201
+    })
+    .await;
+    app.place.drained().await;
+    is_ready(&app).await;
+    let role = doc! { "revokeRolesFromUser": "service", "roles": [ROLE] };
+    guarded.admin.run_command(role).await.unwrap();
+    is_unready(&app, "lacks the privilege").await;
+    assert_problem(app.post("alice", ticket).await, 503).await;
+    let role = doc! { "grantRolesToUser": "service", "roles": [ROLE] };
+    guarded.admin.run_command(role).await.unwrap();
+    is_ready(&app).await;
+    app.create().await;
+    app.place.drained().await;
+    app.stop().await;
+}
