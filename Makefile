@@ -50,7 +50,7 @@ chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECOND
 	cargo build --locked --release -p "$(program)" -p chaos
 	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/$(program)"
 
-# The seed is fixed, so that a run can be repeated; 35 s hold fourteen faults of this list. All of them can be had without root.
+# The seed is fixed, so that a run can be repeated; 35 s hold twelve faults of this list. All of them can be had without root.
 short_faults := kill-instance,kill-publisher,terminate-instance,pause-instance,pause-publisher,kill-nats,kill-all-nats,pause-nats,kill-primary,pause-primary,cut-nats,slow-nats,tear-nats,slow-mongo,tear-mongo,lose-history,poison,purge-key,skip,retry,replay
 chaos-short: ## the same for half a minute on one of each, with a fixed seed and the debug build
 	@scripts/services bin >/dev/null

@@ -77,7 +77,7 @@ impl Client {
                     status = tried.status;
                 }
                 pause = tried.retry_after.unwrap_or(pause);
-                is_under_way |= matches!(tried.means, Means::Unclear);
+                is_under_way |= tried.may_be_under_way();
                 answers.extend(tried.answer);
                 match tried.means {
                     Means::Clear(_) if matches!(outcome, Outcome::Accepted { .. }) => {}

@@ -50,6 +50,11 @@ impl Try {
         }
     }
 
+    /// Whether it may be done yet: nobody has answered it, or somebody who gave up. That another with its key is under way says that it is not.
+    pub(super) fn may_be_under_way(&self) -> bool {
+        matches!(self.means, Means::Unclear) && !(400..500).contains(&self.status)
+    }
+
     async fn answered(response: Response) -> Self {
         let status = response.status();
         let retry_after = header(&response, RETRY_AFTER).and_then(|value| value.parse().ok());

@@ -9,8 +9,12 @@ use tokio::time::sleep;
 use super::Effect;
 use crate::{schedule::Planned, world::Shared};
 
-/// How JetStream says that it has given up.
-const GIVES_UP: [&str; 2] = ["JetStream out of", "Disabling JetStream"];
+/// How JetStream says that it has given up, or one of its streams.
+const GIVES_UP: [&str; 3] = [
+    "JetStream out of",
+    "Disabling JetStream",
+    "Critical write error",
+];
 const BACK_AFTER: Duration = Duration::from_millis(300);
 
 /// Why it can't be done here; none where it can.
@@ -47,7 +51,7 @@ pub(super) async fn fill(
         seen += ", which ended it";
         process.start();
     } else if lines(process.log().as_str()) > told_before {
-        seen += ", and it turned JetStream off";
+        seen += ", and it has to be started again";
         process.kill()?;
         process.start();
     }

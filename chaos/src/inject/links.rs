@@ -47,7 +47,9 @@ pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Re
 /// One instance does not reach one server, which the others do.
 pub(super) async fn part_one(links: &[Vec<Link>], planned: &Planned) -> anyhow::Result<Effect> {
     let instance = planned.target % links.len();
-    let server = planned.lasts.subsec_nanos() as usize % links[instance].len();
+    // A client of NATS is connected to one server only.
+    let mut in_use = links[instance].iter();
+    let server = in_use.position(Link::is_in_use).unwrap_or_default();
     let (mode, what) = parting(planned);
     let (since, strikes) = strike(&[&links[instance][server]], mode, planned.lasts).await?;
     let name = instance_name(instance);

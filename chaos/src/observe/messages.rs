@@ -24,7 +24,7 @@ use crate::{
 
 const READS_IN_FLIGHT: usize = 64;
 /// A server that takes the lead has to catch up first.
-const LEADER_LIMIT: Duration = Duration::from_secs(30);
+const LEADER_LIMIT: Duration = Duration::from_secs(90);
 
 /// Every message, read from the stream's leader.
 pub(super) async fn of_leader(world: &World, clock: Clock) -> anyhow::Result<Vec<Message>> {

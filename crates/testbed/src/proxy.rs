@@ -83,6 +83,11 @@ impl Link {
         self.0.send_modify(|faults| faults.push(fault.clone()));
     }
 
+    /// Whether a connection goes over it at this moment.
+    pub fn is_in_use(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
     pub fn end(&self, fault: &LinkFault) {
         self.0.send_modify(|faults| {
             faults.retain(|other| !Arc::ptr_eq(&other.strikes, &fault.strikes))

@@ -109,3 +109,14 @@ async fn a_slow_link_delays_each_chunk() {
     assert!(began.elapsed() >= Duration::from_millis(100));
     assert_eq!(slow.strikes(), 2);
 }
+
+#[tokio::test]
+async fn a_link_is_in_use_while_a_connection_goes_over_it() {
+    let connection = Connection::new().await;
+    assert!(connection.link.is_in_use());
+    assert!(!Link::default().is_in_use());
+
+    let Connection { client, link } = connection;
+    drop(client);
+    eventually("the connection is closed", async || !link.is_in_use()).await;
+}
