@@ -28,7 +28,7 @@ use tower::ServiceExt;
 
 use super::{
     HEAD_LIMIT_BYTES,
-    activity::{Activity, InHand},
+    activity::{Activity, InHand, Length},
     asked::{Asked, length},
     link::{Link, Protocol},
 };
@@ -167,9 +167,12 @@ impl Connection {
         request: Request<Incoming>,
         activity: &Activity,
     ) -> Result<Response<Body>, Infallible> {
-        let in_hand = activity.begin(length(&request));
+        let length = length(&request);
         let is_http1 = request.version() < Version::HTTP_2;
-        let mut request = request.map(|body| Body::new(Asked::new(body, activity.clone())));
+        let comes_whole = is_http1 && matches!(length, Length::Bytes(_));
+        let in_hand = activity.begin(length);
+        let asked = |body| Body::new(Asked::new(body, activity.clone(), comes_whole));
+        let mut request = request.map(asked);
         request.extensions_mut().insert(ConnectInfo(self.peer));
         let mut response = self.routes.clone().oneshot(request).await?;
         // What is left of a body is not read, and nor is a request behind it.

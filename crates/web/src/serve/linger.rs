@@ -3,7 +3,6 @@
 
 use std::{
     future::Future,
-    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -23,6 +22,8 @@ const AT_ONCE: usize = 32 * 1024;
 pub(super) struct Lingering {
     until: Pin<Box<Sleep>>,
     left: usize,
+    /// What comes is written over what came before.
+    thrown_away: Vec<u8>,
 }
 
 impl Lingering {
@@ -30,6 +31,7 @@ impl Lingering {
         Self {
             until: Box::pin(sleep(LINGER_LIMIT)),
             left: LINGER_LIMIT_BYTES,
+            thrown_away: Vec::with_capacity(AT_ONCE),
         }
     }
 
@@ -40,8 +42,7 @@ impl Lingering {
         context: &mut Context<'_>,
     ) -> Poll<()> {
         while self.left > 0 && self.until.as_mut().poll(context).is_pending() {
-            let mut bytes = [const { MaybeUninit::uninit() }; AT_ONCE];
-            let mut into = ReadBuf::uninit(&mut bytes);
+            let mut into = ReadBuf::uninit(self.thrown_away.spare_capacity_mut());
             match stream.as_mut().poll_read(context, &mut into) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !into.filled().is_empty() => {

@@ -200,7 +200,7 @@ async fn a_frame_or_a_head_of_http2_that_is_never_whole_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn a_body_comes_in_256_parts_at_most() {
+async fn a_body_comes_in_128_parts_at_most() {
     let app = Toy::start().await;
     let address = app.address.trim_start_matches("http://").parse().unwrap();
     let head = "POST /api/notes HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n";
@@ -220,5 +220,30 @@ async fn a_body_comes_in_256_parts_at_most() {
             "{parts}: {answer}"
         );
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_body_of_a_stated_length_may_come_byte_by_byte() {
+    let app = Toy::start().await;
+    let address = app.address.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.set_nodelay(true).unwrap();
+    let body = format!(
+        "{{\"text\":\"concert\"{}}}",
+        " ".repeat(2 * BODY_LIMIT_PARTS)
+    );
+    let head = "POST /api/notes HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    let token = token("alice");
+    let length = body.len();
+    let head = format!("{head}authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    for byte in body.as_bytes().chunks(1) {
+        connection.write_all(byte).await.unwrap();
+        // Each is read before the next one is sent: what is not read yet would come with it.
+        tokio::task::yield_now().await;
+    }
+    let answer = limits::read_to_end(connection).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     app.finish().await;
 }
