@@ -68,6 +68,49 @@ async fn the_file_of_the_key_is_read_again_when_it_changes_and_one_that_is_broke
     process.terminate().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_key_of_before_is_taken_away_with_its_file_or_with_what_it_holds() {
+    const BEFORE: &str = "the key of before of 32 bytes or more";
+    const NEW: &str = "another key of thirty-two bytes or more";
+    let folder = tempfile::tempdir().unwrap();
+    let (file, previous) = (folder.path().join("key"), folder.path().join("previous"));
+    fs::write(&file, JWT_KEY).unwrap();
+    let place = Place::new();
+    let serving = || {
+        let mut service = command(&place);
+        service.env_remove("JWT_KEY").env("JWT_KEY_FILE", &file);
+        service.env("JWT_KEY_PREVIOUS_FILE", &previous);
+        service
+    };
+    fs::write(&previous, BEFORE).unwrap();
+    let (process, address) = start(&mut serving()).await;
+    let status = async |address: &str, key: &str| {
+        let token = sign(&jwt(key), "alice", None, now_seconds(), 600).unwrap();
+        let list = testbed::client().put(format!("{address}/api/tickets/none"));
+        let list = list
+            .bearer_auth(token)
+            .json(&json!({ "title": "a", "price": 1 }));
+        list.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status(&address, BEFORE).await, 404);
+    fs::write(&previous, "").unwrap();
+    eventually("it counts no more", async || {
+        status(&address, BEFORE).await == 401
+    })
+    .await;
+    // Nor does a file that is gone keep a new key out.
+    fs::remove_file(&previous).unwrap();
+    fs::write(&file, NEW).unwrap();
+    eventually("the new key counts", async || {
+        status(&address, NEW).await == 404
+    })
+    .await;
+    assert_eq!(status(&address, JWT_KEY).await, 401);
+    drop(process);
+    let (_process, address) = start(&mut serving()).await;
+    assert_eq!(status(&address, NEW).await, 404);
+}
+
 #[test]
 fn a_secret_in_a_variable_and_in_a_file_is_refused_with_both_names() {
     for variable in ["MONGO_URI", "NATS_URL", "JWT_KEY"] {

@@ -84,7 +84,9 @@ impl Access {
 
     /// Looks at what an operation came to that was begun with the client of that number.
     pub(crate) fn heed<T>(self: &Arc<Self>, ended: &mongodb::error::Result<T>, number: u64) {
+        // Whoever does not say who he is has no login to wait for.
         if let Err(error) = ended
+            && self.options.credential.is_some()
             && is_refused(error)
             && number == self.number()
         {
@@ -111,48 +113,50 @@ impl Access {
         refused
     }
 
+    /// It is the same user's in the whole family, and told once.
     fn refuse(self: &Arc<Self>, error: &MongoError) {
-        if !self.begin_to_ask(error) {
-            return;
-        }
-        let told = self.servers.explain(error);
-        tracing::error!(error = told, "MongoDB does not let us in");
-        if is_logged_out(error) {
-            let family = self.family.lock().clone();
-            for other in family.iter().filter_map(Weak::upgrade) {
-                other.begin_to_ask(error);
+        let family = self.family.lock();
+        let is_news = !is_any_refused(&family);
+        for access in family.iter().filter_map(Weak::upgrade) {
+            if access.refused.lock().replace(error.clone()).is_none() {
+                tokio::spawn(access.ask_until_it_does());
             }
         }
-    }
-
-    /// Whether nobody asks already.
-    fn begin_to_ask(self: &Arc<Self>, error: &MongoError) -> bool {
-        if self.refused.lock().replace(error.clone()).is_some() {
-            return false;
+        if is_news {
+            let told = self.servers.explain(error);
+            tracing::error!(error = told, "MongoDB does not let us in");
         }
-        tokio::spawn(Arc::clone(self).until_it_does());
-        true
     }
 
-    async fn until_it_does(self: Arc<Self>) {
+    async fn ask_until_it_does(self: Arc<Self>) {
         // It fails for no other reason than the first time, when there was none.
         let Ok(client) = Client::with_options(self.options.clone()) else {
             return *self.refused.lock() = None;
         };
         let database = client.database(self.database().name());
-        loop {
+        let lets_us_in = loop {
             let asked = database.clone();
             // A task of its own: a dropped driver future can corrupt its connection (RUST-937).
             let ping = tokio::spawn(async move { asked.run_command(doc! { "ping": 1 }).await });
             match timeout(ASK_LIMIT, ping).await {
-                Ok(Ok(Err(error))) if is_refused(&error) => sleep(ASK_AGAIN).await,
-                Ok(Ok(Ok(_))) => break tracing::info!("MongoDB lets us in again"),
-                // The operations find out.
-                _ => break,
+                Ok(Ok(Ok(_))) => break true,
+                // After a login that fails the driver takes the server for gone, and says no more than that, although it answers us.
+                Ok(Ok(Err(error))) => {
+                    if !is_refused(&error) && !self.servers.have_primary() {
+                        *self.refused.lock() = Some(error);
+                    }
+                    sleep(ASK_AGAIN).await;
+                }
+                // It hangs, which is no refusal: the operations find out.
+                _ => break false,
             }
-        }
+        };
         self.replace(database);
+        let family = self.family.lock();
         *self.refused.lock() = None;
+        if lets_us_in && !is_any_refused(&family) {
+            tracing::info!("MongoDB lets us in again");
+        }
     }
 
     fn replace(&self, database: Database) {
@@ -160,6 +164,11 @@ impl Access {
         let number = current.number + 1;
         *current = Current { database, number };
     }
+}
+
+fn is_any_refused(family: &[Weak<Access>]) -> bool {
+    let mut alive = family.iter().filter_map(Weak::upgrade);
+    alive.any(|access| access.refused.lock().is_some())
 }
 
 /// Whether the connection is of nobody any more: its user was dropped, and perhaps made anew, since it was made.

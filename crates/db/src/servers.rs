@@ -1,7 +1,11 @@
 //! What each server of the replica set said last, so that a connection that fails is told with its address and its cause: the
 //! driver's own errors say "No available servers", or an I/O error without an address.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
 
 use bson::Document;
 use mongodb::{
@@ -57,13 +61,15 @@ impl Servers {
                 let fault = Heard::Fault(servers.cause(&event.failure));
                 servers.note(event.server_address.to_string(), fault);
             }
-            // It has left the set.
-            SdamEvent::ServerClosed(event) => {
-                let address = event.address.to_string();
-                servers
-                    .heard
-                    .lock()
-                    .retain(|at, heard| *at != address || matches!(heard, Heard::Foreign(_)));
+            SdamEvent::TopologyDescriptionChanged(event) => {
+                let members = event.new_description.servers();
+                let members: BTreeSet<String> = members.keys().map(ToString::to_string).collect();
+                // Others have left the set. A client that ends has none: another may have taken its place.
+                if !members.is_empty() {
+                    servers.heard.lock().retain(|address, heard| {
+                        members.contains(address) || matches!(heard, Heard::Foreign(_))
+                    });
+                }
             }
             _ => {}
         })
@@ -94,12 +100,18 @@ impl Servers {
         }
     }
 
+    /// Whether one answers and takes writes.
+    pub(crate) fn have_primary(&self) -> bool {
+        let heard = self.heard.lock();
+        heard.values().any(|heard| *heard == Heard::Primary)
+    }
+
     /// Each server's address and cause, where no primary can be used.
     fn told(&self) -> Option<String> {
-        let heard = self.heard.lock();
-        if heard.values().any(|heard| *heard == Heard::Primary) {
+        if self.have_primary() {
             return None;
         }
+        let heard = self.heard.lock();
         let told: Vec<String> = heard
             .iter()
             .map(|(address, heard)| match heard {

@@ -1,7 +1,7 @@
 //! Secrets: from the environment, from `.env`, or from a file that `NAME_FILE` names, as Docker and Kubernetes give them. Never from a flag:
 //! every user of the machine can read the command line of a process.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, fs, path::PathBuf};
 
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 use db::setting::secret_in;
@@ -23,6 +23,10 @@ pub(crate) fn load() -> Result<(), String> {
         };
         if set(&variable).is_some() {
             return Err(format!("{variable} and {file} are both set: keep one"));
+        }
+        // The key of before is taken away with its file's content, or with its file.
+        if id == "jwt_key_previous" && fs::metadata(&path).map_or(true, |file| file.len() == 0) {
+            continue;
         }
         let secret = secret_in(path.as_ref());
         let secret = secret.map_err(|reason| format!("{file} cannot be used: {reason}"))?;

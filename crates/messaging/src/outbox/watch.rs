@@ -15,6 +15,13 @@ pub(crate) enum Watched {
 }
 
 impl Watched {
+    pub(crate) fn cannot_be_watched(self) -> &'static str {
+        match self {
+            Self::Events => "cannot watch the events",
+            Self::Parked => "cannot watch the parked events",
+        }
+    }
+
     /// What `change` may be about. The transaction that gives an event back also changes what was decided about it, and the other stream may
     /// tell of that later.
     pub(crate) fn about(self, change: &RawDocument) -> Self {

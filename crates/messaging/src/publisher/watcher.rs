@@ -6,7 +6,6 @@ use std::sync::{
 };
 
 use db::cause;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{Outbox, Timing, outbox::Watched, told::Told};
@@ -45,34 +44,29 @@ impl Bell {
 /// Rings `bell` after every commit that saved events, and when something changed among the parked ones. It never returns. Two streams, for
 /// one on the whole database would need the right to read all of it.
 pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
-    let told = Mutex::default();
-    let ring = |watched| ring_for(watched, &outbox, timing, &bell, &told);
+    let ring = |watched| ring_for(watched, &outbox, timing, &bell);
     tokio::join!(ring(Watched::Events), ring(Watched::Parked));
 }
 
 /// A stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
 /// This task owns the change stream. A cancelled `next_if_any()` leaves the stream unusable, so after a time-out a new one is opened.
-async fn ring_for(
-    watched: Watched,
-    outbox: &Outbox,
-    timing: Timing,
-    bell: &Bell,
-    told: &Mutex<Told>,
-) {
-    let tell = |failure, error| told.lock().tell(failure, error);
+async fn ring_for(watched: Watched, outbox: &Outbox, timing: Timing, bell: &Bell) {
+    let mut told = Told::default();
     let silence = timing.watch_silence_limit;
     loop {
         let opened = outbox.bounded(silence, |outbox| outbox.watch(watched));
         match opened.await {
-            Err(error) => tell("cannot watch the events", cause(&error)),
+            Err(error) => told.tell(watched.cannot_be_watched(), cause(&error)),
             Ok(mut stream) => {
                 bell.ring_for(watched);
                 loop {
                     match tokio::time::timeout(silence, stream.next_if_any()).await {
-                        Ok(Ok(None)) if stream.is_alive() => told.lock().is_over(),
+                        Ok(Ok(None)) if stream.is_alive() => told.is_over(),
                         Ok(Ok(Some(change))) => bell.ring_for(watched.about(&change)),
-                        Ok(Err(error)) => break tell("the change stream failed", cause(&error)),
+                        Ok(Err(error)) => {
+                            break told.tell("the change stream failed", cause(&error));
+                        }
                         Ok(Ok(None)) => break tracing::warn!("the change stream ended"),
                         Err(_) => break tracing::warn!("the change stream is silent"),
                     }

@@ -141,12 +141,28 @@ fn read(config: &JwtOptions) -> Result<Vec<Key>, String> {
         Some(path) => jwt_key(&secret_in(path)?),
         None => Ok(given.clone()),
     };
+    // It is taken away when the tokens of before have expired.
+    let previous_file = &config.jwt_key_previous_file;
+    let has_previous = previous_file.as_deref().is_none_or(holds_something);
+    let jwt_key_previous = if has_previous {
+        secret(previous_file, &config.jwt_key_previous)?
+    } else {
+        SecretString::default()
+    };
     let config = JwtOptions {
         jwt_key: secret(&config.jwt_key_file, &config.jwt_key)?,
-        jwt_key_previous: secret(&config.jwt_key_previous_file, &config.jwt_key_previous)?,
+        jwt_key_previous,
         ..config.clone()
     };
     keys::secrets(&config).map_err(|unusable| unusable.reason)
+}
+
+/// Neither empty nor gone.
+fn holds_something(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(file) => file.len() > 0,
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }
 
 fn looked(config: &JwtOptions) -> Mutex<Looked> {

@@ -128,7 +128,10 @@ impl Activity {
         state.head_began = match &mut state.read {
             Read::Http1(heads) => {
                 heads.read(bytes);
-                began.or(state.in_hand.is_empty().then_some(now))
+                // An empty line before a head is passed over (RFC 9112 §2.2).
+                let is_empty = bytes.iter().all(|byte| b"\r\n".contains(byte));
+                let begins = state.in_hand.is_empty() && !is_empty;
+                began.or(begins.then_some(now))
             }
             Read::Http2(frames) => {
                 let has_ended = frames.read(bytes);
