@@ -76,6 +76,11 @@ impl ToldOfKeys {
         self.told
             .retain(|(of, _), told| *of != failure || told != key);
     }
+
+    /// The key fails no more in any way, as nothing is tried.
+    pub(crate) fn forget(&mut self, key: &Stored) {
+        self.told.retain(|_, told| told != key);
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +111,8 @@ mod tests {
         assert!(!told.is_news("waits", &b, "full", later(7)));
         told.is_over("waits", &a);
         assert!(told.is_news("waits", &b, "full", later(8)));
+        told.forget(&b);
+        assert!(told.is_news("waits", &a, "full", later(9)));
     }
 
     #[test]

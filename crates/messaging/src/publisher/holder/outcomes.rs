@@ -122,7 +122,7 @@ impl Holder<'_> {
                 }
             }
             Written::Parked((key, id), Ok(())) => {
-                self.told_of_keys.is_over(NOT_PARKED, &key);
+                self.told_of_keys.forget(&key);
                 self.keys.forget(&key);
                 self.finish(&key);
                 self.parked_meanwhile.push((key.clone(), id.clone()));
