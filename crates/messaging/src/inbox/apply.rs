@@ -19,7 +19,7 @@ use super::{
     envelope::Envelope,
     marks::{Inbox, KeyOf, Mark},
     message::Message,
-    place::{Place, place},
+    place::Place,
 };
 
 /// A message of a key.
@@ -139,7 +139,9 @@ impl<C: Clone + Send + Sync + 'static> Applier<C> {
                 let key = &first.envelope.key;
                 let of = KeyOf { consumer, key };
                 let mark = inbox.mark(session, of).await?;
-                let place = place(order, mark.as_ref(), first);
+                let place = inbox
+                    .place(session, of, order, mark.as_ref(), first)
+                    .await?;
                 let is_free = verdict.state == WAITING && place != Place::Ahead;
                 if is_free || place == Place::Behind {
                     return Ok::<_, Abort<NotDone>>(None);
@@ -182,7 +184,8 @@ impl<C: Sync + 'static> Attempt<C> {
         };
         let mark = inbox.mark(session, of).await?;
         let mark = mark.as_ref();
-        match place(self.consumer.order, mark, job) {
+        let order = self.consumer.order;
+        match inbox.place(session, of, order, mark, job).await? {
             Place::Next => {}
             Place::Ahead => {
                 let has_begun = mark.is_some_and(|mark| mark.version.is_some());

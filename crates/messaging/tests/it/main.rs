@@ -5,6 +5,7 @@
 )]
 
 mod away;
+mod bases;
 mod conflicts;
 mod counters;
 mod credentials;
