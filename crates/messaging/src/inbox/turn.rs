@@ -147,20 +147,16 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 }
             }
         };
-        let applied = self
-            .tallies
-            .traced(&job.envelope, self.applier.apply(&job))
-            .await;
+        let mut job = job;
+        let mut applied = self.apply(&job).await;
+        if matches!(applied, Err(NotDone::NotYet { has_begun: false })) && self.is_base(&job).await
+        {
+            Arc::make_mut(&mut job).is_base = true;
+            applied = self.apply(&job).await;
+        }
         let verdict = match applied {
             Ok(done) => return self.done(&job, done, delivery),
-            Err(NotDone::NotYet { has_begun }) => {
-                if !has_begun && !job.is_base && self.is_base(&job).await {
-                    let job = Arc::new(Job {
-                        is_base: true,
-                        ..(*job).clone()
-                    });
-                    return Step::Again(again(job, delivery));
-                }
+            Err(NotDone::NotYet { .. }) => {
                 if delivery.is_none() {
                     // It waits already.
                     return Step::Done;
@@ -187,6 +183,11 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
             Err(NotDone::Handled(handled)) => verdicts::judged(&job, handled, self.timing),
         };
         self.put_aside(job, delivery, rest, verdict).await
+    }
+
+    async fn apply(&self, job: &Arc<Job>) -> Result<Done, NotDone> {
+        let applied = self.applier.apply(job);
+        self.tallies.traced(&job.envelope, applied).await
     }
 
     fn done(&self, job: &Job, done: Done, delivery: Option<(Held, Instant)>) -> Step {
