@@ -18,6 +18,7 @@ mod subscriber;
 mod tallies;
 mod timing;
 mod turn;
+mod usable;
 mod verdicts;
 
 pub use consumer::{Consumer, Outcome, Received};

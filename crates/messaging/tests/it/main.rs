@@ -30,6 +30,7 @@ mod passing;
 mod place;
 mod poison;
 mod publisher;
+mod pulls;
 mod reasons;
 mod refusals;
 mod replays;
