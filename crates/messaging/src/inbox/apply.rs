@@ -1,5 +1,6 @@
-//! One message, in one transaction: what its handler writes, the events that it records, and the mark. And what can't be applied, put aside
-//! in another.
+//! One message, in one transaction: what its handler writes, the events that it records, and the mark.
+
+mod aside;
 
 use std::{
     sync::{
@@ -15,7 +16,7 @@ use mongodb::ClientSession;
 
 use super::{
     consumer::{Consumer, Handled, Order},
-    dead_letters::{Letter, Verdict, WAITING},
+    dead_letters::WAITING,
     envelope::Envelope,
     marks::{Inbox, KeyOf, Mark},
     message::Message,
@@ -56,6 +57,8 @@ pub(crate) enum NotDone {
     /// The version before it is not applied; whether anything of the key is.
     NotYet {
         has_begun: bool,
+        /// Whether its mark says that something of it is put aside.
+        is_noted: bool,
     },
     /// By its handler.
     Handled(Handled),
@@ -120,52 +123,6 @@ impl<C: Clone + Send + Sync + 'static> Applier<C> {
             Ok(Err(TransactionError::Failed(error))) => Err(NotDone::Failed(error)),
         }
     }
-
-    /// Puts messages of one key aside, in the order of their versions, of which the first has `verdict`; the others wait for it. Returns the
-    /// versions under which others stand. `None` where the first has become one that can be applied, or is.
-    pub(crate) async fn put_aside(
-        &self,
-        stream: &str,
-        jobs: Vec<Arc<Job>>,
-        verdict: Verdict,
-    ) -> Result<Option<Vec<i64>>, Error> {
-        let (inbox, consumer) = (self.inbox.clone(), self.consumer.name);
-        let (order, stream) = (self.consumer.order, stream.to_owned());
-        let context = (inbox, jobs, verdict, stream);
-        let put = self.inbox.db.transaction(context, move |session, context| {
-            Box::pin(async move {
-                let (inbox, jobs, verdict, stream) = context;
-                let first = &jobs[0];
-                let key = &first.envelope.key;
-                let of = KeyOf { consumer, key };
-                let mark = inbox.mark(session, of).await?;
-                let place = inbox
-                    .place(session, of, order, mark.as_ref(), first)
-                    .await?;
-                let is_free = verdict.state == WAITING && place != Place::Ahead;
-                if is_free || place == Place::Behind {
-                    return Ok::<_, Abort<NotDone>>(None);
-                }
-                let waits = Verdict::waits();
-                let verdicts = std::iter::once(verdict).chain(std::iter::repeat(&waits));
-                let letters = jobs.iter().zip(verdicts).map(|(job, verdict)| Letter {
-                    envelope: &job.envelope,
-                    message: &job.message,
-                    verdict,
-                });
-                let letters: Vec<_> = letters.collect();
-                let others = inbox.put_aside(session, (of, stream), &letters).await?;
-                inbox.note_put_aside(session, of, mark.as_ref()).await?;
-                Ok(Some(others))
-            })
-        });
-        match tokio::time::timeout(self.write_limit, put).await {
-            Ok(Ok(put)) => Ok(put),
-            Ok(Err(TransactionError::Failed(error))) => Err(error),
-            Ok(Err(TransactionError::Refused(_))) => Ok(None),
-            Err(_) => Err(Error::Stalled),
-        }
-    }
 }
 
 impl<C: Sync + 'static> Attempt<C> {
@@ -189,7 +146,11 @@ impl<C: Sync + 'static> Attempt<C> {
             Place::Next => {}
             Place::Ahead => {
                 let has_begun = mark.is_some_and(|mark| mark.version.is_some());
-                return Err(Abort::Refused(NotDone::NotYet { has_begun }));
+                let is_noted = mark.is_some_and(|mark| mark.put_aside.is_some());
+                return Err(Abort::Refused(NotDone::NotYet {
+                    has_begun,
+                    is_noted,
+                }));
             }
             Place::Behind => {
                 if job.aside.is_some() {
@@ -263,7 +224,7 @@ impl<C: Sync + 'static> Attempt<C> {
             key: &envelope.key,
         };
         let was_put_aside = mark.is_some_and(|mark| mark.put_aside.is_some());
-        if was_put_aside && self.consumer.order == Order::NewestOnly {
+        if (was_put_aside || is_aside) && self.consumer.order == Order::NewestOnly {
             inbox.settle(session, of, doc! { "$lte": version }).await?;
         } else if is_aside {
             inbox.settle(session, of, doc! { "$eq": version }).await?;

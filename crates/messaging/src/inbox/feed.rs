@@ -7,7 +7,7 @@ use metrics::counter;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    in_hand::{Held, InHand, MOST, MOST_BYTES},
+    in_hand::{Held, InHand},
     marks::Inbox,
     message::Message,
     usable::Usable,
@@ -86,9 +86,8 @@ impl Feed {
         connection.mark_unchanged();
         let mut without_limit = false;
         loop {
-            let (messages, bytes) = self.in_hand.room();
-            let has_room = messages >= MOST / 2 && bytes >= MOST_BYTES / 2;
-            if *self.is_open.borrow() && !durable.is_pulled() && has_room {
+            if *self.is_open.borrow() && !durable.is_pulled() && self.in_hand.has_room() {
+                let (messages, bytes) = self.in_hand.room();
                 let largest = self.jetstream.largest_message() + OVERHEAD;
                 let pulled = if std::mem::take(&mut without_limit) {
                     durable.pull(1, None).await
@@ -112,7 +111,7 @@ impl Feed {
                     Pulled::TooLarge => without_limit = true,
                     Pulled::Lost(why) => return End::Lost(anyhow::Error::msg(why)),
                 },
-                () = self.in_hand.has_room.notified() => {}
+                () = self.in_hand.is_less.notified() => {}
                 changed = self.is_open.changed() => if changed.is_err() {
                     return End::Closed;
                 },

@@ -38,6 +38,15 @@ impl Item {
         }
     }
 
+    /// In bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Delivered { job, .. } => job.message.size(),
+            Self::Unplaced { message, .. } => message.size(),
+            Self::Aside(_) => 0,
+        }
+    }
+
     /// The stream sends it again at once.
     pub(super) fn give_back(self) {
         match self {

@@ -136,6 +136,17 @@ impl Tallies {
         }
     }
 
+    /// So many are put aside because one before them takes long.
+    pub(super) fn overflow(&self, messages: usize) {
+        counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => WAITING)
+            .increment(messages as u64);
+        tracing::debug!(
+            consumer = self.consumer,
+            messages,
+            "messages behind a slow one are put aside"
+        );
+    }
+
     pub(super) fn unplaced(&self, sequence: u64, reason: &str) {
         counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => DEAD).increment(1);
         tracing::error!(

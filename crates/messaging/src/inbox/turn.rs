@@ -37,6 +37,8 @@ pub(super) struct Ended {
     pub(super) failed: Option<Failed>,
     /// Something is to be tried again after this.
     pub(super) due: Option<Duration>,
+    /// The last of it was put aside.
+    pub(super) goes_aside: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,9 +82,8 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
             left: items,
             failed: None,
             due: None,
+            goes_aside: false,
         };
-        // By version; of the same, in the order of their coming.
-        ended.left.make_contiguous().sort_by_key(Item::version);
         if failures > 0 {
             let Timing {
                 first_retry,
@@ -101,10 +102,14 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 .await
             {
                 Step::Done => {}
+                // What is put aside may be known twice.
+                Step::GoOnWith(version) if matches!(ended.left.front(), Some(Item::Aside(it)) if *it == version) =>
+                    {}
                 // Before what is in hand of that version: it may be another message.
                 Step::GoOnWith(version) => ended.left.push_front(Item::Aside(version)),
                 Step::AllAside(due) => {
                     ended.due = due.into_iter().chain(ended.due).min();
+                    ended.goes_aside = true;
                 }
                 Step::Again(item) => ended.left.push_front(item),
                 Step::Failed(item, whose) => {
@@ -149,20 +154,22 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         };
         let mut job = job;
         let mut applied = self.apply(&job).await;
-        if matches!(applied, Err(NotDone::NotYet { has_begun: false })) && self.is_base(&job).await
+        if matches!(
+            applied,
+            Err(NotDone::NotYet {
+                has_begun: false,
+                ..
+            })
+        ) && self.is_base(&job).await
         {
             Arc::make_mut(&mut job).is_base = true;
             applied = self.apply(&job).await;
         }
         let verdict = match applied {
             Ok(done) => return self.done(&job, done, delivery),
-            Err(NotDone::NotYet { .. }) => {
-                if delivery.is_none() {
-                    // It waits already.
-                    return Step::Done;
-                }
-                Verdict::waits()
-            }
+            // It waits already.
+            Err(NotDone::NotYet { is_noted: true, .. }) if delivery.is_none() => return Step::Done,
+            Err(NotDone::NotYet { .. }) => Verdict::waits(),
             Err(NotDone::Busy | NotDone::Failed(_)) if failures >= MOST_FAILURES => {
                 let reason = "MongoDB answers, and did not apply it in three attempts".to_owned();
                 verdicts::again(&job, reason, false, self.timing)
@@ -191,7 +198,7 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
     }
 
     fn done(&self, job: &Job, done: Done, delivery: Option<(Held, Instant)>) -> Step {
-        let version = job.envelope.version;
+        let (version, is_aside) = (job.envelope.version, delivery.is_none());
         self.tallies
             .done(&job.envelope, &done, delivery.as_ref().map(|(_, at)| *at));
         if job.is_base && matches!(done, Done::Applied { .. }) {
@@ -202,6 +209,7 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         }
         match done {
             Done::Applied { goes_on: true, .. } => Step::GoOnWith(version + 1),
+            Done::Late if is_aside && version < i64::MAX => Step::GoOnWith(version + 1),
             _ => Step::Done,
         }
     }

@@ -40,6 +40,7 @@ mod scans;
 mod secured;
 mod sent;
 mod skips;
+mod slow;
 mod status;
 mod stops;
 mod streams;
