@@ -66,6 +66,7 @@ pub(crate) enum NotDone {
     Busy,
     /// By the database; not known whether it was committed.
     Failed(Error),
+    /// Its handler.
     TookTooLong,
 }
 
@@ -112,9 +113,9 @@ impl<C: Clone + Send + Sync + 'static> Applier<C> {
                 applied
             })
         });
-        // The transaction goes on in a task of its own, and ends soon after: a mark that it writes then is found.
-        match tokio::time::timeout(self.limit, applied).await {
-            Err(_) => Err(NotDone::TookTooLong),
+        // Its place, the commit and all other answers of MongoDB take their own time. A mark that is written later is found.
+        match tokio::time::timeout(self.limit + self.write_limit, applied).await {
+            Err(_) => Err(NotDone::Failed(Error::Stalled)),
             Ok(Ok(done)) => Ok(done),
             Ok(Err(TransactionError::Refused(not_done))) => Err(not_done),
             Ok(Err(TransactionError::Failed(_))) if attempt.is_busy.load(Ordering::Relaxed) => {
@@ -198,15 +199,18 @@ impl<C: Sync + 'static> Attempt<C> {
         let handled = self
             .consumer
             .handle(session, &self.context, envelope, payload);
-        // Nobody waits for it any more, and the server has ended the transaction.
-        let handled = tokio::time::timeout(self.limit * 2, handled).await;
-        let handled = handled.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut));
-        let handled = handled.map_err(mongodb::error::Error::from)??;
-        if handled != Handled::Applied {
-            session.abort_transaction().await?;
-            return Err(Abort::Refused(NotDone::Handled(handled)));
-        }
-        Ok(())
+        let handled = match tokio::time::timeout(self.limit, handled).await {
+            Ok(handled) => Ok(handled?),
+            Err(_) => Err(NotDone::TookTooLong),
+        };
+        let not_done = match handled {
+            Ok(Handled::Applied) => return Ok(()),
+            Ok(handled) => NotDone::Handled(handled),
+            Err(not_done) => not_done,
+        };
+        // Its place is free for others at once.
+        session.abort_transaction().await?;
+        Err(Abort::Refused(not_done))
     }
 
     /// Moves the mark, and takes away what was put aside of the message and is resolved by it. Whether the next version waits.

@@ -23,8 +23,7 @@ use super::{
     turn::{Ended, Failed, Worker},
 };
 
-/// Transactions at once: half of those that the connections for requests have places for, so that a backlog in the stream leaves the other
-/// half to requests.
+/// Turns at once, where there are places for so many.
 const AT_ONCE: usize = 32;
 /// So many messages behind a slow turn are put aside before the next look at all of them.
 const MOST_BEHIND: usize = 64;
@@ -43,6 +42,7 @@ pub(super) struct Applying<C> {
     undecided: Vec<Lane>,
     database: Database,
     turns: Turns,
+    at_once: usize,
     /// What is being put aside behind slow turns.
     relief: FuturesUnordered<BoxFuture<'static, Relieved>>,
     looks: Looks,
@@ -53,9 +53,13 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
         worker: Arc<Worker<C>>,
         in_hand: Arc<InHand>,
         opened: watch::Sender<bool>,
+        consumers: usize,
     ) -> Self {
         let (inbox, name) = (&worker.applier.inbox, worker.applier.consumer.name);
+        // Half of the places, for all consumers together: a backlog in a stream, or handlers that hang, leave the other half to requests.
+        let places = inbox.db.transactions_at_once() / 2 / consumers.max(1);
         Self {
+            at_once: places.clamp(1, AT_ONCE),
             database: Database::new(&inbox.db, worker.timing),
             looks: Looks::new(inbox, name, worker.timing.inbox),
             worker,
@@ -190,7 +194,7 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
 
     fn begin_turns(&mut self) {
         while !self.database.is_in_doubt()
-            && self.turns.len() < AT_ONCE
+            && self.turns.len() < self.at_once
             && let Some(turn) = self.lanes.begin()
         {
             let turn = Arc::clone(&self.worker).turn(turn.lane, turn.items, turn.failures);

@@ -7,7 +7,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{Timing, pauses::Pauses, told::Told};
 
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Database {
     db: Db,

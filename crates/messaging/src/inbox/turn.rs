@@ -17,6 +17,7 @@ use aside::Read;
 use super::{
     apply::{Applier, Done, Job, NotDone},
     consumer::Order,
+    database::ANSWERS_WITHIN,
     dead_letters::{RETRYING, Verdict},
     in_hand::Held,
     item::{Item, Lane, again},
@@ -182,6 +183,10 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 tracing::debug!(%error, "a message is not applied");
                 return Step::Failed(again(job, delivery), Failed::Unclear);
             }
+            // It may have waited for MongoDB.
+            Err(NotDone::TookTooLong) if !self.database_answers().await => {
+                return Step::Failed(again(job, delivery), Failed::Unclear);
+            }
             Err(NotDone::TookTooLong) => {
                 let limit = self.timing.inbox.handler_limit;
                 let reason = format!("its handler took longer than {limit:?}");
@@ -259,6 +264,11 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 Step::Failed(again(job, delivery), Failed::Unclear)
             }
         }
+    }
+
+    async fn database_answers(&self) -> bool {
+        let db = &self.applier.inbox.db;
+        db.check(ANSWERS_WITHIN).await.is_ok()
     }
 
     /// Whether its key may begin with it. Where the stream can't be asked, a later sweep asks again.

@@ -1,14 +1,24 @@
 //! A handler that takes long, and what comes behind it.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use bson::{Document, doc};
+use db::{Abort, Db};
 use serde_json::json;
 use testbed::eventually;
 
 use crate::{
+    counters::Counters,
     sent::{
-        acknowledged, applied, are_applied, aside, dead_letters, durable, number, numbers, send,
-        then,
+        acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable, number,
+        numbers, send, then,
     },
     tally::{Tally, each_version, newest_only},
     toy::Place,
@@ -115,5 +125,101 @@ async fn of_newest_only_what_comes_behind_a_slow_one_is_resolved_by_the_newest()
     .await;
     assert!(applied(&tally.place, "a").await.is_sorted());
     assert_eq!(durable(&tally.place).await.unwrap().num_ack_pending, 0);
+    tally.finish().await;
+}
+
+/// As a request does.
+async fn write(db: &Db) -> Result<(), db::TransactionError<Infallible>> {
+    let written = db.transaction(db.clone(), |session, db| {
+        Box::pin(async move {
+            let totals = db.collection::<Document>("totals");
+            let write = totals.insert_one(doc! { "sum": 0_i64, "applied": [] });
+            write.session(session).await?;
+            Ok::<_, Abort<Infallible>>(())
+        })
+    });
+    written.await
+}
+
+#[tokio::test]
+async fn handlers_that_hang_leave_places_to_requests_however_few_there_are() {
+    let mut place = place().await;
+    place.mongo_uri += "&maxPoolSize=10";
+    let keys: Vec<String> = (0..40).map(|key| format!("key-{key}")).collect();
+    send(&place, keys.iter().map(|key| then(key, 0, json!("wait")))).await;
+    let tally = Tally::of(place, each_version()).await;
+    let asked = || keys.iter().filter(|key| tally.calls(key, 0) > 0).count();
+    eventually("handlers hang", async || asked() >= 4).await;
+    write(&tally.db).await.unwrap();
+    assert_eq!(asked(), 4);
+    tally.gate.send_replace(true);
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_too_long_ends_with_its_transaction() {
+    let mut place = place().await;
+    place.timing.inbox.handler_limit = Duration::from_secs(1);
+    place.timing.first_retry = Duration::from_secs(60);
+    send(&place, [then("a", 0, json!("wait"))]).await;
+    let tally = Tally::of(place, each_version()).await;
+    are_aside(&tally.place, "a", &[(0, "retrying")]).await;
+    // What it has written is free: else this would be a conflict.
+    let database = tally.place.database().await;
+    let mut session = database.client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let totals = database.collection::<Document>("totals");
+    let write = doc! { "$set": { "note": "somebody else's" } };
+    let written = totals.update_one(doc! { "_id": "a" }, write).upsert(true);
+    written.session(&mut session).await.unwrap();
+    session.abort_transaction().await.unwrap();
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn the_wait_for_a_place_does_not_count_as_the_handlers_time() {
+    let mut place = place().await;
+    place.mongo_uri += "&maxPoolSize=10";
+    place.timing.inbox.handler_limit = Duration::from_millis(300);
+    let counters = Counters::start();
+    let tally = Tally::of(place, each_version()).await;
+    let (opens, gate) = tokio::sync::watch::channel(false);
+    // Requests have all places.
+    let begun = Arc::new(AtomicUsize::new(0));
+    let requests: Vec<_> = (0..8)
+        .map(|_| {
+            let (db, context) = (tally.db.clone(), (gate.clone(), Arc::clone(&begun)));
+            tokio::spawn(async move {
+                let held = db.transaction(context, |_, (gate, begun)| {
+                    Box::pin(async move {
+                        begun.fetch_add(1, Ordering::Relaxed);
+                        drop(gate.clone().wait_for(|is_open| *is_open).await);
+                        Ok::<_, Abort<Infallible>>(())
+                    })
+                });
+                held.await.unwrap();
+            })
+        })
+        .collect();
+    eventually("all places are taken", async || {
+        begun.load(Ordering::Relaxed) == 8
+    })
+    .await;
+    send(&tally.place, [number("a", 0)]).await;
+    eventually("it is delivered", async || {
+        durable(&tally.place).await.unwrap().num_ack_pending == 1
+    })
+    .await;
+    let later = Duration::from_secs(1);
+    tokio::time::timeout(later, are_applied(&tally.place, "a", [0]))
+        .await
+        .unwrap_err();
+    opens.send_replace(true);
+    are_applied(&tally.place, "a", [0]).await;
+    let retried = "inbox_put_aside_total{consumer=\"tally\",state=\"retrying\"}";
+    assert_eq!(counters.count(retried), 0);
+    for request in requests {
+        request.await.unwrap();
+    }
     tally.finish().await;
 }
