@@ -158,7 +158,10 @@ impl<C: Sync + 'static> Attempt<C> {
                     inbox.settle(session, of, doc! { "$eq": version }).await?;
                 }
                 let applied = mark.filter(|mark| mark.version == Some(*version));
-                let is_other = applied.is_some_and(|mark| mark.message_id != *message_id);
+                // One that an operator gave up before it came has no id.
+                let is_other = applied.is_some_and(|mark| {
+                    !mark.message_id.is_empty() && mark.message_id != *message_id
+                });
                 return Ok(if is_other { Done::Conflict } else { Done::Late });
             }
         }

@@ -10,11 +10,11 @@ use testbed::{Mongo, Nats, at_the_next, eventually, mongo_uri, nats_url};
 use crate::{
     log::Log,
     sent::{
-        acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable, jetstream,
-        number, numbers, send, then,
+        acknowledged, applied, are_applied, are_aside, aside, consumer_is_deleted, dead_letters,
+        durable, jetstream, number, numbers, send, then,
     },
-    tally::{CONSUMER, Tally, each_version},
-    toy::{NAME, Place},
+    tally::{Tally, each_version},
+    toy::Place,
 };
 
 #[tokio::test]
@@ -35,13 +35,7 @@ async fn a_consumer_that_is_deleted_is_made_again_and_nothing_is_applied_twice()
     let tally = Tally::start().await;
     send(&tally.place, (0..3).map(|version| number("a", version))).await;
     are_applied(&tally.place, "a", 0..3).await;
-    let stream = jetstream(&tally.place)
-        .await
-        .get_stream(&tally.place.stream)
-        .await
-        .unwrap();
-    let name = format!("{}-{NAME}-{CONSUMER}", tally.place.name);
-    stream.delete_consumer(&name).await.unwrap();
+    consumer_is_deleted(&tally.place).await;
     send(&tally.place, [number("a", 3)]).await;
     are_applied(&tally.place, "a", 0..4).await;
     // It was sent all of them once more.
@@ -252,13 +246,7 @@ async fn after_mongodb_was_set_back_a_consumer_that_is_made_again_brings_what_is
         collection.delete_many(doc! {}).await.unwrap();
         collection.insert_many(documents).await.unwrap();
     }
-    let stream = jetstream(&place)
-        .await
-        .get_stream(&place.stream)
-        .await
-        .unwrap();
-    let name = format!("{}-{NAME}-{CONSUMER}", place.name);
-    stream.delete_consumer(&name).await.unwrap();
+    consumer_is_deleted(&place).await;
     let tally = Tally::start_at(place).await;
     send(&tally.place, [number("a", 5)]).await;
     are_applied(&tally.place, "a", 0..6).await;

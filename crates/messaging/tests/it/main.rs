@@ -11,6 +11,7 @@ mod counters;
 mod credentials;
 mod database;
 mod dead;
+mod doubles;
 mod failures;
 mod figures;
 mod forgeries;

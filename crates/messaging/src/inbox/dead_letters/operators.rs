@@ -193,7 +193,9 @@ impl Inbox {
         let letters = self.dead_letters::<Document>();
         let given_up = letters.update_one(doc! { "_id": id(of, to) }, change);
         given_up.upsert(is_gap).session(&mut *session).await?;
-        self.move_mark_to(session, of, mark.as_ref(), to).await?;
+        let known = if is_gap { "" } else { &first.message_id };
+        self.move_mark_to(session, of, mark.as_ref(), to, known)
+            .await?;
         let behind = aside.iter().find(|aside| aside.version > to);
         if let Some(behind) = behind.filter(|behind| behind.version == to + 1) {
             self.set_due(session, of, behind.version).await?;
