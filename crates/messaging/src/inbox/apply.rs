@@ -16,7 +16,7 @@ use mongodb::ClientSession;
 
 use super::{
     consumer::{Consumer, Handled, Order},
-    dead_letters::WAITING,
+    dead_letters::{Conflict, WAITING},
     envelope::Envelope,
     marks::{Inbox, KeyOf, Mark},
     message::Message,
@@ -34,6 +34,16 @@ pub(crate) struct Job {
     pub(crate) is_base: bool,
 }
 
+impl Job {
+    fn conflict(&self, known: &str) -> Done {
+        Done::Conflict(Conflict {
+            version: self.envelope.version,
+            message_id: self.envelope.message_id.clone(),
+            known: known.to_owned(),
+        })
+    }
+}
+
 /// What became of a message whose transaction was committed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Done {
@@ -45,8 +55,8 @@ pub(crate) enum Done {
     },
     /// It is applied already, or a newer one is.
     Late,
-    /// Another message of its version is applied.
-    Conflict,
+    /// Another message of its version is known already.
+    Conflict(Conflict),
     /// It is put aside already, and this is no attempt.
     Aside,
 }
@@ -159,10 +169,9 @@ impl<C: Sync + 'static> Attempt<C> {
                 }
                 let applied = mark.filter(|mark| mark.version == Some(*version));
                 // One that an operator gave up before it came has no id.
-                let is_other = applied.is_some_and(|mark| {
-                    !mark.message_id.is_empty() && mark.message_id != *message_id
-                });
-                return Ok(if is_other { Done::Conflict } else { Done::Late });
+                let known = applied.map(|mark| &mark.message_id);
+                let other = known.filter(|known| !known.is_empty() && *known != message_id);
+                return Ok(other.map_or(Done::Late, |other| job.conflict(other)));
             }
         }
         let mut aside = Vec::new();
@@ -174,7 +183,7 @@ impl<C: Sync + 'static> Attempt<C> {
             && let Some(itself) = itself
         {
             if itself.message_id != *message_id {
-                return Ok(Done::Conflict);
+                return Ok(job.conflict(&itself.message_id));
             }
             if itself.state != WAITING {
                 return Ok(Done::Aside);

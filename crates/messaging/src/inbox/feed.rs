@@ -144,7 +144,7 @@ impl Feed {
                         .increment(1);
                     tracing::error!(
                         consumer = self.consumer,
-                        sequence,
+                        message.sequence = sequence,
                         "the headers of a message can't be read; it is a dead letter"
                     );
                     self.jetstream

@@ -12,6 +12,16 @@ pub(super) enum Lane {
     Alone(u64),
 }
 
+impl Lane {
+    /// The key; empty where there is none.
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Key(key) => key,
+            Self::Alone(_) => "",
+        }
+    }
+}
+
 /// A message that is to be applied.
 pub(super) enum Item {
     Delivered {

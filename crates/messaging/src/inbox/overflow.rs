@@ -28,7 +28,10 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         let stream = self.jetstream.stream_name();
         let put = self.applier.put_overflow(stream, jobs.collect()).await;
         let aside = match put {
-            Ok(put) => put,
+            Ok((aside, put)) => {
+                self.tallies.overflow(&lane, &put);
+                aside
+            }
             Err(error) => {
                 tracing::debug!(%error, "messages behind a slow one are not put aside");
                 return Relieved {
@@ -38,7 +41,6 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 };
             }
         };
-        self.tallies.overflow(aside.len());
         let mut left = Vec::new();
         for item in items {
             match item {

@@ -240,9 +240,8 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         }
         let stream = self.jetstream.stream_name();
         match self.applier.put_aside(stream, jobs, verdict.clone()).await {
-            Ok(Some(others)) => {
-                self.tallies
-                    .put_aside(&job.envelope, &verdict, behind.len(), &others);
+            Ok(Some(put)) => {
+                self.tallies.put_aside(&job.envelope, &verdict, &put);
                 let held = behind.into_iter().filter_map(|item| match item {
                     Item::Delivered { held, .. } => Some(held),
                     _ => None,

@@ -11,20 +11,19 @@ use db::{Abort, Error, TransactionError};
 
 use super::{Applier, Job};
 use crate::inbox::{
-    dead_letters::{Letter, Verdict, WAITING},
+    dead_letters::{Letter, Put, Verdict, WAITING},
     marks::KeyOf,
     place::Place,
 };
 
 impl<C: Clone + Send + Sync + 'static> Applier<C> {
-    /// Puts messages of one key aside, in the order of their versions, of which the first has `verdict`; the others wait for it. Returns the
-    /// versions under which others stand. `None` where the first has become one that can be applied, or is.
+    /// Puts messages of one key aside, in the order of their versions, of which the first has `verdict`; the others wait for it. `None` where the first has become one that can be applied, or is.
     pub(crate) async fn put_aside(
         &self,
         stream: &str,
         jobs: Vec<Arc<Job>>,
         verdict: Verdict,
-    ) -> Result<Option<Vec<i64>>, Error> {
+    ) -> Result<Option<Put>, Error> {
         let (inbox, consumer) = (self.inbox.clone(), self.consumer.name);
         let (order, stream) = (self.consumer.order, stream.to_owned());
         let context = (inbox, jobs, verdict, stream);
@@ -45,28 +44,28 @@ impl<C: Clone + Send + Sync + 'static> Applier<C> {
                 let waits = Verdict::waits();
                 let verdicts = once(verdict).chain(repeat(&waits));
                 let letters = letters(jobs.iter().zip(verdicts));
-                let others = inbox.put_aside(session, (of, stream), &letters).await?;
+                let put = inbox.put_aside(session, (of, stream), &letters).await?;
                 inbox.note_put_aside(session, of, mark.as_ref()).await?;
-                Ok(Some(others))
+                Ok(Some(put))
             })
         });
         self.bounded(put).await
     }
 
     /// Puts messages of one key aside that come behind one whose turn is not over, and does not write the mark. Returns the versions that
-    /// are put aside now; the others are applied.
+    /// are put aside; the others are applied.
     pub(crate) async fn put_overflow(
         &self,
         stream: &str,
         jobs: Vec<Arc<Job>>,
-    ) -> Result<BTreeSet<i64>, Error> {
+    ) -> Result<(BTreeSet<i64>, Put), Error> {
         let (consumer, stream) = (self.consumer.name, stream.to_owned());
         let context = (self.inbox.clone(), jobs, stream);
         let put = self.inbox.db.transaction(context, move |session, context| {
             Box::pin(async move {
                 let (inbox, jobs, stream) = context;
                 let Some(first) = jobs.first() else {
-                    return Ok(BTreeSet::new());
+                    return Ok(Default::default());
                 };
                 let key = &first.envelope.key;
                 let of = KeyOf { consumer, key };
@@ -75,9 +74,9 @@ impl<C: Clone + Send + Sync + 'static> Applier<C> {
                     |job: &&Arc<Job>| reached.is_none_or(|reached| job.envelope.version > reached);
                 let waits = Verdict::waits();
                 let letters = letters(jobs.iter().filter(ahead).zip(repeat(&waits)));
-                inbox.put_aside(session, (of, stream), &letters).await?;
+                let put = inbox.put_aside(session, (of, stream), &letters).await?;
                 let versions = letters.iter().map(|letter| letter.envelope.version);
-                Ok::<_, Abort<Infallible>>(versions.collect())
+                Ok::<_, Abort<Infallible>>((versions.collect(), put))
             })
         });
         self.bounded(put).await

@@ -6,20 +6,22 @@ use bson::{Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 
-use super::{Aside, DEAD, Inbox, KeyOf, Letter, Verdict, WAITING, content, id, with_next};
+use super::{
+    Aside, Conflict, DEAD, Inbox, KeyOf, Letter, Put, Verdict, WAITING, content, id, with_next,
+};
 use crate::inbox::{envelope::Envelope, message::Message};
 
 impl Inbox {
     /// Puts messages of one key aside, in the caller's transaction; those that are put aside already stay as they are, but for the first
-    /// where `verdict` is new. Returns those that stand there under another id.
+    /// where `verdict` is new.
     pub(crate) async fn put_aside(
         &self,
         session: &mut ClientSession,
         (of, stream): (KeyOf<'_>, &str),
         letters: &[Letter<'_>],
-    ) -> mongodb::error::Result<Vec<i64>> {
-        let there = self.those_aside(session, of, letters).await?;
-        let (mut new, mut others) = (HashMap::new(), Vec::new());
+    ) -> mongodb::error::Result<Put> {
+        let mut there = self.those_aside(session, of, letters).await?;
+        let (mut new, mut put) = (HashMap::new(), Put::default());
         for letter in letters {
             let Envelope {
                 version,
@@ -29,9 +31,16 @@ impl Inbox {
             } = letter.envelope;
             let verdict = letter.verdict;
             match there.get(version) {
-                Some(aside) if aside.message_id != *message_id => others.push(*version),
+                Some(aside) if aside.message_id != *message_id => put.conflicts.push(Conflict {
+                    version: *version,
+                    message_id: message_id.clone(),
+                    known: aside.message_id.clone(),
+                }),
                 Some(_) if verdict.state == WAITING => {}
-                Some(_) => self.judge(session, of, *version, verdict).await?,
+                Some(_) => {
+                    self.judge(session, of, *version, verdict).await?;
+                    put.versions.insert(*version);
+                }
                 None => {
                     let mut kept = doc! {
                         "_id": id(of, *version), "state": verdict.state, "reason": verdict.reason(),
@@ -39,7 +48,15 @@ impl Inbox {
                         "type": r#type, "messageId": message_id,
                     };
                     kept.extend(content(letter.message, stream));
-                    new.entry(*version).or_insert(kept);
+                    new.insert(*version, kept);
+                    put.versions.insert(*version);
+                    // Another of this version may come behind it.
+                    let aside = Aside {
+                        version: *version,
+                        state: verdict.state.to_owned(),
+                        message_id: message_id.clone(),
+                    };
+                    there.insert(*version, aside);
                 }
             }
         }
@@ -55,7 +72,7 @@ impl Inbox {
             let times = letters.update_many(of_ids, vec![at, with_next()]);
             times.session(session).await?;
         }
-        Ok(others)
+        Ok(put)
     }
 
     async fn those_aside(
