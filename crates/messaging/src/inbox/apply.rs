@@ -23,6 +23,9 @@ use super::{
     place::Place,
 };
 
+/// Whoever has applied a message goes on with the next one; after this, others do.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(1);
+
 /// A message of a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -250,6 +253,13 @@ impl<C: Sync + 'static> Attempt<C> {
             .move_mark(session, of, mark, envelope, behind.is_none())
             .await?;
         let next = behind.filter(|aside| version.checked_add(1) == Some(aside.version));
-        Ok(next.is_some_and(|aside| aside.state == WAITING))
+        let goes_on = next.filter(|aside| aside.state == WAITING);
+        if let Some(next) = goes_on {
+            // For others, where this instance dies before it goes on.
+            inbox
+                .set_due(session, of, next.version, GOES_ON_WITHIN)
+                .await?;
+        }
+        Ok(goes_on.is_some())
     }
 }

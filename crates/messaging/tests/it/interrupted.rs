@@ -91,6 +91,26 @@ async fn who_dies_after_the_commit_and_before_the_acknowledgement_applies_nothin
 }
 
 #[tokio::test]
+async fn who_dies_before_it_goes_on_with_what_waits_leaves_that_to_another() {
+    let mut place = place().await;
+    place.timing.inbox.sweep = NEVER;
+    let first = Tally::start_at(place.clone()).await;
+    send(&place, [number("a", 1)]).await;
+    are_aside(&place, "a", &[(1, "waiting")]).await;
+    send(&place, [then("a", 0, json!("wait"))]).await;
+    is_asked(&first, "a", 0).await;
+    let second = Tally::start_at(place).await;
+    send(&second.place, [number("b", 0)]).await;
+    are_applied(&second.place, "b", [0]).await;
+    let gate = first.gate.clone();
+    first.kill();
+    gate.send_replace(true);
+    are_applied(&second.place, "a", 0..2).await;
+    are_aside(&second.place, "a", &[]).await;
+    second.finish().await;
+}
+
+#[tokio::test]
 async fn an_acknowledgement_that_is_lost_brings_the_message_again_and_it_is_found_applied() {
     let (url, link) = linked_to_nats().await;
     let mut place = impatient(Place::at(&mongo_uri(), &url)).await;

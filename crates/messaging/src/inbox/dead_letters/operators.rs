@@ -1,5 +1,7 @@
 //! What operators see of what is put aside, and what they decide about it: another try, or to give it up.
 
+use std::time::Duration;
+
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use db::{Abort, TransactionError};
 use futures_util::TryStreamExt;
@@ -182,7 +184,8 @@ impl Inbox {
         };
         if to < next {
             // It is applied as soon as somebody looks.
-            self.set_due(session, of, first.version).await?;
+            self.set_due(session, of, first.version, Duration::ZERO)
+                .await?;
             return Ok(None);
         }
         let skip = doc! { "state": SKIPPED, "skip.reason": reason };
@@ -198,22 +201,11 @@ impl Inbox {
             .await?;
         let behind = aside.iter().find(|aside| aside.version > to);
         if let Some(behind) = behind.filter(|behind| behind.version == to + 1) {
-            self.set_due(session, of, behind.version).await?;
+            self.set_due(session, of, behind.version, Duration::ZERO)
+                .await?;
         }
         let from = if is_gap { next } else { to };
         Ok(Some(SkippedVersions { from, to }))
-    }
-
-    async fn set_due(
-        &self,
-        session: &mut ClientSession,
-        of: KeyOf<'_>,
-        version: i64,
-    ) -> mongodb::error::Result<()> {
-        let letters = self.dead_letters::<Document>();
-        let due = doc! { "$set": { "state": RETRYING, "delayMs": 0_i64 } };
-        let due = letters.update_one(doc! { "_id": id(of, version) }, vec![due, with_next()]);
-        due.session(session).await.map(drop)
     }
 
     /// Gives a message up that tells no key or no version; whether there was one at this place in the stream.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
+use mongodb::ClientSession;
 
-use super::{Inbox, RETRYING, WAITING};
+use super::{Inbox, KeyOf, RETRYING, WAITING, id, with_next};
 
 /// A version of a key that is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,21 @@ impl Due {
 }
 
 impl Inbox {
+    /// Lets what waits be tried after this, by any instance.
+    pub(crate) async fn set_due(
+        &self,
+        session: &mut ClientSession,
+        of: KeyOf<'_>,
+        version: i64,
+        after: Duration,
+    ) -> mongodb::error::Result<()> {
+        let letters = self.dead_letters::<Document>();
+        let delay = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let due = doc! { "$set": { "state": RETRYING, "delayMs": delay } };
+        let due = letters.update_one(doc! { "_id": id(of, version) }, vec![due, with_next()]);
+        due.session(session).await.map(drop)
+    }
+
     /// What is to be tried again, the next first; `most` at most. The times are the server's.
     pub(crate) async fn due(
         self,
