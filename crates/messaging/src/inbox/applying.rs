@@ -38,8 +38,6 @@ pub(super) struct Applying<C> {
     /// Opens and closes the feed, which ends when it is dropped.
     opened: Option<watch::Sender<bool>>,
     lanes: Lanes,
-    /// Lanes that have failed, perhaps through the database.
-    undecided: Vec<Lane>,
     database: Database,
     turns: Turns,
     at_once: usize,
@@ -66,7 +64,6 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
             in_hand,
             opened: Some(opened),
             lanes: Lanes::default(),
-            undecided: Vec::new(),
             turns: FuturesUnordered::new(),
             relief: FuturesUnordered::new(),
         }
@@ -216,7 +213,10 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
         self.lanes.ended(&lane, left, goes_aside);
         match failed {
             Some(Failed::Unclear) => {
-                self.undecided.push(lane);
+                self.lanes.is_undecided(lane);
+                if self.database.is_away() {
+                    self.lanes.decided(false);
+                }
                 self.database.failed();
             }
             Some(Failed::Keys) => self.lanes.has_failed(lane),
@@ -235,12 +235,7 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
     /// Where the database answers, those that failed did so by themselves.
     fn decided(&mut self, answers: bool) {
         self.open(answers);
-        if !answers {
-            return;
-        }
-        for lane in std::mem::take(&mut self.undecided) {
-            self.lanes.has_failed(lane);
-        }
+        self.lanes.decided(answers);
     }
 
     /// When there is something to look for.

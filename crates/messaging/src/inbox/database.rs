@@ -35,6 +35,10 @@ impl Database {
         self.is_away || self.asked.is_some()
     }
 
+    pub(super) fn is_away(&self) -> bool {
+        self.is_away
+    }
+
     /// A transaction failed: whose failure it is, MongoDB is asked.
     pub(super) fn failed(&mut self) {
         if !self.is_in_doubt() {
