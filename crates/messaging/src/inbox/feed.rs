@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bson::doc;
+use async_nats::{Subject, jetstream::AckKind};
 use metrics::counter;
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    dead_letters::DEAD,
     in_hand::{Held, InHand},
     marks::Inbox,
     message::Message,
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::{
     JetStream, Timing,
-    inbox::envelope::{message_id, type_of},
     jetstream::{Durable, DurableConfig, Pulled},
     metrics::PUT_ASIDE,
 };
@@ -123,35 +123,37 @@ impl Feed {
     /// A message that the client can't read breaks each connection that it comes over. It is taken from the stream's history, and
     /// acknowledged.
     async fn put_unreadable_aside(&self) {
-        let found = match self.jetstream.unreadable(&self.config).await {
-            Ok(found) => found,
+        let mut unread = match self.jetstream.unread(&self.config).await {
+            Ok(unread) => unread,
             Err(error) => return tracing::debug!(%error, "cannot look for what can't be read"),
         };
-        let stream = self.jetstream.stream_name();
-        for (message, reply) in found {
-            let letter = doc! {
-                "reason": "the NATS client can't read its headers",
-                "messageId": message_id(&message, stream), "type": type_of(&message, self.jetstream.prefix()),
-            };
-            match self
-                .inbox
-                .keep(self.consumer, stream, &message, letter)
-                .await
-            {
-                Ok(()) => {
-                    let sequence = message.sequence;
-                    counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => "dead")
-                        .increment(1);
+        loop {
+            match self.jetstream.next_unreadable(&mut unread).await {
+                Ok(Some((message, reply))) => self.keep_unreadable(message, &reply).await,
+                Ok(None) => return,
+                Err(error) => return tracing::debug!(%error, "cannot look for what can't be read"),
+            }
+        }
+    }
+
+    async fn keep_unreadable(&self, message: Message, reply: &Subject) {
+        let (db, sequence) = (&self.inbox.db, message.sequence);
+        let reason = "the NATS client can't read its headers".to_owned();
+        let inbox = self.inbox.clone();
+        let kept = inbox.keep(self.consumer, self.jetstream.clone(), message, reason);
+        match db.bounded(self.timing.inbox.write_limit, kept).await {
+            Ok(is_new) => {
+                if is_new {
+                    counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => DEAD).increment(1);
                     tracing::error!(
                         consumer = self.consumer,
                         message.sequence = sequence,
                         "the headers of a message can't be read; it is a dead letter"
                     );
-                    self.jetstream
-                        .tell(&reply, async_nats::jetstream::AckKind::Ack);
                 }
-                Err(error) => tracing::debug!(%error, "cannot put aside what can't be read"),
+                self.jetstream.tell(reply, AckKind::Ack);
             }
+            Err(error) => tracing::debug!(%error, "cannot put aside what can't be read"),
         }
     }
 }

@@ -9,7 +9,13 @@ use mongodb::ClientSession;
 use super::{
     Aside, Conflict, DEAD, Inbox, KeyOf, Letter, Put, Verdict, WAITING, content, id, with_next,
 };
-use crate::inbox::{envelope::Envelope, message::Message};
+use crate::{
+    JetStream,
+    inbox::{
+        envelope::{Envelope, message_id, shortened, type_of},
+        message::Message,
+    },
+};
 
 impl Inbox {
     /// Puts messages of one key aside, in the caller's transaction; those that are put aside already stay as they are, but for the first
@@ -118,21 +124,28 @@ impl Inbox {
             .map(drop)
     }
 
-    /// Keeps a message whose key or version can't be told: nobody waits for it.
+    /// Keeps a message whose key or version can't be told, and why: nobody waits for it. Whether it was not kept before.
     pub(crate) async fn keep(
-        &self,
-        consumer: &str,
-        stream: &str,
-        message: &Message,
-        letter: Document,
-    ) -> mongodb::error::Result<()> {
+        self,
+        consumer: &'static str,
+        jetstream: JetStream,
+        message: Message,
+        reason: String,
+    ) -> mongodb::error::Result<bool> {
+        let stream = jetstream.stream_name();
         let id = doc! { "consumer": consumer, "sequence": message.sequence as i64, "published": message.published };
-        let mut kept = content(message, stream);
-        kept.extend(letter);
-        kept.extend(doc! { "state": DEAD, "attempts": 0_i64, "panics": 0_i64, "delayMs": 0_i64 });
+        let (message_id, r#type) = (
+            message_id(&message, stream),
+            type_of(&message, jetstream.prefix()),
+        );
+        let mut kept = content(&message, stream);
+        kept.extend(doc! {
+            "state": DEAD, "reason": reason, "attempts": 0_i64, "panics": 0_i64, "delayMs": 0_i64,
+            "messageId": shortened(&message_id), "type": shortened(&r#type),
+        });
         let keep = doc! { "$setOnInsert": kept, "$currentDate": { "at": true, "nextAt": true } };
         let letters = self.dead_letters::<Document>();
         let keep = letters.update_one(doc! { "_id": id }, keep).upsert(true);
-        keep.await.map(drop)
+        Ok(keep.await?.upserted_id.is_some())
     }
 }
