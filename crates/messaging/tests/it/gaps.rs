@@ -158,3 +158,31 @@ async fn what_waits_behind_a_missing_version_is_applied_in_order_when_that_comes
     assert!(aside(&tally.place, "a").await.is_empty());
     tally.finish().await;
 }
+
+#[tokio::test]
+async fn however_many_keys_wait_sweeps_come_to_each() {
+    let mut place = Place::new();
+    place.timing.inbox.sweep = NEVER;
+    numbers(&place).await;
+    let tally = Tally::start_at(place).await;
+    // More than are looked at once, for which nothing can be done.
+    let keys: Vec<String> = (0..300).map(|key| format!("a-{key}")).collect();
+    let stuck: Vec<String> = (0..20).map(|key| format!("b-{key}")).collect();
+    let all = keys.iter().chain(&stuck).map(|key| number(key, 1));
+    send(&tally.place, all).await;
+    acknowledged(&tally.place).await;
+    let mut place = tally.stop().await;
+    let database = place.database().await;
+    let moved = doc! { "$set": { "version": 0_i64 }, "$unset": { "putAside": "" } };
+    let of_stuck = doc! { "_id.key": { "$in": &stuck } };
+    let marks = database.collection::<Document>("inbox");
+    marks.update_many(of_stuck.clone(), moved).await.unwrap();
+    place.timing.inbox.sweep = Duration::from_secs(4);
+    let tally = Tally::start_at(place).await;
+    let letters = database.collection::<Document>("deadLetters");
+    eventually("each is applied", async || {
+        letters.count_documents(of_stuck.clone()).await.unwrap() == 0
+    })
+    .await;
+    tally.finish().await;
+}

@@ -113,6 +113,8 @@ impl Inbox {
     /// The driver's.
     pub async fn retry(&self, consumer: &str, which: RetryDead<'_>) -> mongodb::error::Result<u64> {
         let letters = self.dead_letters::<Document>();
+        let again = doc! { "$set": { "state": RETRYING, "panics": 0_i64, "delayMs": 0_i64 } };
+        let again = vec![again, with_next()];
         let filter = match which {
             RetryDead::All => {
                 doc! { "_id.consumer": consumer, "state": DEAD, "_id.key": { "$type": "string" } }
@@ -120,19 +122,15 @@ impl Inbox {
             RetryDead::Key(key) => {
                 let states = doc! { "$in": [DEAD, RETRYING] };
                 let of_key = doc! { "_id.consumer": consumer, "_id.key": key, "state": states };
+                // At once, so that one that is given up meanwhile stays so.
                 let first = letters
-                    .find_one(of_key.clone())
-                    .sort(doc! { "_id.version": 1 });
-                let Some(first) = first.projection(doc! { "_id": 1 }).await? else {
-                    return Ok(0);
-                };
-                first
+                    .find_one_and_update(of_key, again)
+                    .sort(doc! { "_id.version": 1 })
+                    .projection(doc! { "_id": 1 });
+                return Ok(first.await?.is_some().into());
             }
         };
-        let again = doc! { "$set": { "state": RETRYING, "panics": 0_i64, "delayMs": 0_i64 } };
-        let retried = letters
-            .update_many(filter, vec![again, with_next()])
-            .await?;
+        let retried = letters.update_many(filter, again).await?;
         Ok(retried.matched_count)
     }
 

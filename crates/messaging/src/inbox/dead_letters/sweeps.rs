@@ -65,10 +65,12 @@ impl Inbox {
     }
 
     /// The first of each key that waits although nothing is missing before it, or although nothing of the key was applied yet: whether it may
-    /// begin there, the stream has to be asked. Reads the index alone.
+    /// begin there, the stream has to be asked. In the order of the keys, from behind the one that is given: so each gets its turn. Reads the
+    /// index alone.
     pub(crate) async fn stuck(
         self,
         consumer: &'static str,
+        after: Option<String>,
         most: i64,
     ) -> mongodb::error::Result<Vec<Due>> {
         let first = doc! { "_id": { "key": "$_id.key" }, "version": { "$min": "$_id.version" } };
@@ -78,8 +80,12 @@ impl Inbox {
         ];
         let reached = doc! { "$first": "$mark.version" };
         let next = doc! { "$lte": ["$version", { "$add": [{ "$ifNull": ["$reached", "$version"] }, 1_i64] }] };
+        let mut waiting = doc! { "_id.consumer": consumer, "state": WAITING };
+        if let Some(after) = after {
+            waiting.insert("_id.key", doc! { "$gt": after });
+        }
         let pipeline = [
-            doc! { "$match": { "_id.consumer": consumer, "state": WAITING } },
+            doc! { "$match": waiting },
             doc! { "$project": { "_id": 1 } },
             doc! { "$group": first },
             doc! { "$lookup": {
@@ -87,6 +93,7 @@ impl Inbox {
             } },
             doc! { "$set": { "reached": reached } },
             doc! { "$match": { "$expr": next } },
+            doc! { "$sort": { "_id.key": 1 } },
             doc! { "$limit": most },
             doc! { "$project": { "_id": { "key": "$_id.key", "version": "$version" } } },
         ];
