@@ -151,6 +151,11 @@ async fn two_services_with_a_consumer_of_one_name_do_not_take_messages_from_each
 async fn instances_share_the_work() {
     let first = Tally::start().await;
     let second = Tally::start_at(first.place.clone()).await;
+    eventually("both ask for messages", async || {
+        let info = durable(&first.place).await;
+        info.is_some_and(|info| info.num_waiting == 2)
+    })
+    .await;
     let keys: Vec<String> = (0..20).map(|key| format!("key-{key}")).collect();
     for version in 0..5 {
         send(&first.place, keys.iter().map(|key| number(key, version))).await;
@@ -158,6 +163,17 @@ async fn instances_share_the_work() {
     for key in &keys {
         are_applied(&first.place, key, 0..5).await;
     }
+    let did = |tally: &Tally| {
+        keys.iter()
+            .filter(|key| (0..5).any(|version| tally.calls(key, version) > 0))
+            .count()
+    };
+    assert!(
+        did(&first) > 0 && did(&second) > 0,
+        "{} {}",
+        did(&first),
+        did(&second)
+    );
     second.stop().await;
     first.finish().await;
 }
