@@ -31,10 +31,18 @@ const GOES_ON_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Job {
     pub(crate) envelope: Envelope,
     pub(crate) message: Message,
-    /// Whether it was put aside before, and how often its handler was asked and panicked.
-    pub(crate) aside: Option<(i64, i64)>,
+    /// Where it was put aside before.
+    pub(crate) aside: Option<Attempts>,
     /// Whether the stream holds nothing earlier of its key, because it has lost its beginning.
     pub(crate) is_base: bool,
+}
+
+/// What was tried before a message was put aside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attempts {
+    /// How often its handler was asked.
+    pub(crate) asked: i64,
+    pub(crate) panics: i64,
 }
 
 impl Job {

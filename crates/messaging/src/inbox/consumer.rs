@@ -119,52 +119,6 @@ impl<C: Sync + 'static> Consumer<C> {
             + Sync
             + 'static,
     {
-        Self::new(name, stream, types, Order::EachVersion, handler)
-    }
-
-    /// Applies a version that is newer than the last one, and skips what is older: for replicas, whose messages tell all of a thing.
-    /// Otherwise as [`Consumer::each_version`].
-    ///
-    /// # Panics
-    /// Where the types are of several nouns, or there is none, or the name has other characters than letters, digits and `_`.
-    pub fn newest_only<T, F>(
-        name: &'static str,
-        stream: &'static str,
-        types: &'static [&'static str],
-        handler: F,
-    ) -> Self
-    where
-        T: DeserializeOwned + Send + Sync + 'static,
-        F: for<'a> Fn(
-                &'a mut ClientSession,
-                &'a C,
-                &'a Received<T>,
-            ) -> BoxFuture<'a, mongodb::error::Result<Outcome>>
-            + Send
-            + Sync
-            + 'static,
-    {
-        Self::new(name, stream, types, Order::NewestOnly, handler)
-    }
-
-    fn new<T, F>(
-        name: &'static str,
-        stream: &'static str,
-        types: &'static [&'static str],
-        order: Order,
-        handler: F,
-    ) -> Self
-    where
-        T: DeserializeOwned + Send + Sync + 'static,
-        F: for<'a> Fn(
-                &'a mut ClientSession,
-                &'a C,
-                &'a Received<T>,
-            ) -> BoxFuture<'a, mongodb::error::Result<Outcome>>
-            + Send
-            + Sync
-            + 'static,
-    {
         // At the stream it stands behind the service's name and a `-`.
         assert!(
             !name.is_empty()
@@ -199,8 +153,36 @@ impl<C: Sync + 'static> Consumer<C> {
             name,
             stream,
             types,
-            order,
+            order: Order::EachVersion,
             handle,
+        }
+    }
+
+    /// Applies a version that is newer than the last one, and skips what is older: for replicas, whose messages tell all of a thing.
+    /// Otherwise as [`Consumer::each_version`].
+    ///
+    /// # Panics
+    /// Where the types are of several nouns, or there is none, or the name has other characters than letters, digits and `_`.
+    pub fn newest_only<T, F>(
+        name: &'static str,
+        stream: &'static str,
+        types: &'static [&'static str],
+        handler: F,
+    ) -> Self
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+        F: for<'a> Fn(
+                &'a mut ClientSession,
+                &'a C,
+                &'a Received<T>,
+            ) -> BoxFuture<'a, mongodb::error::Result<Outcome>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Self {
+            order: Order::NewestOnly,
+            ..Self::each_version(name, stream, types, handler)
         }
     }
 

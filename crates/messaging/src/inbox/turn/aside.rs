@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Failed, Step, Worker};
 use crate::inbox::{
-    apply::Job,
+    apply::{Attempts, Job},
     dead_letters::{PutAside, RETRYING, WAITING},
     envelope::Envelope,
     in_hand::Held,
@@ -81,7 +81,10 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         else {
             return Ok(None);
         };
-        let aside = Some((letter.attempts, letter.panics));
+        let aside = Some(Attempts {
+            asked: letter.attempts,
+            panics: letter.panics,
+        });
         let PutAside {
             subject,
             content,
