@@ -150,6 +150,32 @@ pub(crate) async fn applied(
     ])
 }
 
+/// The time of so many messages of as many keys behind as many of one key, whose first is missing; beside their time alone.
+pub(crate) async fn poisoned(bench: &Bench, messages: usize) -> anyhow::Result<Vec<Row>> {
+    let mut times = vec![];
+    for _ in 0..bench.rounds {
+        let mut took = [0.0; 2];
+        for (took, bad) in took.iter_mut().zip([messages, 0]) {
+            let database = bench.fresh("service", 4).await?;
+            let (jetstream, ids) = (
+                stream(bench).await?,
+                tickets(&database, messages + 1).await?,
+            );
+            publish(&jetstream, &ids[messages..], bad, 1).await?;
+            publish(&jetstream, &ids[..messages], messages, 0).await?;
+            let service = bench.servers.consumer("service");
+            let (began, _) = first_applied(&database, &service).await?;
+            acknowledged(&jetstream).await?;
+            *took = began.elapsed().as_secs_f64();
+            service.stop()?;
+        }
+        let [behind, alone] = took;
+        times.push((behind, alone));
+    }
+    let name = format!("{messages} messages behind as many that cannot be applied");
+    Ok(vec![compared(name, "s", &times, Some(Target::AtMost(1.2)))])
+}
+
 /// What twice as many messages add to the memory that the first ones took.
 pub(crate) async fn memory(bench: &Bench, messages: usize) -> anyhow::Result<Vec<Row>> {
     let database = bench.fresh("service", 4).await?;

@@ -70,6 +70,7 @@ enum Figure {
     Growth,
     Inbox,
     InboxFew,
+    InboxPoison,
     InboxLag,
     InboxMemory,
 }
@@ -138,6 +139,7 @@ impl Bench {
             Figure::Growth => backlog::growth(self, 10_000, 5_000_000).await,
             Figure::Inbox => inbox::applied(self, 100_000, 100_000).await,
             Figure::InboxFew => inbox::applied(self, 100_000, 100).await,
+            Figure::InboxPoison => inbox::poisoned(self, 10_000).await,
             Figure::InboxLag => inbox::lag(self).await,
             Figure::InboxMemory => inbox::memory(self, 100_000).await,
         }

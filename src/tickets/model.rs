@@ -15,6 +15,9 @@ use super::{
 pub(super) const CREATED: EventType = EventType::of::<TicketView<'_>>("ticket.created");
 pub(super) const UPDATED: EventType = EventType::of::<TicketView<'_>>("ticket.updated");
 
+/// More orders do not wait for one ticket, whose document would grow without end.
+pub(super) const MOST_WAITING_ORDERS: usize = 1_000;
+
 /// What a client says of a ticket.
 // Members of another type are `None`, so that both are told at once.
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
@@ -155,6 +158,17 @@ impl Ticket {
             updated_at: now,
             ..self.clone()
         }))
+    }
+
+    /// Whether the queue has no place for `order`, which wants the ticket and does not wait for it yet.
+    pub(super) fn is_full_for(&self, order: &str) -> bool {
+        let holds = self
+            .order_id
+            .as_deref()
+            .is_none_or(|holder| holder == order);
+        !holds
+            && self.waiting_orders.len() >= MOST_WAITING_ORDERS
+            && !self.waiting_orders.iter().any(|waiting| waiting == order)
     }
 
     /// The ticket as it is to be when `order` wants it: held by it, or with it at the end of the queue; `None` where nothing changes.

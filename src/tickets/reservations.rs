@@ -52,6 +52,10 @@ async fn apply(
             Outcome::Applied
         });
     };
+    if is_created && ticket.is_full_for(&order.key) {
+        // There is room when one of them is cancelled. Its own cancellation waits behind it.
+        return Ok(Outcome::Again("too many orders wait for the ticket"));
+    }
     let changed = if is_created {
         ticket.reserved_for(&order.key, now)
     } else {

@@ -144,6 +144,34 @@ async fn a_ticket_goes_to_the_order_that_is_left_in_whichever_order_their_events
 }
 
 #[tokio::test]
+async fn an_order_for_which_the_queue_has_no_room_is_tried_again_until_there_is_some() {
+    let (orders, app) = Orders::and_tickets().await;
+    let ticket = app.create().await;
+    let (mut holder, mut late) = (Order::of(&ticket), Order::of(&ticket));
+    orders.publish(&mut holder, CREATED).await;
+    is_held(&app, &ticket, Some(&holder), 1).await;
+    let tickets = app.place.database().await.collection::<Document>("tickets");
+    let waiting: Vec<_> = (0..1_000).map(|_| ObjectId::new().to_hex()).collect();
+    let many = doc! { "$set": { "waitingOrders": &waiting } };
+    tickets.update_one(doc! {}, many).await.unwrap();
+    orders.publish(&mut late, CREATED).await;
+    eventually("it is tried again", async || {
+        let letters = dead_letters(&app).await;
+        letters
+            .first()
+            .is_some_and(|it| it.get_i64("attempts").unwrap() > 1)
+    })
+    .await;
+    orders.publish(&mut holder, CANCELLED).await;
+    are_marked(&app, &[&late], 0).await;
+    let stored = tickets.find_one(doc! {}).await.unwrap().unwrap();
+    let waiting = stored.get_array("waitingOrders").unwrap();
+    assert_eq!(waiting.len(), 1_000);
+    assert_eq!(waiting.last().unwrap().as_str(), Some(&*late.id));
+    finish(orders, app).await;
+}
+
+#[tokio::test]
 async fn orders_that_wait_get_the_ticket_in_the_order_of_their_coming() {
     let (orders, app) = Orders::and_tickets().await;
     let ticket = app.create().await;

@@ -268,6 +268,11 @@ impl Db {
         Err(Error::Overloaded)
     }
 
+    /// How many transactions there are places for.
+    pub fn transactions_at_once(&self) -> usize {
+        self.writes.most
+    }
+
     /// Waits for the operations that are under way. What is begun meanwhile is waited for too.
     pub async fn drain(&self) {
         for tasks in [&self.tasks, &self.tasks_beside] {

@@ -23,6 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The connections that transactions may have; the others of the pool are for reads, which go on where writes hang.
 #[derive(Debug)]
 pub(crate) struct Writes {
+    pub(crate) most: usize,
     places: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
     /// Whether a write is asked for that is to show whether they are answered.
@@ -44,9 +45,10 @@ pub(crate) struct UnderWay {
 }
 
 impl Writes {
-    pub(crate) fn new(places: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(places)),
+            most,
+            places: Arc::new(Semaphore::new(most)),
             waiting: Mutex::default(),
             is_probed: AtomicBool::default(),
         }

@@ -50,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
         context: db.clone(),
         inbox,
         jetstream: JetStream::connect(&nats, "minimal_consumer", &[], timing).await?,
+        consumers: 1,
         timing,
         is_traced: false,
     };

@@ -79,16 +79,28 @@ impl Lifecycle {
         });
     }
 
-    /// Runs a task that records events, and that `stop` ends when it has finished what it has begun. What it saves is published.
+    /// Runs a task that records events, and that `stop` ends when it has finished what it has begun: as long as the last requests may take,
+    /// and no longer, so that the publisher still hands over. What it saves is published.
     pub(crate) fn spawn_recording(
         &mut self,
         name: &'static str,
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
-        let records = self.records.clone();
+        let (records, stop) = (self.records.clone(), self.stop.clone());
+        let limit = self.timing.http_drain;
         self.spawn(name, async move {
             let _records = records;
-            task.await
+            let deadline = async {
+                stop.cancelled().await;
+                sleep(limit).await;
+            };
+            tokio::select! {
+                ended = task => ended,
+                () = deadline => {
+                    tracing::warn!(task = name, "not all that was begun was finished before the deadline");
+                    Ok(())
+                }
+            }
         });
     }
 
@@ -230,6 +242,22 @@ mod tests {
             lifecycle.run(&db().await).await.unwrap();
             assert_eq!(done.is_cancelled(), is_waited_for, "{takes:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_does_not_end_keeps_nobody_from_handing_over() {
+        let mut lifecycle = Lifecycle::new(CancellationToken::new(), Timing::default());
+        lifecycle.spawn_recording("hangs", std::future::pending());
+        let (served, handed_over) = (lifecycle.served.clone(), CancellationToken::new());
+        let hands_over = handed_over.clone();
+        lifecycle.spawn("publisher", async move {
+            served.cancelled().await;
+            hands_over.cancel();
+            Ok(())
+        });
+        lifecycle.stop.cancel();
+        lifecycle.run(&db().await).await.unwrap();
+        assert!(handed_over.is_cancelled());
     }
 
     #[tokio::test]

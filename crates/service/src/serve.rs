@@ -126,12 +126,14 @@ impl<O: Send + Sync + 'static> Service<O> {
         let mut nats = jetstream.clone();
         if let Some(Consumption { streams, domain }) = process.consumption {
             nats = nats.or_else(|| streams.first().cloned());
+            let consumers = self.consumers.len();
             for (consumer, jetstream) in self.consumers.iter().zip(streams) {
                 let subscriber = Subscriber {
                     consumer: consumer.clone(),
                     context: Context::new(&db, &domain),
                     inbox: Inbox::new(&db),
                     jetstream,
+                    consumers,
                     timing: timing.outbox,
                     is_traced,
                 };

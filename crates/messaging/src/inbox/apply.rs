@@ -1,5 +1,6 @@
-//! One message, in one transaction: what its handler writes, the events that it records, and the mark. And what can't be applied, put aside
-//! in another.
+//! One message, in one transaction: what its handler writes, the events that it records, and the mark.
+
+mod aside;
 
 use std::{
     sync::{
@@ -15,22 +16,43 @@ use mongodb::ClientSession;
 
 use super::{
     consumer::{Consumer, Handled, Order},
-    dead_letters::{Letter, Verdict, WAITING},
+    dead_letters::{Conflict, WAITING},
     envelope::Envelope,
     marks::{Inbox, KeyOf, Mark},
     message::Message,
-    place::{Place, place},
+    place::Place,
 };
+
+/// Whoever has applied a message goes on with the next one; after this, others do.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(1);
 
 /// A message of a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) envelope: Envelope,
     pub(crate) message: Message,
-    /// Whether it was put aside before, and how often its handler was asked and panicked.
-    pub(crate) aside: Option<(i64, i64)>,
+    /// Where it was put aside before.
+    pub(crate) aside: Option<Attempts>,
     /// Whether the stream holds nothing earlier of its key, because it has lost its beginning.
     pub(crate) is_base: bool,
+}
+
+/// What was tried before a message was put aside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attempts {
+    /// How often its handler was asked.
+    pub(crate) asked: i64,
+    pub(crate) panics: i64,
+}
+
+impl Job {
+    fn conflict(&self, known: &str) -> Done {
+        Done::Conflict(Conflict {
+            version: self.envelope.version,
+            message_id: self.envelope.message_id.clone(),
+            known: known.to_owned(),
+        })
+    }
 }
 
 /// What became of a message whose transaction was committed.
@@ -44,8 +66,8 @@ pub(crate) enum Done {
     },
     /// It is applied already, or a newer one is.
     Late,
-    /// Another message of its version is applied.
-    Conflict,
+    /// Another message of its version is known already.
+    Conflict(Conflict),
     /// It is put aside already, and this is no attempt.
     Aside,
 }
@@ -56,6 +78,8 @@ pub(crate) enum NotDone {
     /// The version before it is not applied; whether anything of the key is.
     NotYet {
         has_begun: bool,
+        /// Whether its mark says that something of it is put aside.
+        is_noted: bool,
     },
     /// By its handler.
     Handled(Handled),
@@ -63,6 +87,7 @@ pub(crate) enum NotDone {
     Busy,
     /// By the database; not known whether it was committed.
     Failed(Error),
+    /// Its handler.
     TookTooLong,
 }
 
@@ -109,59 +134,15 @@ impl<C: Clone + Send + Sync + 'static> Applier<C> {
                 applied
             })
         });
-        // The transaction goes on in a task of its own, and ends soon after: a mark that it writes then is found.
-        match tokio::time::timeout(self.limit, applied).await {
-            Err(_) => Err(NotDone::TookTooLong),
+        // Its place, the commit and all other answers of MongoDB take their own time. A mark that is written later is found.
+        match tokio::time::timeout(self.limit + self.write_limit, applied).await {
+            Err(_) => Err(NotDone::Failed(Error::Stalled)),
             Ok(Ok(done)) => Ok(done),
             Ok(Err(TransactionError::Refused(not_done))) => Err(not_done),
             Ok(Err(TransactionError::Failed(_))) if attempt.is_busy.load(Ordering::Relaxed) => {
                 Err(NotDone::Busy)
             }
             Ok(Err(TransactionError::Failed(error))) => Err(NotDone::Failed(error)),
-        }
-    }
-
-    /// Puts messages of one key aside, in the order of their versions, of which the first has `verdict`; the others wait for it. Returns the
-    /// versions under which others stand. `None` where the first has become one that can be applied, or is.
-    pub(crate) async fn put_aside(
-        &self,
-        stream: &str,
-        jobs: Vec<Arc<Job>>,
-        verdict: Verdict,
-    ) -> Result<Option<Vec<i64>>, Error> {
-        let (inbox, consumer) = (self.inbox.clone(), self.consumer.name);
-        let (order, stream) = (self.consumer.order, stream.to_owned());
-        let context = (inbox, jobs, verdict, stream);
-        let put = self.inbox.db.transaction(context, move |session, context| {
-            Box::pin(async move {
-                let (inbox, jobs, verdict, stream) = context;
-                let first = &jobs[0];
-                let key = &first.envelope.key;
-                let of = KeyOf { consumer, key };
-                let mark = inbox.mark(session, of).await?;
-                let place = place(order, mark.as_ref(), first);
-                let is_free = verdict.state == WAITING && place != Place::Ahead;
-                if is_free || place == Place::Behind {
-                    return Ok::<_, Abort<NotDone>>(None);
-                }
-                let waits = Verdict::waits();
-                let verdicts = std::iter::once(verdict).chain(std::iter::repeat(&waits));
-                let letters = jobs.iter().zip(verdicts).map(|(job, verdict)| Letter {
-                    envelope: &job.envelope,
-                    message: &job.message,
-                    verdict,
-                });
-                let letters: Vec<_> = letters.collect();
-                let others = inbox.put_aside(session, (of, stream), &letters).await?;
-                inbox.note_put_aside(session, of, mark.as_ref()).await?;
-                Ok(Some(others))
-            })
-        });
-        match tokio::time::timeout(self.write_limit, put).await {
-            Ok(Ok(put)) => Ok(put),
-            Ok(Err(TransactionError::Failed(error))) => Err(error),
-            Ok(Err(TransactionError::Refused(_))) => Ok(None),
-            Err(_) => Err(Error::Stalled),
         }
     }
 }
@@ -182,19 +163,26 @@ impl<C: Sync + 'static> Attempt<C> {
         };
         let mark = inbox.mark(session, of).await?;
         let mark = mark.as_ref();
-        match place(self.consumer.order, mark, job) {
+        let order = self.consumer.order;
+        match inbox.place(session, of, order, mark, job).await? {
             Place::Next => {}
             Place::Ahead => {
                 let has_begun = mark.is_some_and(|mark| mark.version.is_some());
-                return Err(Abort::Refused(NotDone::NotYet { has_begun }));
+                let is_noted = mark.is_some_and(|mark| mark.put_aside.is_some());
+                return Err(Abort::Refused(NotDone::NotYet {
+                    has_begun,
+                    is_noted,
+                }));
             }
             Place::Behind => {
                 if job.aside.is_some() {
                     inbox.settle(session, of, doc! { "$eq": version }).await?;
                 }
                 let applied = mark.filter(|mark| mark.version == Some(*version));
-                let is_other = applied.is_some_and(|mark| mark.message_id != *message_id);
-                return Ok(if is_other { Done::Conflict } else { Done::Late });
+                // One that an operator gave up before it came has no id.
+                let known = applied.map(|mark| &mark.message_id);
+                let other = known.filter(|known| !known.is_empty() && *known != message_id);
+                return Ok(other.map_or(Done::Late, |other| job.conflict(other)));
             }
         }
         let mut aside = Vec::new();
@@ -206,7 +194,7 @@ impl<C: Sync + 'static> Attempt<C> {
             && let Some(itself) = itself
         {
             if itself.message_id != *message_id {
-                return Ok(Done::Conflict);
+                return Ok(job.conflict(&itself.message_id));
             }
             if itself.state != WAITING {
                 return Ok(Done::Aside);
@@ -234,15 +222,18 @@ impl<C: Sync + 'static> Attempt<C> {
         let handled = self
             .consumer
             .handle(session, &self.context, envelope, payload);
-        // Nobody waits for it any more, and the server has ended the transaction.
-        let handled = tokio::time::timeout(self.limit * 2, handled).await;
-        let handled = handled.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut));
-        let handled = handled.map_err(mongodb::error::Error::from)??;
-        if handled != Handled::Applied {
-            session.abort_transaction().await?;
-            return Err(Abort::Refused(NotDone::Handled(handled)));
-        }
-        Ok(())
+        let handled = match tokio::time::timeout(self.limit, handled).await {
+            Ok(handled) => Ok(handled?),
+            Err(_) => Err(NotDone::TookTooLong),
+        };
+        let not_done = match handled {
+            Ok(Handled::Applied) => return Ok(()),
+            Ok(handled) => NotDone::Handled(handled),
+            Err(not_done) => not_done,
+        };
+        // Its place is free for others at once.
+        session.abort_transaction().await?;
+        Err(Abort::Refused(not_done))
     }
 
     /// Moves the mark, and takes away what was put aside of the message and is resolved by it. Whether the next version waits.
@@ -260,7 +251,7 @@ impl<C: Sync + 'static> Attempt<C> {
             key: &envelope.key,
         };
         let was_put_aside = mark.is_some_and(|mark| mark.put_aside.is_some());
-        if was_put_aside && self.consumer.order == Order::NewestOnly {
+        if (was_put_aside || is_aside) && self.consumer.order == Order::NewestOnly {
             inbox.settle(session, of, doc! { "$lte": version }).await?;
         } else if is_aside {
             inbox.settle(session, of, doc! { "$eq": version }).await?;
@@ -270,6 +261,13 @@ impl<C: Sync + 'static> Attempt<C> {
             .move_mark(session, of, mark, envelope, behind.is_none())
             .await?;
         let next = behind.filter(|aside| version.checked_add(1) == Some(aside.version));
-        Ok(next.is_some_and(|aside| aside.state == WAITING))
+        let goes_on = next.filter(|aside| aside.state == WAITING);
+        if let Some(next) = goes_on {
+            // For others, where this instance dies before it goes on.
+            inbox
+                .set_due(session, of, next.version, GOES_ON_WITHIN)
+                .await?;
+        }
+        Ok(goes_on.is_some())
     }
 }

@@ -1,10 +1,6 @@
 //! One loop, in which the turns of many keys go on side by side, each key in its order.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -21,24 +17,18 @@ use super::{
     feed::Fed,
     in_hand::InHand,
     item::{Item, Lane},
+    lanes::Lanes,
     looks::Looks,
+    overflow::Relieved,
     turn::{Ended, Failed, Worker},
 };
 
-/// Transactions at once: half of those that the connections for requests have places for, so that a backlog in the stream leaves the other
-/// half to requests.
+/// Turns at once, where there are places for so many.
 const AT_ONCE: usize = 32;
+/// So many messages behind a slow turn are put aside before the next look at all of them.
+const MOST_BEHIND: usize = 64;
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-
-/// A lane with something in hand.
-#[derive(Default)]
-struct Waiting {
-    items: VecDeque<Item>,
-    is_under_way: bool,
-    /// How often its first message has failed although the database answers.
-    failures: u32,
-}
 
 type Turns = FuturesUnordered<BoxFuture<'static, Ended>>;
 
@@ -47,13 +37,12 @@ pub(super) struct Applying<C> {
     in_hand: Arc<InHand>,
     /// Opens and closes the feed, which ends when it is dropped.
     opened: Option<watch::Sender<bool>>,
-    lanes: HashMap<Lane, Waiting>,
-    /// Lanes that can be begun, in the order in which they became so.
-    ready: VecDeque<Lane>,
-    /// Lanes that have failed, perhaps through the database.
-    undecided: Vec<Lane>,
+    lanes: Lanes,
     database: Database,
     turns: Turns,
+    at_once: usize,
+    /// What is being put aside behind slow turns.
+    relief: FuturesUnordered<BoxFuture<'static, Relieved>>,
     looks: Looks,
 }
 
@@ -62,18 +51,21 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
         worker: Arc<Worker<C>>,
         in_hand: Arc<InHand>,
         opened: watch::Sender<bool>,
+        consumers: usize,
     ) -> Self {
         let (inbox, name) = (&worker.applier.inbox, worker.applier.consumer.name);
+        // Half of the places, for all consumers together: a backlog in a stream, or handlers that hang, leave the other half to requests.
+        let places = inbox.db.transactions_at_once() / 2 / consumers.max(1);
         Self {
+            at_once: places.clamp(1, AT_ONCE),
             database: Database::new(&inbox.db, worker.timing),
             looks: Looks::new(inbox, name, worker.timing.inbox),
             worker,
             in_hand,
             opened: Some(opened),
-            lanes: HashMap::new(),
-            ready: VecDeque::new(),
-            undecided: Vec::new(),
+            lanes: Lanes::default(),
             turns: FuturesUnordered::new(),
+            relief: FuturesUnordered::new(),
         }
     }
 
@@ -91,7 +83,8 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
             tokio::select! {
                 biased;
                 Some(ended) = self.turns.next() => self.ended(ended),
-                _ = progress.tick() => self.in_hand.sign_progress(),
+                Some(relieved) = self.relief.next() => self.relieved(relieved),
+                _ = progress.tick() => self.tick(),
                 () = stop.cancelled() => break,
                 answers = self.database.answer() => self.decided(answers),
                 due = self.looks.found() => self.found(due),
@@ -114,17 +107,13 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
 
     /// What is under way is finished; the rest goes back to the stream.
     async fn finish(&mut self, progress: &mut tokio::time::Interval) {
-        let lanes = std::mem::take(&mut self.lanes);
-        let give_back = |items: VecDeque<Item>| items.into_iter().for_each(Item::give_back);
-        lanes
-            .into_values()
-            .for_each(|waiting| give_back(waiting.items));
-        loop {
+        self.lanes.take_all().for_each(Item::give_back);
+        while !(self.turns.is_empty() && self.relief.is_empty()) {
             tokio::select! {
-                ended = self.turns.next() => match ended {
-                    Some(ended) => give_back(ended.left),
-                    None => break,
-                },
+                Some(ended) = self.turns.next() => ended.left.into_iter().for_each(Item::give_back),
+                Some(relieved) = self.relief.next() => {
+                    relieved.items.into_iter().for_each(Item::give_back);
+                }
                 _ = progress.tick() => self.in_hand.sign_progress(),
             }
         }
@@ -166,29 +155,46 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
                 )
             }
         };
-        self.put(lane, item);
+        self.lanes.put(lane.clone(), item);
+        if !self.in_hand.has_room() {
+            self.relieve(lane, MOST_BEHIND);
+        }
     }
 
-    fn put(&mut self, lane: Lane, item: Item) {
-        let waiting = self.lanes.entry(lane.clone()).or_default();
-        let is_new = waiting.items.is_empty() && !waiting.is_under_way;
-        waiting.items.push_back(item);
-        if is_new {
-            self.ready.push_back(lane);
+    fn tick(&mut self) {
+        self.in_hand.sign_progress();
+        if !self.in_hand.has_room() {
+            for lane in self.lanes.all() {
+                self.relieve(lane, 1);
+            }
+        }
+    }
+
+    /// Where nothing more can be pulled: what comes behind a slow turn makes room for others.
+    fn relieve(&mut self, lane: Lane, least: usize) {
+        if !self.database.is_in_doubt()
+            && let Some(items) = self.lanes.take_overflow(&lane, least)
+        {
+            let relief = Arc::clone(&self.worker).relieve(lane, items);
+            self.relief.push(Box::pin(relief));
+        }
+    }
+
+    fn relieved(&mut self, relieved: Relieved) {
+        for item in relieved.items {
+            self.lanes.put(relieved.lane.clone(), item);
+        }
+        if relieved.has_failed {
+            self.database.failed();
         }
     }
 
     fn begin_turns(&mut self) {
         while !self.database.is_in_doubt()
-            && self.turns.len() < AT_ONCE
-            && let Some(lane) = self.ready.pop_front()
+            && self.turns.len() < self.at_once
+            && let Some(turn) = self.lanes.begin()
         {
-            let Some(waiting) = self.lanes.get_mut(&lane) else {
-                continue;
-            };
-            waiting.is_under_way = true;
-            let (items, failures) = (std::mem::take(&mut waiting.items), waiting.failures);
-            let turn = Arc::clone(&self.worker).turn(lane, items, failures);
+            let turn = Arc::clone(&self.worker).turn(turn.lane, turn.items, turn.failures);
             self.turns.push(Box::pin(turn));
         }
     }
@@ -199,32 +205,22 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
             left,
             failed,
             due,
+            goes_aside,
         } = ended;
         if let Some(due) = due {
             self.looks.is_due(Instant::now() + due);
         }
-        let Some(waiting) = self.lanes.get_mut(&lane) else {
-            return;
-        };
-        waiting.is_under_way = false;
-        let behind = std::mem::replace(&mut waiting.items, left);
-        waiting.items.extend(behind);
-        waiting.failures = if failed.is_some() {
-            waiting.failures
-        } else {
-            0
-        };
+        self.lanes.ended(&lane, left, goes_aside);
         match failed {
             Some(Failed::Unclear) => {
-                self.undecided.push(lane);
+                self.lanes.is_undecided(lane);
+                if self.database.is_away() {
+                    self.lanes.decided(false);
+                }
                 self.database.failed();
             }
-            Some(Failed::Keys) => {
-                waiting.failures += 1;
-                self.ready.push_back(lane);
-            }
-            None if waiting.items.is_empty() => drop(self.lanes.remove(&lane)),
-            None => self.ready.push_back(lane),
+            Some(Failed::Keys) => self.lanes.has_failed(lane),
+            None => self.lanes.goes_on(lane),
         }
         self.open(!self.database.is_in_doubt());
     }
@@ -239,15 +235,7 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
     /// Where the database answers, those that failed did so by themselves.
     fn decided(&mut self, answers: bool) {
         self.open(answers);
-        if !answers {
-            return;
-        }
-        for lane in std::mem::take(&mut self.undecided) {
-            if let Some(waiting) = self.lanes.get_mut(&lane) {
-                waiting.failures += 1;
-                self.ready.push_back(lane);
-            }
-        }
+        self.lanes.decided(answers);
     }
 
     /// When there is something to look for.
@@ -269,9 +257,8 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
     fn found(&mut self, due: Vec<Due>) {
         for Due { key, version, .. } in due {
             let lane = Lane::Key(key);
-            let is_in_hand = self.lanes.contains_key(&lane);
-            if !is_in_hand {
-                self.put(lane, Item::Aside(version));
+            if !self.lanes.contains(&lane) {
+                self.lanes.put(lane, Item::Aside(version));
             }
         }
     }

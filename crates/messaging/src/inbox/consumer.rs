@@ -101,7 +101,7 @@ impl<C: Sync + 'static> Consumer<C> {
     /// outbox, is saved once with the mark or not at all. It may run more than once. It returns the driver's errors as they are.
     ///
     /// # Panics
-    /// Where the types are of several nouns, or there is none.
+    /// Where the types are of several nouns, or there is none, or the name has other characters than letters, digits and `_`.
     pub fn each_version<T, F>(
         name: &'static str,
         stream: &'static str,
@@ -119,52 +119,14 @@ impl<C: Sync + 'static> Consumer<C> {
             + Sync
             + 'static,
     {
-        Self::new(name, stream, types, Order::EachVersion, handler)
-    }
-
-    /// Applies a version that is newer than the last one, and skips what is older: for replicas, whose messages tell all of a thing.
-    /// Otherwise as [`Consumer::each_version`].
-    ///
-    /// # Panics
-    /// Where the types are of several nouns, or there is none.
-    pub fn newest_only<T, F>(
-        name: &'static str,
-        stream: &'static str,
-        types: &'static [&'static str],
-        handler: F,
-    ) -> Self
-    where
-        T: DeserializeOwned + Send + Sync + 'static,
-        F: for<'a> Fn(
-                &'a mut ClientSession,
-                &'a C,
-                &'a Received<T>,
-            ) -> BoxFuture<'a, mongodb::error::Result<Outcome>>
-            + Send
-            + Sync
-            + 'static,
-    {
-        Self::new(name, stream, types, Order::NewestOnly, handler)
-    }
-
-    fn new<T, F>(
-        name: &'static str,
-        stream: &'static str,
-        types: &'static [&'static str],
-        order: Order,
-        handler: F,
-    ) -> Self
-    where
-        T: DeserializeOwned + Send + Sync + 'static,
-        F: for<'a> Fn(
-                &'a mut ClientSession,
-                &'a C,
-                &'a Received<T>,
-            ) -> BoxFuture<'a, mongodb::error::Result<Outcome>>
-            + Send
-            + Sync
-            + 'static,
-    {
+        // At the stream it stands behind the service's name and a `-`.
+        assert!(
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|it| it == b'_' || it.is_ascii_alphanumeric()),
+            "a consumer's name is letters, digits and _: {name}"
+        );
         let nouns = || types.iter().map(|name| noun_of(name));
         let noun = nouns().next().expect("a consumer knows a type");
         assert!(
@@ -191,8 +153,36 @@ impl<C: Sync + 'static> Consumer<C> {
             name,
             stream,
             types,
-            order,
+            order: Order::EachVersion,
             handle,
+        }
+    }
+
+    /// Applies a version that is newer than the last one, and skips what is older: for replicas, whose messages tell all of a thing.
+    /// Otherwise as [`Consumer::each_version`].
+    ///
+    /// # Panics
+    /// Where the types are of several nouns, or there is none, or the name has other characters than letters, digits and `_`.
+    pub fn newest_only<T, F>(
+        name: &'static str,
+        stream: &'static str,
+        types: &'static [&'static str],
+        handler: F,
+    ) -> Self
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+        F: for<'a> Fn(
+                &'a mut ClientSession,
+                &'a C,
+                &'a Received<T>,
+            ) -> BoxFuture<'a, mongodb::error::Result<Outcome>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Self {
+            order: Order::NewestOnly,
+            ..Self::each_version(name, stream, types, handler)
         }
     }
 
@@ -241,4 +231,23 @@ fn said(panic: &(dyn Any + Send)) -> String {
         "its handler panicked: {}",
         text.unwrap_or("it said nothing")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &'static str) -> Consumer<()> {
+        Consumer::each_version::<(), _>(name, "ORDERS", &["order.created"], |_, _, _| {
+            Box::pin(async { Ok(Outcome::Applied) })
+        })
+    }
+
+    #[test]
+    fn a_name_that_could_be_a_part_of_the_services_is_refused() {
+        assert_eq!(named("audit_2").name(), "audit_2");
+        for name in ["orders-audit", "a.b", "a b", "*", ""] {
+            assert!(std::panic::catch_unwind(|| named(name)).is_err(), "{name}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{Timing, pauses::Pauses, told::Told};
 
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Database {
     db: Db,
@@ -33,6 +33,10 @@ impl Database {
     /// Whether nothing is to be tried: it is asked, or is away.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.is_away || self.asked.is_some()
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.is_away
     }
 
     /// A transaction failed: whose failure it is, MongoDB is asked.

@@ -6,7 +6,7 @@ mod operators;
 mod putting;
 mod sweeps;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc, spec::BinarySubtype};
 use bytes::Bytes;
@@ -90,6 +90,23 @@ pub(crate) struct PutAside {
     pub(crate) content: Option<(Bytes, Bytes)>,
     pub(crate) sequence: u64,
     pub(crate) published: DateTime,
+}
+
+/// What has become of messages that were to be put aside.
+#[derive(Debug, Default)]
+pub(crate) struct Put {
+    /// The versions that are put aside now, or have another verdict now.
+    pub(crate) versions: BTreeSet<i64>,
+    pub(crate) conflicts: Vec<Conflict>,
+}
+
+/// A message whose version another one has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    pub(crate) version: i64,
+    pub(crate) message_id: String,
+    /// The other's, which is kept.
+    pub(crate) known: String,
 }
 
 /// A version of a key that is put aside.

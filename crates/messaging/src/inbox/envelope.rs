@@ -6,8 +6,8 @@ use serde::Deserialize;
 use super::{consumer::Received, message::Message};
 use crate::Metadata;
 
-/// In bytes. It is a part of an index.
-const LONGEST_KEY: usize = 1_024;
+/// In bytes: of a key, which is a part of an index, an id and a type, which stand in each mark and dead letter.
+const LONGEST: usize = 1_024;
 
 /// What a message is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +28,17 @@ impl Envelope {
     pub(crate) fn of(message: &Message, prefix: &str, stream: &str) -> Result<Self, String> {
         let key = key(message)?;
         let version = version(message)?;
+        let (message_id, r#type) = (message_id(message, stream), type_of(message, prefix));
+        for (name, text) in [("id", &message_id), ("type", &r#type)] {
+            if text.len() > LONGEST {
+                return Err(format!("its {name} is longer than {LONGEST} bytes"));
+            }
+        }
         Ok(Self {
             key,
             version,
-            message_id: message_id(message, stream),
-            r#type: type_of(message, prefix),
+            message_id,
+            r#type,
             traceparent: message.header("traceparent").map(str::to_owned),
             tracestate: message.header("tracestate").map(str::to_owned),
         })
@@ -52,6 +58,11 @@ impl Envelope {
             data,
         }
     }
+}
+
+/// What is kept of a text that may be longer.
+pub(super) fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST)]
 }
 
 /// `Nats-Msg-Id`, else the stream and the sequence.
@@ -87,8 +98,8 @@ fn key(message: &Message) -> Result<String, String> {
     };
     match key.len() {
         0 => Err("its key is empty".to_owned()),
-        1..=LONGEST_KEY => Ok(key),
-        _ => Err(format!("its key is longer than {LONGEST_KEY} bytes")),
+        1..=LONGEST => Ok(key),
+        _ => Err(format!("its key is longer than {LONGEST} bytes")),
     }
 }
 

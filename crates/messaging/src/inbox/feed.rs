@@ -1,26 +1,22 @@
 //! Brings the messages: opens the consumer, as often as it has to, and pulls what there is room for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use bson::doc;
-use metrics::{counter, gauge};
-use tokio::{
-    sync::{mpsc, watch},
-    time::sleep,
-};
+use async_nats::{Subject, jetstream::AckKind};
+use metrics::counter;
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    in_hand::{Held, InHand, MOST, MOST_BYTES},
+    dead_letters::DEAD,
+    in_hand::{Held, InHand},
     marks::Inbox,
     message::Message,
+    usable::Usable,
 };
 use crate::{
     JetStream, Timing,
-    inbox::envelope::{message_id, type_of},
     jetstream::{Durable, DurableConfig, Pulled},
-    metrics::{PUT_ASIDE, STREAM_MISSING},
-    pauses::Pauses,
-    told::Told,
+    metrics::PUT_ASIDE,
 };
 
 /// What a message takes besides its payload, as far as anybody knows.
@@ -44,45 +40,54 @@ pub(super) struct Feed {
     pub(super) fed: mpsc::UnboundedSender<Fed>,
 }
 
+/// Why no more comes of a consumer that was opened.
+enum End {
+    /// Nobody opens or closes the feed any more.
+    Closed,
+    Reconnected,
+    Lost(anyhow::Error),
+}
+
 impl Feed {
     /// Feeds until nobody opens or closes it any more.
     pub(super) async fn run(mut self) {
-        let mut pauses = Pauses::new(self.timing.first_retry, self.timing.longest_retry);
-        let mut told = Told::default();
-        let is_missing = gauge!(STREAM_MISSING, "consumer" => self.consumer);
+        let mut usable = Usable::new(self.consumer, &self.config.name, self.timing);
         loop {
-            self.jetstream.connected().await;
-            let lost = match self.jetstream.durable(&self.config).await {
-                Ok(mut durable) => {
-                    if is_missing_no_more(&is_missing, &mut told) {
-                        tracing::info!(consumer = self.config.name, "messages are consumed");
-                    }
-                    pauses.start_again();
-                    self.put_unreadable_aside().await;
-                    let Some(lost) = self.feed(&mut durable).await else {
-                        return durable.close().await;
-                    };
-                    tracing::debug!(lost, "the consumer is opened anew");
+            if !self.jetstream.is_connected() {
+                usable.without_connection();
+                self.jetstream.connected().await;
+            }
+            let mut durable = match self.jetstream.durable(&self.config).await {
+                Ok(durable) => durable,
+                Err(error) => {
+                    usable.is_lost(&error).await;
                     continue;
                 }
-                Err(error) => error,
             };
-            is_missing.set(1.0);
-            let failure = "the stream's consumer cannot be used; it is waited for";
-            told.tell(failure, format!("{}: {lost:#}", self.config.name));
-            sleep(pauses.next()).await;
+            usable.is_opened();
+            self.put_unreadable_aside().await;
+            let began = Instant::now();
+            match self.feed(&mut durable, &mut usable).await {
+                End::Closed => return durable.close().await,
+                End::Reconnected => {
+                    tracing::debug!("the consumer is opened over another connection")
+                }
+                End::Lost(why) => {
+                    let why = self.jetstream.explained_answer(why, began);
+                    usable.is_lost(&why).await;
+                }
+            }
         }
     }
 
-    /// Feeds as long as the consumer is there; why it is not, or `None` where nobody opens or closes the feed any more.
-    async fn feed(&mut self, durable: &mut Durable) -> Option<String> {
+    /// Feeds as long as the consumer is there.
+    async fn feed(&mut self, durable: &mut Durable, usable: &mut Usable) -> End {
         let mut connection = self.jetstream.connection();
         connection.mark_unchanged();
         let mut without_limit = false;
         loop {
-            let (messages, bytes) = self.in_hand.room();
-            let has_room = messages >= MOST / 2 && bytes >= MOST_BYTES / 2;
-            if *self.is_open.borrow() && !durable.is_pulled() && has_room {
+            if *self.is_open.borrow() && !durable.is_pulled() && self.in_hand.has_room() {
+                let (messages, bytes) = self.in_hand.room();
                 let largest = self.jetstream.largest_message() + OVERHEAD;
                 let pulled = if std::mem::take(&mut without_limit) {
                     durable.pull(1, None).await
@@ -90,22 +95,27 @@ impl Feed {
                     durable.pull(messages, Some(bytes.max(largest))).await
                 };
                 if let Err(error) = pulled {
-                    return Some(format!("{error:#}"));
+                    return End::Lost(error);
                 }
             }
             tokio::select! {
                 pulled = durable.next() => match pulled {
                     Pulled::Message(message, reply) => {
+                        usable.is_used();
                         let held = self.in_hand.take(reply, message.size());
-                        self.fed.send(Fed { message, held }).ok()?;
+                        if self.fed.send(Fed { message, held }).is_err() {
+                            return End::Closed;
+                        }
                     }
-                    Pulled::Ended => {}
+                    Pulled::Nothing | Pulled::Ended => usable.is_used(),
                     Pulled::TooLarge => without_limit = true,
-                    Pulled::Lost(why) => return Some(why),
+                    Pulled::Lost(why) => return End::Lost(anyhow::Error::msg(why)),
                 },
-                () = self.in_hand.has_room.notified() => {}
-                changed = self.is_open.changed() => changed.ok()?,
-                _ = connection.changed() => return Some("the connection is another".to_owned()),
+                () = self.in_hand.is_less.notified() => {}
+                changed = self.is_open.changed() => if changed.is_err() {
+                    return End::Closed;
+                },
+                _ = connection.changed() => return End::Reconnected,
             }
         }
     }
@@ -113,43 +123,37 @@ impl Feed {
     /// A message that the client can't read breaks each connection that it comes over. It is taken from the stream's history, and
     /// acknowledged.
     async fn put_unreadable_aside(&self) {
-        let found = match self.jetstream.unreadable(&self.config).await {
-            Ok(found) => found,
+        let mut unread = match self.jetstream.unread(&self.config).await {
+            Ok(unread) => unread,
             Err(error) => return tracing::debug!(%error, "cannot look for what can't be read"),
         };
-        let stream = self.jetstream.stream_name();
-        for (message, reply) in found {
-            let letter = doc! {
-                "reason": "the NATS client can't read its headers",
-                "messageId": message_id(&message, stream), "type": type_of(&message, self.jetstream.prefix()),
-            };
-            match self
-                .inbox
-                .keep(self.consumer, stream, &message, letter)
-                .await
-            {
-                Ok(()) => {
-                    let sequence = message.sequence;
-                    counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => "dead")
-                        .increment(1);
-                    tracing::error!(
-                        consumer = self.consumer,
-                        sequence,
-                        "the headers of a message can't be read; it is a dead letter"
-                    );
-                    self.jetstream
-                        .tell(&reply, async_nats::jetstream::AckKind::Ack);
-                }
-                Err(error) => tracing::debug!(%error, "cannot put aside what can't be read"),
+        loop {
+            match self.jetstream.next_unreadable(&mut unread).await {
+                Ok(Some((message, reply))) => self.keep_unreadable(message, &reply).await,
+                Ok(None) => return,
+                Err(error) => return tracing::debug!(%error, "cannot look for what can't be read"),
             }
         }
     }
-}
 
-/// Whether that is news.
-fn is_missing_no_more(is_missing: &metrics::Gauge, told: &mut Told) -> bool {
-    is_missing.set(0.0);
-    let was_told = told.is_told();
-    told.is_over();
-    was_told
+    async fn keep_unreadable(&self, message: Message, reply: &Subject) {
+        let (db, sequence) = (&self.inbox.db, message.sequence);
+        let reason = "the NATS client can't read its headers".to_owned();
+        let inbox = self.inbox.clone();
+        let kept = inbox.keep(self.consumer, self.jetstream.clone(), message, reason);
+        match db.bounded(self.timing.inbox.write_limit, kept).await {
+            Ok(is_new) => {
+                if is_new {
+                    counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => DEAD).increment(1);
+                    tracing::error!(
+                        consumer = self.consumer,
+                        message.sequence = sequence,
+                        "the headers of a message can't be read; it is a dead letter"
+                    );
+                }
+                self.jetstream.tell(reply, AckKind::Ack);
+            }
+            Err(error) => tracing::debug!(%error, "cannot put aside what can't be read"),
+        }
+    }
 }

@@ -11,15 +11,15 @@ use tokio::sync::Notify;
 use crate::JetStream;
 
 /// Messages in hand at most.
-pub(super) const MOST: usize = 512;
+const MOST: usize = 512;
 /// In bytes, of them together; and one message more.
-pub(super) const MOST_BYTES: usize = 16 * 1024 * 1024;
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct InHand {
     jetstream: JetStream,
     messages: Mutex<Messages>,
-    /// There is room again.
-    pub(super) has_room: Notify,
+    /// There may be room again.
+    pub(super) is_less: Notify,
 }
 
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl InHand {
         Arc::new(Self {
             jetstream: jetstream.clone(),
             messages: Mutex::default(),
-            has_room: Notify::new(),
+            is_less: Notify::new(),
         })
     }
 
@@ -65,6 +65,12 @@ impl InHand {
         let messages = self.messages();
         let room = MOST.saturating_sub(messages.replies.len());
         (room, MOST_BYTES.saturating_sub(messages.bytes))
+    }
+
+    /// Whether there is enough of it for a pull.
+    pub(super) fn has_room(&self) -> bool {
+        let (messages, bytes) = self.room();
+        messages >= MOST / 2 && bytes >= MOST_BYTES / 2
     }
 
     /// Says of all of them that they are worked on.
@@ -95,6 +101,6 @@ impl Drop for Held {
         let mut messages = self.in_hand.messages();
         messages.replies.remove(&self.number);
         messages.bytes -= self.bytes;
-        self.in_hand.has_room.notify_one();
+        self.in_hand.is_less.notify_one();
     }
 }

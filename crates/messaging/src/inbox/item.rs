@@ -12,6 +12,16 @@ pub(super) enum Lane {
     Alone(u64),
 }
 
+impl Lane {
+    /// The key; empty where there is none.
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Key(key) => key,
+            Self::Alone(_) => "",
+        }
+    }
+}
+
 /// A message that is to be applied.
 pub(super) enum Item {
     Delivered {
@@ -35,6 +45,15 @@ impl Item {
             Self::Delivered { job, .. } => job.envelope.version,
             Self::Aside(version) => *version,
             Self::Unplaced { .. } => 0,
+        }
+    }
+
+    /// In bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Delivered { job, .. } => job.message.size(),
+            Self::Unplaced { message, .. } => message.size(),
+            Self::Aside(_) => 0,
         }
     }
 

@@ -7,11 +7,19 @@ use super::{dead_letters::Due, marks::Inbox, timing::InboxTiming};
 /// Read at a time.
 const MOST: i64 = 256;
 
+struct Found {
+    due: Vec<Due>,
+    /// By a sweep, where it was one.
+    stuck: Option<Vec<Due>>,
+}
+
 pub(super) struct Looks {
     inbox: Inbox,
     consumer: &'static str,
     timing: InboxTiming,
-    under_way: Option<JoinHandle<mongodb::error::Result<Vec<Due>>>>,
+    under_way: Option<JoinHandle<mongodb::error::Result<Found>>>,
+    /// The key that the last sweep ended with, where there may be more behind it.
+    swept: Option<String>,
     look_at: Instant,
     sweep_at: Instant,
 }
@@ -24,6 +32,7 @@ impl Looks {
             consumer,
             timing,
             under_way: None,
+            swept: None,
             look_at: now,
             // What an instance left behind that died is found at once.
             sweep_at: now,
@@ -49,15 +58,18 @@ impl Looks {
         if sweeps {
             self.sweep_at = now + self.timing.sweep;
         }
+        let swept = self.swept.clone();
         let (inbox, consumer, limit) = (self.inbox.clone(), self.consumer, self.timing.write_limit);
         self.under_way = Some(tokio::spawn(async move {
             let db = inbox.db.clone();
             let look = async move {
-                let mut due = inbox.clone().due(consumer, MOST).await?;
-                if sweeps {
-                    due.extend(inbox.stuck(consumer, MOST).await?);
-                }
-                Ok(due)
+                let due = inbox.clone().due(consumer, MOST).await?;
+                let stuck = if sweeps {
+                    Some(inbox.stuck(consumer, swept, MOST).await?)
+                } else {
+                    None
+                };
+                Ok(Found { due, stuck })
             };
             db.bounded(limit, look).await
         }));
@@ -72,15 +84,26 @@ impl Looks {
         self.under_way = None;
         let found = found.map_err(anyhow::Error::from);
         let found = found.and_then(|found| Ok(found?));
-        let found = found.unwrap_or_else(|error| {
-            // The next look may find more.
-            tracing::debug!(%error, "cannot look for what is put aside");
-            Vec::new()
-        });
+        let Found { due, stuck } = match found {
+            Ok(found) => found,
+            Err(error) => {
+                // The next look may find more.
+                tracing::debug!(%error, "cannot look for what is put aside");
+                return Vec::new();
+            }
+        };
+        if let Some(stuck) = &stuck {
+            let is_full = stuck.len() as i64 == MOST;
+            let last = stuck.last().filter(|_| is_full);
+            self.swept = last.map(|last| last.key.clone());
+        }
         // A time that lies further ahead than any pause is none: a primary's clock was wrong.
         let longest = self.timing.longest_again * 2;
         let is_later = |due: &Due| !due.after.is_zero() && due.after <= longest;
-        let (later, now): (Vec<_>, Vec<_>) = found.into_iter().partition(is_later);
+        let (later, now): (Vec<_>, Vec<_>) = due
+            .into_iter()
+            .chain(stuck.unwrap_or_default())
+            .partition(is_later);
         if let Some(after) = later.iter().map(|due| due.after).min() {
             self.is_due(Instant::now() + after);
         }

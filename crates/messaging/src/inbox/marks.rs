@@ -89,15 +89,16 @@ impl Inbox {
         self.change(session, of, from, change).await
     }
 
-    /// Moves the mark, which was `from`, to a version that an operator gave up: no message has brought it there.
+    /// Moves the mark, which was `from`, to a version that an operator gave up; `message_id` is empty where none of it is known.
     pub(super) async fn move_mark_to(
         &self,
         session: &mut ClientSession,
         of: KeyOf<'_>,
         from: Option<&Mark>,
         version: i64,
+        message_id: &str,
     ) -> mongodb::error::Result<()> {
-        let change = doc! { "$set": { "version": version, "messageId": "" } };
+        let change = doc! { "$set": { "version": version, "messageId": message_id } };
         self.change(session, of, from, change).await
     }
 

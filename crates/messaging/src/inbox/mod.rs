@@ -10,14 +10,17 @@ mod envelope;
 mod feed;
 mod in_hand;
 mod item;
+mod lanes;
 mod looks;
 mod marks;
 mod message;
+mod overflow;
 mod place;
 mod subscriber;
 mod tallies;
 mod timing;
 mod turn;
+mod usable;
 mod verdicts;
 
 pub use consumer::{Consumer, Outcome, Received};

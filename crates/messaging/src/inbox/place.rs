@@ -1,6 +1,12 @@
 //! Whether a message's turn has come.
 
-use super::{apply::Job, consumer::Order, marks::Mark};
+use mongodb::ClientSession;
+
+use super::{
+    apply::Job,
+    consumer::Order,
+    marks::{Inbox, KeyOf, Mark},
+};
 
 /// Where a message stands to what is applied of its key.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,7 +16,31 @@ pub(super) enum Place {
     Ahead,
 }
 
-pub(super) fn place(order: Order, mark: Option<&Mark>, job: &Job) -> Place {
+impl Inbox {
+    /// Where a message stands in this transaction. A key has no base above what is put aside of it: the stream, which was asked, forgets
+    /// what is acknowledged.
+    pub(super) async fn place(
+        &self,
+        session: &mut ClientSession,
+        of: KeyOf<'_>,
+        order: Order,
+        mark: Option<&Mark>,
+        job: &Job,
+    ) -> mongodb::error::Result<Place> {
+        let placed = place(order, mark, job);
+        let begins = placed == Place::Next && mark.and_then(|mark| mark.version).is_none();
+        if !begins || !job.is_base || order == Order::NewestOnly {
+            return Ok(placed);
+        }
+        let aside = self.aside_from(session, of, 0).await?;
+        let is_first = aside
+            .first()
+            .is_none_or(|first| first.version >= job.envelope.version);
+        Ok(if is_first { Place::Next } else { Place::Ahead })
+    }
+}
+
+fn place(order: Order, mark: Option<&Mark>, job: &Job) -> Place {
     let version = job.envelope.version;
     let Some(reached) = mark.and_then(|mark| mark.version) else {
         let begins = version == 0 || job.is_base || order == Order::NewestOnly;

@@ -27,6 +27,8 @@ pub struct Subscriber<C> {
     pub inbox: Inbox,
     /// A connection to the stream that is consumed, of the consumer's own: a message that breaks it breaks no other.
     pub jetstream: JetStream,
+    /// How many consumers share the database's connections with requests, this one among them.
+    pub consumers: usize,
     pub timing: Timing,
     /// Whether a collector takes traces. Without one, no spans are made.
     pub is_traced: bool,
@@ -73,7 +75,7 @@ impl<C: Clone + Send + Sync + 'static> Subscriber<C> {
             timing,
             stop: stop.clone(),
         };
-        let mut applying = Applying::new(Arc::new(worker), in_hand, opened);
+        let mut applying = Applying::new(Arc::new(worker), in_hand, opened, self.consumers);
         applying.run(messages, (feed, lag)).await
     }
 }

@@ -9,8 +9,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
     apply::{Done, NotDone},
-    dead_letters::{DEAD, Verdict, WAITING},
+    dead_letters::{Conflict, DEAD, Put, Verdict, WAITING},
     envelope::Envelope,
+    item::Lane,
 };
 use crate::{
     metrics::{APPLIED, BASES, CONFLICTS, DELIVERY_TO_COMMIT, PUT_ASIDE, SKIPPED_MESSAGES},
@@ -74,19 +75,29 @@ impl Tallies {
             } => skipped("type").increment(1),
             Done::Late => skipped("late").increment(1),
             Done::Aside => skipped("aside").increment(1),
-            Done::Conflict => self.conflict(envelope, envelope.version),
+            Done::Conflict(conflict) => self.conflict(&envelope.key, conflict),
         }
     }
 
-    fn conflict(&self, envelope: &Envelope, version: i64) {
+    fn conflict(&self, key: &str, conflict: &Conflict) {
         counter!(CONFLICTS, "consumer" => self.consumer).increment(1);
         tracing::error!(
             consumer = self.consumer,
-            message.key = printable(&envelope.key),
-            message.version = version,
-            message.id = printable(&envelope.message_id),
+            message.key = printable(key),
+            message.version = conflict.version,
+            message.id = printable(&conflict.message_id),
+            known.id = printable(&conflict.known),
             "another message of this version is known already; this one is passed over"
         );
+    }
+
+    fn count(&self, key: &str, state: &'static str, put: &Put, first: Option<i64>) {
+        let count = |state| counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => state);
+        let is_first = first.is_some_and(|first| put.versions.contains(&first));
+        count(state).increment(is_first.into());
+        count(WAITING).increment((put.versions.len() - usize::from(is_first)) as u64);
+        let conflicts = put.conflicts.iter();
+        conflicts.for_each(|conflict| self.conflict(key, conflict));
     }
 
     /// A key begins with a version that is not its first.
@@ -100,20 +111,12 @@ impl Tallies {
         );
     }
 
-    /// The first of a key was put aside, and so many wait behind it; under the versions `others` stand messages with other ids.
-    pub(super) fn put_aside(
-        &self,
-        envelope: &Envelope,
-        verdict: &Verdict,
-        behind: usize,
-        others: &[i64],
-    ) {
-        let count = |state| counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => state);
-        count(verdict.state).increment(1);
-        count(WAITING).increment(behind as u64);
-        others
-            .iter()
-            .for_each(|version| self.conflict(envelope, *version));
+    /// The first of a key was put aside, and what waits behind it.
+    pub(super) fn put_aside(&self, envelope: &Envelope, verdict: &Verdict, put: &Put) {
+        self.count(&envelope.key, verdict.state, put, Some(envelope.version));
+        if !put.versions.contains(&envelope.version) {
+            return;
+        }
         let (key, version) = (printable(&envelope.key), envelope.version);
         let (consumer, state, reason) = (self.consumer, verdict.state, &*verdict.reason);
         if state == DEAD {
@@ -134,6 +137,17 @@ impl Tallies {
                 "a message is put aside"
             );
         }
+    }
+
+    /// They are put aside because one before them takes long.
+    pub(super) fn overflow(&self, lane: &Lane, put: &Put) {
+        self.count(lane.key(), WAITING, put, None);
+        let (consumer, messages) = (self.consumer, put.versions.len());
+        tracing::debug!(
+            consumer,
+            messages,
+            "messages behind a slow one are put aside"
+        );
     }
 
     pub(super) fn unplaced(&self, sequence: u64, reason: &str) {

@@ -17,6 +17,7 @@ use aside::Read;
 use super::{
     apply::{Applier, Done, Job, NotDone},
     consumer::Order,
+    database::ANSWERS_WITHIN,
     dead_letters::{RETRYING, Verdict},
     in_hand::Held,
     item::{Item, Lane, again},
@@ -37,6 +38,8 @@ pub(super) struct Ended {
     pub(super) failed: Option<Failed>,
     /// Something is to be tried again after this.
     pub(super) due: Option<Duration>,
+    /// The last of it was put aside.
+    pub(super) goes_aside: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,9 +83,8 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
             left: items,
             failed: None,
             due: None,
+            goes_aside: false,
         };
-        // By version; of the same, in the order of their coming.
-        ended.left.make_contiguous().sort_by_key(Item::version);
         if failures > 0 {
             let Timing {
                 first_retry,
@@ -101,10 +103,14 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 .await
             {
                 Step::Done => {}
+                // What is put aside may be known twice.
+                Step::GoOnWith(version) if matches!(ended.left.front(), Some(Item::Aside(it)) if *it == version) =>
+                    {}
                 // Before what is in hand of that version: it may be another message.
                 Step::GoOnWith(version) => ended.left.push_front(Item::Aside(version)),
                 Step::AllAside(due) => {
                     ended.due = due.into_iter().chain(ended.due).min();
+                    ended.goes_aside = true;
                 }
                 Step::Again(item) => ended.left.push_front(item),
                 Step::Failed(item, whose) => {
@@ -147,26 +153,24 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 }
             }
         };
-        let applied = self
-            .tallies
-            .traced(&job.envelope, self.applier.apply(&job))
-            .await;
+        let mut job = job;
+        let mut applied = self.apply(&job).await;
+        if matches!(
+            applied,
+            Err(NotDone::NotYet {
+                has_begun: false,
+                ..
+            })
+        ) && self.is_base(&job).await
+        {
+            Arc::make_mut(&mut job).is_base = true;
+            applied = self.apply(&job).await;
+        }
         let verdict = match applied {
             Ok(done) => return self.done(&job, done, delivery),
-            Err(NotDone::NotYet { has_begun }) => {
-                if !has_begun && !job.is_base && self.is_base(&job).await {
-                    let job = Arc::new(Job {
-                        is_base: true,
-                        ..(*job).clone()
-                    });
-                    return Step::Again(again(job, delivery));
-                }
-                if delivery.is_none() {
-                    // It waits already.
-                    return Step::Done;
-                }
-                Verdict::waits()
-            }
+            // It waits already.
+            Err(NotDone::NotYet { is_noted: true, .. }) if delivery.is_none() => return Step::Done,
+            Err(NotDone::NotYet { .. }) => Verdict::waits(),
             Err(NotDone::Busy | NotDone::Failed(_)) if failures >= MOST_FAILURES => {
                 let reason = "MongoDB answers, and did not apply it in three attempts".to_owned();
                 verdicts::again(&job, reason, false, self.timing)
@@ -179,6 +183,10 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 tracing::debug!(%error, "a message is not applied");
                 return Step::Failed(again(job, delivery), Failed::Unclear);
             }
+            // It may have waited for MongoDB.
+            Err(NotDone::TookTooLong) if !self.database_answers().await => {
+                return Step::Failed(again(job, delivery), Failed::Unclear);
+            }
             Err(NotDone::TookTooLong) => {
                 let limit = self.timing.inbox.handler_limit;
                 let reason = format!("its handler took longer than {limit:?}");
@@ -189,8 +197,13 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         self.put_aside(job, delivery, rest, verdict).await
     }
 
+    async fn apply(&self, job: &Arc<Job>) -> Result<Done, NotDone> {
+        let applied = self.applier.apply(job);
+        self.tallies.traced(&job.envelope, applied).await
+    }
+
     fn done(&self, job: &Job, done: Done, delivery: Option<(Held, Instant)>) -> Step {
-        let version = job.envelope.version;
+        let (version, is_aside) = (job.envelope.version, delivery.is_none());
         self.tallies
             .done(&job.envelope, &done, delivery.as_ref().map(|(_, at)| *at));
         if job.is_base && matches!(done, Done::Applied { .. }) {
@@ -201,6 +214,7 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         }
         match done {
             Done::Applied { goes_on: true, .. } => Step::GoOnWith(version + 1),
+            Done::Late if is_aside && version < i64::MAX => Step::GoOnWith(version + 1),
             _ => Step::Done,
         }
     }
@@ -226,9 +240,8 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         }
         let stream = self.jetstream.stream_name();
         match self.applier.put_aside(stream, jobs, verdict.clone()).await {
-            Ok(Some(others)) => {
-                self.tallies
-                    .put_aside(&job.envelope, &verdict, behind.len(), &others);
+            Ok(Some(put)) => {
+                self.tallies.put_aside(&job.envelope, &verdict, &put);
                 let held = behind.into_iter().filter_map(|item| match item {
                     Item::Delivered { held, .. } => Some(held),
                     _ => None,
@@ -250,6 +263,11 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 Step::Failed(again(job, delivery), Failed::Unclear)
             }
         }
+    }
+
+    async fn database_answers(&self) -> bool {
+        let db = &self.applier.inbox.db;
+        db.check(ANSWERS_WITHIN).await.is_ok()
     }
 
     /// Whether its key may begin with it. Where the stream can't be asked, a later sweep asks again.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    apply::Job,
+    apply::{Attempts, Job},
     consumer::Handled,
     dead_letters::{DEAD, RETRYING, Verdict},
 };
@@ -15,7 +15,7 @@ const MOST_PANICS: i64 = 3;
 pub(super) fn judged(job: &Job, handled: Handled, timing: Timing) -> Verdict {
     match handled {
         Handled::Panicked(reason) => {
-            let panics = job.aside.unwrap_or_default().1 + 1;
+            let panics = job.aside.unwrap_or_default().panics + 1;
             let state = if panics < MOST_PANICS { RETRYING } else { DEAD };
             Verdict {
                 panics,
@@ -40,8 +40,8 @@ pub(super) fn refused(job: &Job, reason: String, timing: Timing) -> Verdict {
 
 /// It is tried again. What is no fault of the message's is not counted.
 pub(super) fn again(job: &Job, reason: String, is_counted: bool, timing: Timing) -> Verdict {
-    let (attempts, panics) = job.aside.unwrap_or_default();
-    let attempts = attempts + i64::from(is_counted);
+    let Attempts { asked, panics } = job.aside.unwrap_or_default();
+    let attempts = asked + i64::from(is_counted);
     let longest = timing.inbox.longest_again;
     Verdict {
         state: RETRYING,

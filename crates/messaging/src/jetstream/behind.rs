@@ -18,6 +18,16 @@ pub(crate) struct Lag {
     pub(crate) age: Duration,
 }
 
+/// Where to look for what a consumer was sent and has not acknowledged.
+pub(crate) struct Unread {
+    name: String,
+    subject: String,
+    next: u64,
+    last: u64,
+    /// Not acknowledged, and not found yet.
+    left: usize,
+}
+
 impl JetStream {
     /// How far the consumer is behind.
     ///
@@ -47,30 +57,44 @@ impl JetStream {
         Ok(asked.await?.cached_info().clone())
     }
 
-    /// Messages that the consumer was sent and the client can't read: it takes the connection for broken when one comes. With the
-    /// subject that acknowledges each.
+    /// What the consumer was sent and has not acknowledged, some of which the client may be unable to read: it takes the connection for
+    /// broken when such a message comes.
     ///
     /// # Errors
     /// When the stream can't be asked.
-    pub(crate) async fn unreadable(
-        &self,
-        config: &DurableConfig,
-    ) -> anyhow::Result<Vec<(Message, Subject)>> {
+    pub(crate) async fn unread(&self, config: &DurableConfig) -> anyhow::Result<Unread> {
         let consumer = self.consumer_info(config).await?;
-        let subject = format!("{}{}", self.prefix, config.subject);
-        let (mut next, mut found) = (consumer.ack_floor.stream_sequence + 1, Vec::new());
-        while next <= consumer.delivered.stream_sequence {
-            let Some(message) = self.first_from(next, &subject).await? else {
+        Ok(Unread {
+            name: config.name.clone(),
+            subject: format!("{}{}", self.prefix, config.subject),
+            next: consumer.ack_floor.stream_sequence + 1,
+            last: consumer.delivered.stream_sequence,
+            left: consumer.num_ack_pending,
+        })
+    }
+
+    /// The next one that the client can't read, with the subject that acknowledges it. One message is read at a time, and no more are looked
+    /// for than are not acknowledged.
+    ///
+    /// # Errors
+    /// When the stream can't be asked.
+    pub(crate) async fn next_unreadable(
+        &self,
+        unread: &mut Unread,
+    ) -> anyhow::Result<Option<(Message, Subject)>> {
+        while unread.left > 0 && unread.next <= unread.last {
+            let Some(message) = self.first_from(unread.next, &unread.subject).await? else {
                 break;
             };
-            next = message.sequence + 1;
+            unread.next = message.sequence + 1;
             if !are_readable(&message.headers) {
-                let (stream, name, sequence) = (&self.stream.name, &config.name, message.sequence);
+                unread.left -= 1;
+                let (stream, name, sequence) = (&self.stream.name, &unread.name, message.sequence);
                 // The server looks at the sequence alone.
                 let reply = format!("$JS.ACK.{stream}.{name}.1.{sequence}.1.1.0");
-                found.push((message, reply.into()));
+                return Ok(Some((message, reply.into())));
             }
         }
-        Ok(found)
+        Ok(None)
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Durable {
 pub(crate) enum Pulled {
     /// A message, and where its acknowledgement goes.
     Message(Message, Subject),
+    /// The pull goes on: there is no message.
+    Nothing,
     /// A pull has ended.
     Ended,
     /// The next message is larger than a pull may be.
@@ -142,6 +144,10 @@ impl Durable {
         messages: usize,
         bytes: Option<usize>,
     ) -> anyhow::Result<()> {
+        // The server may allow less, and refuses what asks for more.
+        let most = usize::try_from(self.consumer.cached_info().config.max_batch);
+        let most = most.ok().filter(|most| *most > 0);
+        let messages = most.map_or(messages, |most| messages.min(most));
         let batch = pull::BatchConfig {
             batch: messages,
             expires: Some(self.timing.pull),
@@ -209,7 +215,7 @@ impl Durable {
             message.description.as_deref().unwrap_or_default(),
         );
         match status {
-            StatusCode::IDLE_HEARTBEAT => None,
+            StatusCode::IDLE_HEARTBEAT => Some(Pulled::Nothing),
             StatusCode::NOT_FOUND | StatusCode::TIMEOUT => Some(self.ended()),
             StatusCode::REQUEST_TERMINATED if said.contains("MaxBytes") && self.sent == 0 => {
                 self.owed = 0;

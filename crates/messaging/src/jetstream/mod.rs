@@ -160,7 +160,7 @@ impl JetStream {
     }
 
     /// The same for a question to JetStream. A server of the stream's domain may know its subject by another name.
-    fn explained_answer(&self, error: anyhow::Error, began: Instant) -> anyhow::Error {
+    pub(crate) fn explained_answer(&self, error: anyhow::Error, began: Instant) -> anyhow::Error {
         self.explained(error, began, |subject| subject.starts_with("$JS."))
     }
 

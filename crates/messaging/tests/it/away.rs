@@ -10,11 +10,11 @@ use testbed::{Mongo, Nats, at_the_next, eventually, mongo_uri, nats_url};
 use crate::{
     log::Log,
     sent::{
-        acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable, jetstream,
-        number, numbers, send, then,
+        acknowledged, applied, are_applied, are_aside, aside, consumer_is_deleted, dead_letters,
+        durable, jetstream, number, numbers, send, then,
     },
-    tally::{CONSUMER, Tally, each_version},
-    toy::{NAME, Place},
+    tally::{Tally, each_version},
+    toy::Place,
 };
 
 #[tokio::test]
@@ -35,13 +35,7 @@ async fn a_consumer_that_is_deleted_is_made_again_and_nothing_is_applied_twice()
     let tally = Tally::start().await;
     send(&tally.place, (0..3).map(|version| number("a", version))).await;
     are_applied(&tally.place, "a", 0..3).await;
-    let stream = jetstream(&tally.place)
-        .await
-        .get_stream(&tally.place.stream)
-        .await
-        .unwrap();
-    let name = format!("{}-{NAME}-{CONSUMER}", tally.place.name);
-    stream.delete_consumer(&name).await.unwrap();
+    consumer_is_deleted(&tally.place).await;
     send(&tally.place, [number("a", 3)]).await;
     are_applied(&tally.place, "a", 0..4).await;
     // It was sent all of them once more.
@@ -157,6 +151,11 @@ async fn two_services_with_a_consumer_of_one_name_do_not_take_messages_from_each
 async fn instances_share_the_work() {
     let first = Tally::start().await;
     let second = Tally::start_at(first.place.clone()).await;
+    eventually("both ask for messages", async || {
+        let info = durable(&first.place).await;
+        info.is_some_and(|info| info.num_waiting == 2)
+    })
+    .await;
     let keys: Vec<String> = (0..20).map(|key| format!("key-{key}")).collect();
     for version in 0..5 {
         send(&first.place, keys.iter().map(|key| number(key, version))).await;
@@ -164,6 +163,17 @@ async fn instances_share_the_work() {
     for key in &keys {
         are_applied(&first.place, key, 0..5).await;
     }
+    let did = |tally: &Tally| {
+        keys.iter()
+            .filter(|key| (0..5).any(|version| tally.calls(key, version) > 0))
+            .count()
+    };
+    assert!(
+        did(&first) > 0 && did(&second) > 0,
+        "{} {}",
+        did(&first),
+        did(&second)
+    );
     second.stop().await;
     first.finish().await;
 }
@@ -252,13 +262,7 @@ async fn after_mongodb_was_set_back_a_consumer_that_is_made_again_brings_what_is
         collection.delete_many(doc! {}).await.unwrap();
         collection.insert_many(documents).await.unwrap();
     }
-    let stream = jetstream(&place)
-        .await
-        .get_stream(&place.stream)
-        .await
-        .unwrap();
-    let name = format!("{}-{NAME}-{CONSUMER}", place.name);
-    stream.delete_consumer(&name).await.unwrap();
+    consumer_is_deleted(&place).await;
     let tally = Tally::start_at(place).await;
     send(&tally.place, [number("a", 5)]).await;
     are_applied(&tally.place, "a", 0..6).await;

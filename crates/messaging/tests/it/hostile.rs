@@ -175,3 +175,29 @@ async fn a_message_that_is_too_large_for_a_document_is_kept_by_its_place_in_the_
     are_aside(&tally.place, "b", &[(1, "dead")]).await;
     tally.finish().await;
 }
+
+#[tokio::test]
+async fn an_id_or_a_type_that_is_too_long_is_dead_and_is_not_copied_about() {
+    // About the largest that JetStream takes in headers.
+    const LARGE: usize = 60 * 1024;
+    let tally = Tally::start().await;
+    let large = "x".repeat(LARGE);
+    for header in ["Nats-Msg-Id", "ce-type"] {
+        let subject = format!("{}.number.added.a", tally.place.name);
+        let headers = format!("NATS/1.0\r\n{header}: {large}\r\nce-keyversion: 0\r\n\r\n");
+        publish_raw(&tally.place, &subject, headers.as_bytes(), b"{\"add\":1}");
+    }
+    send(&tally.place, [number("b", 0)]).await;
+    are_applied(&tally.place, "b", [0]).await;
+    acknowledged(&tally.place).await;
+    let letters = dead_letters(&tally.place).await;
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        let reason = letter.get_str("reason").unwrap();
+        assert!(reason.contains("longer than 1024 bytes"), "{reason}");
+        for name in ["messageId", "type"] {
+            assert!(letter.get_str(name).unwrap().len() <= 1024, "{name}");
+        }
+    }
+    tally.finish().await;
+}

@@ -1,6 +1,8 @@
 //! What is applied: each message once, each key in the order of its versions.
 
-use async_nats::HeaderMap;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, jetstream::stream};
 use serde_json::json;
 use testbed::eventually;
 
@@ -8,8 +10,8 @@ use crate::{
     counters::Counters,
     log::Log,
     sent::{
-        Sent, acknowledged, applied, are_applied, are_aside, aside, dead_letters, number, numbers,
-        publish, send, then,
+        Sent, acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable,
+        jetstream, number, numbers, publish, send, then,
     },
     tally::{CONSUMER, Tally, newest_only},
     toy::Place,
@@ -25,15 +27,54 @@ async fn a_message_is_applied_with_what_its_handler_records_and_then_acknowledge
 
 #[tokio::test]
 async fn duplicates_change_nothing() {
-    let tally = Tally::start().await;
-    let twice = |version| {
-        (0..2).map(move |copy| Sent {
-            id: Some(format!("{version}-{copy}")),
-            ..number("a", version)
-        })
+    let counters = Counters::start();
+    let place = Place::new();
+    let config = numbers(&place).await;
+    // The stream takes what comes again for new soon after.
+    let short = stream::Config {
+        duplicate_window: Duration::from_millis(100),
+        ..config
     };
+    jetstream(&place).await.update_stream(short).await.unwrap();
+    let tally = Tally::start_at(place).await;
+    let sent = |version| Sent {
+        id: Some(format!("a-{version}")),
+        ..number("a", version)
+    };
+    send(&tally.place, (0..3).map(sent)).await;
+    are_applied(&tally.place, "a", 0..3).await;
+    eventually("the stream has taken them again", async || {
+        send(&tally.place, (0..3).map(sent)).await;
+        durable(&tally.place)
+            .await
+            .unwrap()
+            .delivered
+            .stream_sequence
+            >= 6
+    })
+    .await;
+    acknowledged(&tally.place).await;
+    are_applied(&tally.place, "a", 0..3).await;
+    for version in 0..3 {
+        assert_eq!(tally.calls("a", version), 1);
+    }
+    assert_eq!(
+        counters.count("inbox_conflicts_total{consumer=\"tally\"}"),
+        0
+    );
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn other_messages_of_versions_that_are_applied_change_nothing() {
+    let counters = Counters::start();
+    let tally = Tally::start().await;
+    let twice = |version| (0..2).map(move |_| number("a", version));
     send(&tally.place, (0..3).flat_map(twice)).await;
     are_applied(&tally.place, "a", 0..3).await;
+    acknowledged(&tally.place).await;
+    let conflicts = "inbox_conflicts_total{consumer=\"tally\"}";
+    eventually("each is told", async || counters.count(conflicts) == 3).await;
     tally.finish().await;
 }
 

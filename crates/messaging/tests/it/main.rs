@@ -5,11 +5,13 @@
 )]
 
 mod away;
+mod bases;
 mod conflicts;
 mod counters;
 mod credentials;
 mod database;
 mod dead;
+mod doubles;
 mod failures;
 mod figures;
 mod forgeries;
@@ -29,6 +31,7 @@ mod passing;
 mod place;
 mod poison;
 mod publisher;
+mod pulls;
 mod reasons;
 mod refusals;
 mod replays;
@@ -38,6 +41,7 @@ mod scans;
 mod secured;
 mod sent;
 mod skips;
+mod slow;
 mod status;
 mod stops;
 mod streams;

@@ -177,3 +177,10 @@ pub(crate) async fn acknowledged(place: &Place) {
     })
     .await;
 }
+
+/// As if it had never consumed anything: it is sent everything once more.
+pub(crate) async fn consumer_is_deleted(place: &Place) {
+    let stream = jetstream(place).await.get_stream(&place.stream).await;
+    let name = format!("{}-{NAME}-{CONSUMER}", place.name);
+    stream.unwrap().delete_consumer(&name).await.unwrap();
+}

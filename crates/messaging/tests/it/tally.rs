@@ -121,7 +121,7 @@ pub(crate) struct Tally {
     pub(crate) inbox: Inbox,
     pub(crate) gate: watch::Sender<bool>,
     calls: Arc<Mutex<HashMap<(String, i64), usize>>>,
-    db: Db,
+    pub(crate) db: Db,
     stop: CancellationToken,
     running: AbortOnDropHandle<anyhow::Result<()>>,
 }
@@ -166,6 +166,7 @@ impl Tally {
             context,
             inbox: inbox.clone(),
             jetstream: jetstream.unwrap(),
+            consumers: 1,
             timing: place.timing,
             is_traced: false,
         };

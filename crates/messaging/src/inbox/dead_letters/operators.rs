@@ -1,5 +1,7 @@
 //! What operators see of what is put aside, and what they decide about it: another try, or to give it up.
 
+use std::time::Duration;
+
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use db::{Abort, TransactionError};
 use futures_util::TryStreamExt;
@@ -111,6 +113,8 @@ impl Inbox {
     /// The driver's.
     pub async fn retry(&self, consumer: &str, which: RetryDead<'_>) -> mongodb::error::Result<u64> {
         let letters = self.dead_letters::<Document>();
+        let again = doc! { "$set": { "state": RETRYING, "panics": 0_i64, "delayMs": 0_i64 } };
+        let again = vec![again, with_next()];
         let filter = match which {
             RetryDead::All => {
                 doc! { "_id.consumer": consumer, "state": DEAD, "_id.key": { "$type": "string" } }
@@ -118,19 +122,15 @@ impl Inbox {
             RetryDead::Key(key) => {
                 let states = doc! { "$in": [DEAD, RETRYING] };
                 let of_key = doc! { "_id.consumer": consumer, "_id.key": key, "state": states };
+                // At once, so that one that is given up meanwhile stays so.
                 let first = letters
-                    .find_one(of_key.clone())
-                    .sort(doc! { "_id.version": 1 });
-                let Some(first) = first.projection(doc! { "_id": 1 }).await? else {
-                    return Ok(0);
-                };
-                first
+                    .find_one_and_update(of_key, again)
+                    .sort(doc! { "_id.version": 1 })
+                    .projection(doc! { "_id": 1 });
+                return Ok(first.await?.is_some().into());
             }
         };
-        let again = doc! { "$set": { "state": RETRYING, "panics": 0_i64, "delayMs": 0_i64 } };
-        let retried = letters
-            .update_many(filter, vec![again, with_next()])
-            .await?;
+        let retried = letters.update_many(filter, again).await?;
         Ok(retried.matched_count)
     }
 
@@ -182,7 +182,8 @@ impl Inbox {
         };
         if to < next {
             // It is applied as soon as somebody looks.
-            self.set_due(session, of, first.version).await?;
+            self.set_due(session, of, first.version, Duration::ZERO)
+                .await?;
             return Ok(None);
         }
         let skip = doc! { "state": SKIPPED, "skip.reason": reason };
@@ -193,25 +194,16 @@ impl Inbox {
         let letters = self.dead_letters::<Document>();
         let given_up = letters.update_one(doc! { "_id": id(of, to) }, change);
         given_up.upsert(is_gap).session(&mut *session).await?;
-        self.move_mark_to(session, of, mark.as_ref(), to).await?;
+        let known = if is_gap { "" } else { &first.message_id };
+        self.move_mark_to(session, of, mark.as_ref(), to, known)
+            .await?;
         let behind = aside.iter().find(|aside| aside.version > to);
         if let Some(behind) = behind.filter(|behind| behind.version == to + 1) {
-            self.set_due(session, of, behind.version).await?;
+            self.set_due(session, of, behind.version, Duration::ZERO)
+                .await?;
         }
         let from = if is_gap { next } else { to };
         Ok(Some(SkippedVersions { from, to }))
-    }
-
-    async fn set_due(
-        &self,
-        session: &mut ClientSession,
-        of: KeyOf<'_>,
-        version: i64,
-    ) -> mongodb::error::Result<()> {
-        let letters = self.dead_letters::<Document>();
-        let due = doc! { "$set": { "state": RETRYING, "delayMs": 0_i64 } };
-        let due = letters.update_one(doc! { "_id": id(of, version) }, vec![due, with_next()]);
-        due.session(session).await.map(drop)
     }
 
     /// Gives a message up that tells no key or no version; whether there was one at this place in the stream.

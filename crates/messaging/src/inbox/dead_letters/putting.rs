@@ -6,20 +6,28 @@ use bson::{Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 
-use super::{Aside, DEAD, Inbox, KeyOf, Letter, Verdict, WAITING, content, id, with_next};
-use crate::inbox::{envelope::Envelope, message::Message};
+use super::{
+    Aside, Conflict, DEAD, Inbox, KeyOf, Letter, Put, Verdict, WAITING, content, id, with_next,
+};
+use crate::{
+    JetStream,
+    inbox::{
+        envelope::{Envelope, message_id, shortened, type_of},
+        message::Message,
+    },
+};
 
 impl Inbox {
     /// Puts messages of one key aside, in the caller's transaction; those that are put aside already stay as they are, but for the first
-    /// where `verdict` is new. Returns those that stand there under another id.
+    /// where `verdict` is new.
     pub(crate) async fn put_aside(
         &self,
         session: &mut ClientSession,
         (of, stream): (KeyOf<'_>, &str),
         letters: &[Letter<'_>],
-    ) -> mongodb::error::Result<Vec<i64>> {
-        let there = self.those_aside(session, of, letters).await?;
-        let (mut new, mut others) = (HashMap::new(), Vec::new());
+    ) -> mongodb::error::Result<Put> {
+        let mut there = self.those_aside(session, of, letters).await?;
+        let (mut new, mut put) = (HashMap::new(), Put::default());
         for letter in letters {
             let Envelope {
                 version,
@@ -29,9 +37,16 @@ impl Inbox {
             } = letter.envelope;
             let verdict = letter.verdict;
             match there.get(version) {
-                Some(aside) if aside.message_id != *message_id => others.push(*version),
+                Some(aside) if aside.message_id != *message_id => put.conflicts.push(Conflict {
+                    version: *version,
+                    message_id: message_id.clone(),
+                    known: aside.message_id.clone(),
+                }),
                 Some(_) if verdict.state == WAITING => {}
-                Some(_) => self.judge(session, of, *version, verdict).await?,
+                Some(_) => {
+                    self.judge(session, of, *version, verdict).await?;
+                    put.versions.insert(*version);
+                }
                 None => {
                     let mut kept = doc! {
                         "_id": id(of, *version), "state": verdict.state, "reason": verdict.reason(),
@@ -39,7 +54,15 @@ impl Inbox {
                         "type": r#type, "messageId": message_id,
                     };
                     kept.extend(content(letter.message, stream));
-                    new.entry(*version).or_insert(kept);
+                    new.insert(*version, kept);
+                    put.versions.insert(*version);
+                    // Another of this version may come behind it.
+                    let aside = Aside {
+                        version: *version,
+                        state: verdict.state.to_owned(),
+                        message_id: message_id.clone(),
+                    };
+                    there.insert(*version, aside);
                 }
             }
         }
@@ -55,7 +78,7 @@ impl Inbox {
             let times = letters.update_many(of_ids, vec![at, with_next()]);
             times.session(session).await?;
         }
-        Ok(others)
+        Ok(put)
     }
 
     async fn those_aside(
@@ -101,21 +124,28 @@ impl Inbox {
             .map(drop)
     }
 
-    /// Keeps a message whose key or version can't be told: nobody waits for it.
+    /// Keeps a message whose key or version can't be told, and why: nobody waits for it. Whether it was not kept before.
     pub(crate) async fn keep(
-        &self,
-        consumer: &str,
-        stream: &str,
-        message: &Message,
-        letter: Document,
-    ) -> mongodb::error::Result<()> {
+        self,
+        consumer: &'static str,
+        jetstream: JetStream,
+        message: Message,
+        reason: String,
+    ) -> mongodb::error::Result<bool> {
+        let stream = jetstream.stream_name();
         let id = doc! { "consumer": consumer, "sequence": message.sequence as i64, "published": message.published };
-        let mut kept = content(message, stream);
-        kept.extend(letter);
-        kept.extend(doc! { "state": DEAD, "attempts": 0_i64, "panics": 0_i64, "delayMs": 0_i64 });
+        let (message_id, r#type) = (
+            message_id(&message, stream),
+            type_of(&message, jetstream.prefix()),
+        );
+        let mut kept = content(&message, stream);
+        kept.extend(doc! {
+            "state": DEAD, "reason": reason, "attempts": 0_i64, "panics": 0_i64, "delayMs": 0_i64,
+            "messageId": shortened(&message_id), "type": shortened(&r#type),
+        });
         let keep = doc! { "$setOnInsert": kept, "$currentDate": { "at": true, "nextAt": true } };
         let letters = self.dead_letters::<Document>();
         let keep = letters.update_one(doc! { "_id": id }, keep).upsert(true);
-        keep.await.map(drop)
+        Ok(keep.await?.upserted_id.is_some())
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
+use mongodb::ClientSession;
 
-use super::{Inbox, RETRYING, WAITING};
+use super::{Inbox, KeyOf, RETRYING, WAITING, id, with_next};
 
 /// A version of a key that is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,21 @@ impl Due {
 }
 
 impl Inbox {
+    /// Lets what waits be tried after this, by any instance.
+    pub(crate) async fn set_due(
+        &self,
+        session: &mut ClientSession,
+        of: KeyOf<'_>,
+        version: i64,
+        after: Duration,
+    ) -> mongodb::error::Result<()> {
+        let letters = self.dead_letters::<Document>();
+        let delay = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let due = doc! { "$set": { "state": RETRYING, "delayMs": delay } };
+        let due = letters.update_one(doc! { "_id": id(of, version) }, vec![due, with_next()]);
+        due.session(session).await.map(drop)
+    }
+
     /// What is to be tried again, the next first; `most` at most. The times are the server's.
     pub(crate) async fn due(
         self,
@@ -49,10 +65,12 @@ impl Inbox {
     }
 
     /// The first of each key that waits although nothing is missing before it, or although nothing of the key was applied yet: whether it may
-    /// begin there, the stream has to be asked. Reads the index alone.
+    /// begin there, the stream has to be asked. In the order of the keys, from behind the one that is given: so each gets its turn. Reads the
+    /// index alone.
     pub(crate) async fn stuck(
         self,
         consumer: &'static str,
+        after: Option<String>,
         most: i64,
     ) -> mongodb::error::Result<Vec<Due>> {
         let first = doc! { "_id": { "key": "$_id.key" }, "version": { "$min": "$_id.version" } };
@@ -62,8 +80,12 @@ impl Inbox {
         ];
         let reached = doc! { "$first": "$mark.version" };
         let next = doc! { "$lte": ["$version", { "$add": [{ "$ifNull": ["$reached", "$version"] }, 1_i64] }] };
+        let mut waiting = doc! { "_id.consumer": consumer, "state": WAITING };
+        if let Some(after) = after {
+            waiting.insert("_id.key", doc! { "$gt": after });
+        }
         let pipeline = [
-            doc! { "$match": { "_id.consumer": consumer, "state": WAITING } },
+            doc! { "$match": waiting },
             doc! { "$project": { "_id": 1 } },
             doc! { "$group": first },
             doc! { "$lookup": {
@@ -71,6 +93,7 @@ impl Inbox {
             } },
             doc! { "$set": { "reached": reached } },
             doc! { "$match": { "$expr": next } },
+            doc! { "$sort": { "_id.key": 1 } },
             doc! { "$limit": most },
             doc! { "$project": { "_id": { "key": "$_id.key", "version": "$version" } } },
         ];

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bson::doc;
 use bytes::Bytes;
 
 use super::{Failed, Step, Worker};
 use crate::inbox::{
-    apply::Job,
+    apply::{Attempts, Job},
     dead_letters::{PutAside, RETRYING, WAITING},
-    envelope::{Envelope, message_id, type_of},
+    envelope::Envelope,
     in_hand::Held,
     item::Item,
     marks::KeyOf,
@@ -27,20 +26,19 @@ pub(super) enum Read {
 impl<C: Clone + Send + Sync + 'static> Worker<C> {
     /// Keeps what tells no key or no version. It holds nobody back.
     pub(super) async fn keep(&self, message: Message, held: Held, reason: String) -> Step {
-        let (stream, consumer) = (self.jetstream.stream_name(), self.applier.consumer.name);
-        let letter = doc! {
-            "reason": &reason, "messageId": message_id(&message, stream),
-            "type": type_of(&message, self.jetstream.prefix()),
-        };
-        let (inbox, content) = (self.applier.inbox.clone(), message.clone());
-        let kept = {
-            let stream = stream.to_owned();
-            async move { inbox.keep(consumer, &stream, &content, letter).await }
-        };
-        let db = &self.applier.inbox.db;
+        let (inbox, consumer) = (self.applier.inbox.clone(), self.applier.consumer.name);
+        let db = inbox.db.clone();
+        let kept = inbox.keep(
+            consumer,
+            self.jetstream.clone(),
+            message.clone(),
+            reason.clone(),
+        );
         match db.bounded(self.timing.inbox.write_limit, kept).await {
-            Ok(()) => {
-                self.tallies.unplaced(message.sequence, &reason);
+            Ok(is_new) => {
+                if is_new {
+                    self.tallies.unplaced(message.sequence, &reason);
+                }
                 held.acknowledge();
                 Step::Done
             }
@@ -83,7 +81,10 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
         else {
             return Ok(None);
         };
-        let aside = Some((letter.attempts, letter.panics));
+        let aside = Some(Attempts {
+            asked: letter.attempts,
+            panics: letter.panics,
+        });
         let PutAside {
             subject,
             content,
