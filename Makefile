@@ -43,7 +43,7 @@ docs-page: tools services ## create a ticket on the page /docs, in a real browse
 	scripts/try-docs-page
 
 alerts: ## check the alert rules, with Prometheus's own promtool
-	@scripts/promtool check rules deploy/alerts.yml
+	@scripts/promtool check config deploy/prometheus.yml
 	@scripts/promtool test rules deploy/alerts_test.yml
 
 openapi: ## write docs/openapi.json and those of siblings/ anew

@@ -220,22 +220,6 @@ fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code(
 }
 
 #[test]
-fn the_alerts_that_operations_explains_are_those_of_the_rules() {
-    let page = read("docs/operations.md");
-    let explained = page.lines().filter_map(|line| {
-        let name = line.strip_prefix("| `")?.split('`').next()?;
-        let is_alert = ["Outbox", "Inbox"].iter().any(|of| name.starts_with(of));
-        is_alert.then(|| name.to_owned())
-    });
-    let rules = read("deploy/alerts.yml");
-    let rules = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "));
-    let rules: BTreeSet<String> = rules.map(str::to_owned).collect();
-    assert_eq!(explained.collect::<BTreeSet<_>>(), rules);
-}
-
-#[test]
 fn the_options_of_mongo_uri_in_operations_are_those_of_the_code() {
     let page = read("docs/operations.md");
     let table = page.split("\n| option | |").nth(1).unwrap();
