@@ -7,7 +7,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench fuzz mutants faults docs-page alerts openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: help run test check bench fuzz mutants faults docs-page alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -46,6 +46,9 @@ alerts: ## check the alert rules, with Prometheus's own promtool
 	@scripts/promtool check config deploy/prometheus.yml
 	@scripts/promtool test rules deploy/alerts_test.yml
 
+manifests: ## render deploy/k8s for each kind of cluster, and check it: schemas of Kubernetes, and what our services need
+	@scripts/manifests
+
 openapi: ## write docs/openapi.json and those of siblings/ anew
 	cargo run --locked --quiet -- openapi > docs/openapi.json
 	for sibling in siblings/*; do \
@@ -83,12 +86,13 @@ bench: tools ## each figure beside its limit, measured in the same run; BENCH_ON
 	cargo build --locked --release -p "$(program)" -p bench
 	"$(target_dir)/release/bench" --program "$(target_dir)/release/$(program)"
 
-check: tools ## formatting, lints, documentation, dependencies; whether each patch still applies
+check: tools ## formatting, lints, documentation, dependencies, manifests; whether each patch still applies
 	cargo fmt --check
 	@for fault in tests/faults/*.patch chaos/defects/*.patch; do patch -p1 --dry-run --forward --fuzz=0 --silent <"$$fault" || { echo "$$fault does not apply: write it anew"; exit 1; }; done
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
+	scripts/manifests
 
 services: ## start MongoDB (replica set) and NATS (JetStream); MONGO_PORT and NATS_PORT choose other ports
 	@scripts/services up
