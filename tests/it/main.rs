@@ -9,6 +9,7 @@ mod collector;
 mod collectors;
 mod command_line;
 mod commands;
+mod consuming;
 mod contention;
 mod costs;
 mod counters;
