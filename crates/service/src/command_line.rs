@@ -74,7 +74,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         ) -> clap::Command {
             let command = command.mut_args(|arg| match (arg.get_id().as_str(), noun) {
                 ("nats_stream", _) => arg.required(false).default_value(stream.to_owned()),
-                ("key", Some(noun)) => arg.visible_alias(noun),
+                ("key", Some(noun)) if !arg.is_positional() => arg.visible_alias(noun),
                 _ => arg,
             });
             let command = command.mut_args(without_what_is_empty);
