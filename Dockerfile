@@ -11,9 +11,9 @@ ARG PROGRAM=tickets
 # Cargo's: `dev` builds soonest, for trying things (skaffold dev).
 ARG PROFILE=release
 COPY --from=planner /app/recipe.json recipe.json
-RUN cargo chef cook --profile "$PROFILE" --locked --bin "$PROGRAM" --recipe-path recipe.json
+RUN cargo chef cook --profile "$PROFILE" --locked --package "$PROGRAM" --bin "$PROGRAM" --recipe-path recipe.json
 COPY . .
-RUN cargo build --profile "$PROFILE" --locked --bin "$PROGRAM" && mkdir bin && cp target/*/"$PROGRAM" bin/ && ln -s "$PROGRAM" bin/service
+RUN cargo build --profile "$PROFILE" --locked --package "$PROGRAM" --bin "$PROGRAM" && mkdir bin && cp target/*/"$PROGRAM" bin/ && ln -s "$PROGRAM" bin/service
 
 # glibc of the same Debian as the builder; no shell, so the health check is the binary itself.
 FROM gcr.io/distroless/cc-debian13:nonroot

@@ -10,11 +10,15 @@ build = cargo build --locked --workspace --bins --tests
 .PHONY: help run test check bench fuzz mutants faults docs-page alerts manifests rolling openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
-	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
+	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
 		printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 run: tools .env services ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
 	@cargo run --locked
+
+run-%: tools .env services ## a service of siblings/ beside it, such as run-orders, with its own .env there
+	@scripts/dotenv siblings/$*
+	@cd siblings/$* && env -u LISTEN_ADDR -u ADMIN_ADDR cargo run --locked
 
 test: tools services ## start MongoDB and NATS, then run all tests, a short run of chaos among them
 	@if command -v cargo-nextest >/dev/null; then \
@@ -39,7 +43,7 @@ docs-page: tools services ## create a ticket on the page /docs, in a real browse
 	scripts/try-docs-page
 
 alerts: ## check the alert rules, with Prometheus's own promtool
-	@scripts/promtool check rules deploy/alerts.yml
+	@scripts/promtool check config deploy/prometheus.yml
 	@scripts/promtool test rules deploy/alerts_test.yml
 
 manifests: ## render deploy/k8s for each kind of cluster, and check it: schemas of Kubernetes, and what our services need
@@ -49,8 +53,11 @@ rolling: tools services ## replace two instances behind HAProxy and nginx, twent
 	@scripts/tools haproxy nginx
 	cargo nextest run --locked -p "$(program)" --test it --run-ignored only --no-capture -E 'test(rolling::behind_)'
 
-openapi: ## write docs/openapi.json anew
+openapi: ## write docs/openapi.json and those of siblings/ anew
 	cargo run --locked --quiet -- openapi > docs/openapi.json
+	for sibling in siblings/*; do \
+		cargo run --locked --quiet -p "$${sibling#siblings/}" -- openapi > "$$sibling/openapi.json" || exit 1; \
+	done
 
 chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null

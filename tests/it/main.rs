@@ -4,6 +4,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod alerts;
 mod atomic;
 mod collector;
 mod collectors;
@@ -12,6 +13,7 @@ mod commands;
 mod contention;
 mod costs;
 mod counters;
+mod dashboard;
 mod documents;
 mod faults;
 mod figures;

@@ -223,7 +223,7 @@ impl<O: Send + Sync + 'static> Service<O> {
             }
         }));
         let (health, _) = health::routes().with_state(health).split_for_parts();
-        let (problems, _) = problems::routes().split_for_parts();
+        let (problems, _) = problems::routes(self.problems).split_for_parts();
         let open = health
             .merge(problems)
             .merge(web::openapi::routes(self.openapi()));
