@@ -7,7 +7,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -52,6 +52,10 @@ alerts: ## check the alert rules, with Prometheus's own promtool
 
 manifests: ## render deploy/k8s for each kind of cluster, and check it: schemas of Kubernetes, and what our services need
 	@scripts/manifests
+
+rolling: tools services ## replace two instances behind HAProxy and nginx, twenty times each, under load; ROLLING_ROUNDS
+	@scripts/tools haproxy nginx
+	cargo nextest run --locked -p "$(program)" --test it --run-ignored only --no-capture -E 'test(rolling::behind_)'
 
 openapi: ## write docs/openapi.json and those of siblings/ anew
 	cargo run --locked --quiet -- openapi > docs/openapi.json
