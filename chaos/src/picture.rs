@@ -48,13 +48,14 @@ pub(crate) fn page(report: &Report, command: &str) -> anyhow::Result<String> {
         lags(report).svg()?,
         waits(report).svg()?,
     ];
-    let verdict = report
-        .failure()
-        .unwrap_or_else(|| "Every promise was kept.".to_owned());
+    let verdict = match report.failure() {
+        None => "Every promise was kept.".to_owned(),
+        Some(why) => format!("{}.", why.replacen("the run", "The run", 1)),
+    };
     let (seed, verdict, command) = (report.aim.seed, escaped(&verdict), escaped(command));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>chaos, seed {seed}</title>\n<style>{STYLE}\n</style>\n<h1>Seed {seed}</h1>\n<p><strong>{verdict}</strong> {}</p>\n\
+         <title>chaos, seed {seed}</title>\n<style>{STYLE}\n</style>\n<h1>Seed {seed}</h1>\n<p><strong>{verdict}</strong></p>\n<p>{}</p>\n\
          <p>Again: <code>{command}</code></p>\n",
         escaped(&report.summary())
     );
@@ -248,7 +249,7 @@ mod tests {
         let report = Report::new(&aim, Size::ONE, &observed, vec![injected], 0);
         let page = page(&report, "chaos run --seed 7").expect("it can be drawn");
         for text in [
-            "the run failed: accepted writes: 0 of 200",
+            "The run failed: accepted writes: 0 of 200",
             "chaos run --seed 7",
             "MongoDB or the way there",
             "<td>kill-primary<td>signal: 9 &lt;SIGKILL>",
