@@ -63,7 +63,7 @@ openapi: ## write docs/openapi.json and those of siblings/ anew
 		cargo run --locked --quiet -p "$${sibling#siblings/}" -- openapi > "$$sibling/openapi.json" || exit 1; \
 	done
 
-chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
+chaos: ## faults under load on clusters of three, then the verdict and chaos.html to look at; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p chaos
 	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/$(program)"
@@ -89,7 +89,7 @@ chaos-broken: ## runs that can't prove anything, each of which must fail and say
 	$(build)
 	"$(target_dir)/debug/chaos" broken --program "$(target_dir)/debug/$(program)"
 
-bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
+bench: tools ## each figure beside its limit, measured in the same run, and plots; BENCH_ONLY and BENCH_ROUNDS choose, BENCH_PLOTS is the plots' folder
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p bench
 	"$(target_dir)/release/bench" --program "$(target_dir)/release/$(program)"
