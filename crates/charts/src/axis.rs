@@ -6,6 +6,8 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
 /// Between so many times as much and as little, a logarithmic axis has ticks at 2 and 5 too.
 const FEW_DECADES: f64 = 1e4;
+/// Beyond the smallest and the largest value, on a logarithmic axis.
+const ROOM: f64 = 1.4;
 
 /// What is shown in one direction.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ impl Axis {
         }
     }
 
-    /// From a power of ten below the smallest value; what is not above 0 can't be shown.
+    /// From a little below the smallest value; what is not above 0 can't be shown.
     pub fn logarithmic(name: impl Into<String>) -> Self {
         Self {
             is_logarithmic: true,
@@ -55,7 +57,7 @@ impl Axis {
             None if most == 0.0 => 0.0..1.0,
             None if self.is_logarithmic => {
                 let least = values.iter().copied().fold(most, f64::min);
-                10f64.powf((least * 0.999).log10().floor())..most * 1.5
+                least / ROOM..most * ROOM
             }
             None => 0.0..most * 1.08,
         };
@@ -156,9 +158,12 @@ mod tests {
         let part = Axis::linear("").over(13.0..31.0).scale(std::iter::empty());
         assert_eq!(part.ticks(4), [15.0, 20.0, 25.0, 30.0]);
         let few = Axis::logarithmic("").scale([1.0, 256.0].into_iter());
-        assert_eq!(few.ticks(9).first_chunk(), Some(&[0.1, 0.2, 0.5, 1.0]));
+        assert_eq!(
+            few.ticks(9),
+            [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
+        );
         let many = Axis::logarithmic("").scale([2.0, 5e6].into_iter());
-        let powers = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
+        let powers = [10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
         assert_eq!(many.ticks(9), powers);
     }
 

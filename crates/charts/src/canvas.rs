@@ -10,10 +10,10 @@ pub(crate) type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>
 pub(crate) const INK: RGBColor = RGBColor(0x24, 0x29, 0x2f);
 pub(crate) const PALE: RGBColor = RGBColor(0xd8, 0xdc, 0xe1);
 const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
-const TITLE_SIZE: i32 = 17;
-pub(crate) const TEXT_SIZE: i32 = 13;
-/// Of a letter of the text's size, in the mean.
-const LETTER_WIDTH: f64 = 6.7;
+const TITLE_SIZE: i32 = 20;
+pub(crate) const TEXT_SIZE: i32 = 15;
+/// Of a letter, in the mean: the library draws text at four fifths of its size.
+const LETTER_WIDTH: f64 = 6.2;
 
 /// Colours that those who see few of them tell apart (Okabe and Ito).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,6 +58,7 @@ impl Chart {
         let y = self.y.scale(points().map(|(_, y)| *y));
         let (_, below) = canvas.split_vertically(HEAD);
         let mut chart = ChartBuilder::on(&below)
+            .margin_left(6)
             .margin_right(24)
             .margin_bottom(6)
             .x_label_area_size(46)

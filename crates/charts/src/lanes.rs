@@ -7,7 +7,7 @@ use crate::{
     canvas::{self, Canvas, Colour, INK, PALE, TEXT_SIZE, right_of_middle, text},
 };
 
-const LANE: u32 = 18;
+const LANE: u32 = 19;
 const HEAD: u32 = 58;
 const FOOT: u32 = 30;
 
@@ -58,6 +58,7 @@ impl Lanes {
         let x = self.x.scale(std::iter::empty());
         let rows = self.lanes.len().max(1) as f64;
         let mut chart = ChartBuilder::on(&below)
+            .margin_left(6)
             .margin_right(24)
             .x_label_area_size(FOOT)
             .y_label_area_size(self.left)
@@ -77,7 +78,7 @@ impl Lanes {
         for (row, lane) in self.lanes.iter().enumerate() {
             let row = row as f64;
             let (_, middle) = chart.backend_coord(&(0.0, row + 0.5));
-            let left = i32::try_from(self.left)? - 8;
+            let left = i32::try_from(self.left)? - 2;
             canvas.draw_text(&lane.name, &name, (left, middle))?;
             for span in &lane.spans {
                 let corners = [(span.from, row + 0.2), (span.to, row + 0.8)];
