@@ -9,9 +9,9 @@ RUN cargo chef prepare --recipe-path recipe.json
 FROM chef AS builder
 ARG PROGRAM=tickets
 COPY --from=planner /app/recipe.json recipe.json
-RUN cargo chef cook --release --locked --bin "$PROGRAM" --recipe-path recipe.json
+RUN cargo chef cook --release --locked --package "$PROGRAM" --bin "$PROGRAM" --recipe-path recipe.json
 COPY . .
-RUN cargo build --release --locked --bin "$PROGRAM" && mkdir bin && cp "target/release/$PROGRAM" bin/ && ln -s "$PROGRAM" bin/service
+RUN cargo build --release --locked --package "$PROGRAM" --bin "$PROGRAM" && mkdir bin && cp "target/release/$PROGRAM" bin/ && ln -s "$PROGRAM" bin/service
 
 # glibc of the same Debian as the builder; no shell, so the health check is the binary itself.
 FROM gcr.io/distroless/cc-debian12:nonroot

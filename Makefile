@@ -7,14 +7,18 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench fuzz mutants faults docs-page alerts openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: help run test check bench fuzz mutants faults docs-page alerts openapi asyncapi asyncapi-valid new-service chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
-	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
+	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
 		printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 run: tools .env services ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
 	@cargo run --locked
+
+run-%: tools .env services ## a service of siblings/ beside it, such as run-orders, with its own .env there
+	@scripts/dotenv siblings/$*
+	@cd siblings/$* && env -u LISTEN_ADDR -u ADMIN_ADDR cargo run --locked
 
 test: tools services ## start MongoDB and NATS, then run all tests, a short run of chaos among them
 	@if command -v cargo-nextest >/dev/null; then \
@@ -24,7 +28,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
-	@$(MAKE) --no-print-directory alerts chaos-short
+	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
 	scripts/fuzz
@@ -42,8 +46,20 @@ alerts: ## check the alert rules, with Prometheus's own promtool
 	@scripts/promtool check rules deploy/alerts.yml
 	@scripts/promtool test rules deploy/alerts_test.yml
 
-openapi: ## write docs/openapi.json anew
+openapi: ## write docs/openapi.json and those of siblings/ anew
 	cargo run --locked --quiet -- openapi > docs/openapi.json
+	for sibling in siblings/*; do \
+		cargo run --locked --quiet -p "$${sibling#siblings/}" -- openapi > "$$sibling/openapi.json" || exit 1; \
+	done
+
+asyncapi: ## write docs/asyncapi.json and those of siblings/ anew
+	cargo run --locked --quiet -- asyncapi > docs/asyncapi.json
+	for sibling in siblings/*; do \
+		cargo run --locked --quiet -p "$${sibling#siblings/}" -- asyncapi > "$$sibling/asyncapi.json" || exit 1; \
+	done
+
+asyncapi-valid: ## check the AsyncAPI documents by AsyncAPI's own schema
+	@scripts/asyncapi-valid docs/asyncapi.json siblings/*/asyncapi.json
 
 chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
@@ -82,6 +98,13 @@ check: tools ## formatting, lints, documentation, dependencies; whether each pat
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
+
+new-service: ## write a service of one resource into siblings/: NAME=payments, in the plural; SINGULAR=… where that is not without its s
+	@scripts/new-service "$(NAME)" "$(SINGULAR)"
+	@cargo fmt -p "$(NAME)"
+	@for document in openapi asyncapi; do \
+		cargo run --quiet -p "$(NAME)" -- $$document > "siblings/$(NAME)/$$document.json" || exit 1; \
+	done
 
 services: ## start MongoDB (replica set) and NATS (JetStream); MONGO_PORT and NATS_PORT choose other ports
 	@scripts/services up

@@ -70,6 +70,7 @@ fn named_tests(page: &str) -> BTreeSet<String> {
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = files(&root().join("docs"), ".md");
+    pages.extend(files(&root().join("siblings"), ".md"));
     pages.extend(["README.md", "SECURITY.md"].map(|page| root().join(page)));
     pages
 }
@@ -273,7 +274,14 @@ fn every_metric_that_operations_names_is_one_of_ours() {
 fn every_file_that_a_page_names_is_there() {
     let is_path = |text: &&str| {
         let within = [
-            "src/", "crates/", "tests/", "chaos/", "docs/", "scripts/", "deploy/",
+            "src/",
+            "crates/",
+            "tests/",
+            "chaos/",
+            "docs/",
+            "scripts/",
+            "deploy/",
+            "siblings/",
         ];
         within.iter().any(|folder| text.starts_with(folder))
     };
@@ -287,7 +295,9 @@ fn every_file_that_a_page_names_is_there() {
                 continue;
             }
             named += 1;
-            assert!(root().join(path).exists(), "{}: {path}", page.display());
+            let folders = [page.parent().unwrap(), root()];
+            let is_there = folders.iter().any(|folder| folder.join(path).exists());
+            assert!(is_there, "{}: {path}", page.display());
         }
     }
     assert!(named > 50, "{named}");

@@ -4,6 +4,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod asyncapi;
 mod atomic;
 mod collector;
 mod collectors;

@@ -2,7 +2,7 @@
 
 use async_nats::{
     HeaderMap,
-    jetstream::{self, Context, stream::Config},
+    jetstream::{self, Context, message::StreamMessage, stream::Config},
 };
 use bson::oid::ObjectId;
 use serde_json::{Value, json};
@@ -96,6 +96,21 @@ impl Orders {
             .jetstream
             .publish_with_headers(subject, headers, payload);
         published.await.unwrap().await.unwrap();
+    }
+
+    /// What was published.
+    pub(crate) async fn messages(&self, place: &Place) -> Vec<StreamMessage> {
+        let mut stream = self
+            .jetstream
+            .get_stream(place.orders_stream())
+            .await
+            .unwrap();
+        let last = stream.info().await.unwrap().state.last_sequence;
+        let mut messages = Vec::new();
+        for sequence in 1..=last {
+            messages.push(stream.get_raw_message(sequence).await.unwrap());
+        }
+        messages
     }
 
     /// Takes the stream away.

@@ -201,7 +201,7 @@ impl<O: Send + Sync + 'static> Service<O> {
     fn stacked(&self, context: Context<O>, health: Health, stack: Stack<'_>) -> Router {
         let (domain, _) = self.domain().with_state(context).split_for_parts();
         let (health, _) = health::routes().with_state(health).split_for_parts();
-        let (problems, _) = problems::routes().split_for_parts();
+        let (problems, _) = problems::routes(self.problems).split_for_parts();
         let open = health
             .merge(problems)
             .merge(web::openapi::routes(self.openapi()))

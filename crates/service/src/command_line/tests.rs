@@ -35,6 +35,28 @@ fn the_domains_own_settings_stand_beside_ours() {
     assert_eq!(serve(&["--most", "7"]).domain.most, 7);
 }
 
+#[test]
+fn a_sibling_listens_on_ports_of_its_own_where_nobody_says_otherwise() {
+    let defaults = |toy: Service, command: &str| {
+        let commands = toy.command_line();
+        let command = commands.find_subcommand(command).unwrap();
+        let args = command
+            .get_arguments()
+            .filter(|arg| arg.get_id().as_str().ends_with("_addr"));
+        let default = |arg: &clap::Arg| arg.get_default_values()[0].to_str().unwrap().to_owned();
+        args.map(default).collect::<Vec<_>>()
+    };
+    let toy = || Service::new("toy", "0.1.0");
+    assert_eq!(defaults(toy(), "serve"), ["0.0.0.0:3000", "127.0.0.1:9090"]);
+    let other = || toy().ports(3001, 9091);
+    assert_eq!(
+        defaults(other(), "serve"),
+        ["0.0.0.0:3001", "127.0.0.1:9091"]
+    );
+    assert_eq!(defaults(other(), "healthcheck"), ["0.0.0.0:3001"]);
+    assert_eq!(defaults(other(), "publish"), ["127.0.0.1:9091"]);
+}
+
 type Toy = Service<Options>;
 
 fn consuming() -> Toy {
