@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::jetstream::message::StreamMessage;
 use bson::doc;
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 use testbed::eventually;
 
@@ -13,6 +14,8 @@ use crate::{
     orders::{Order, Orders},
     process::command,
 };
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[test]
 fn the_committed_asyncapi_document_is_the_programs() {
@@ -85,40 +88,31 @@ fn check(document: &Value, action: &str, prefix: &str, message: &StreamMessage) 
     name
 }
 
-#[tokio::test]
-async fn every_message_of_a_real_run_is_as_the_asyncapi_document_says() {
+/// A service to which all has happened that makes it send a message: six in all.
+async fn eventful() -> (Orders, TestApp) {
     // A window that is soon over, for the replay.
     let mut place = Place::consuming();
     place.duplicate_window = Duration::from_millis(100);
     let orders = Orders::at(&place).await;
     let app = TestApp::start_at(place).await;
-    let document: Value = app.get("/asyncapi.json").await.json().await.unwrap();
-    assert_eq!(document["components"], service().asyncapi()["components"]);
     let id = app.create().await;
-    let traced = app.request(reqwest::Method::PUT, &format!("/api/tickets/{id}"));
+    let address = format!("/api/tickets/{id}");
+    let traced = app.request(Method::PUT, &address);
     let traced = traced
         .bearer_auth(token("alice"))
-        .header(
-            "traceparent",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        )
+        .header("traceparent", TRACE)
         .header("tracestate", "vendor=value")
         .json(&json!({ "title": "play", "price": 19.99 }));
     assert_eq!(traced.send().await.unwrap().status(), 200);
     let mut order = Order::of(&id);
     orders.publish(&mut order, "order.created").await;
     eventually("the ticket is reserved", async || {
-        let ticket: Value = app
-            .get(&format!("/api/tickets/{id}"))
-            .await
-            .json()
-            .await
-            .unwrap();
+        let ticket: Value = app.get(&address).await.json().await.unwrap();
         ticket["orderId"] == order.id.as_str()
     })
     .await;
     orders.publish(&mut order, "order.cancelled").await;
-    // An operator gives up what can't be published, and gives back what the broker loses.
+    // An operator gives up what can't be published.
     let other = app.create().await;
     let never = event(&other, 1, doc! { "t": "x".repeat(TOO_LARGE) });
     let never_id = never.get_object_id("_id").unwrap().to_hex();
@@ -128,32 +122,46 @@ async fn every_message_of_a_real_run_is_as_the_asyncapi_document_says() {
     })
     .await;
     outbox(&app.place, &["skip", &never_id, "--reason", "too large"]).await;
-    let sent = async || app.place.messages().await.len();
-    eventually("all is published", async || sent().await == 6).await;
+    published(&app, 6).await;
+    (orders, app)
+}
+
+async fn published(app: &TestApp, messages: usize) {
+    eventually("all is published", async || {
+        app.place.messages().await.len() == messages
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_message_of_a_real_run_is_as_the_asyncapi_document_says() {
+    let (orders, app) = eventful().await;
+    let document: Value = app.get("/asyncapi.json").await.json().await.unwrap();
+    assert_eq!(document["components"], service().asyncapi()["components"]);
+    // And one that the broker lost is given back.
     let first = app.place.messages().await.remove(0);
     let stream = stream(&app.place).await;
     stream.delete_message(first.sequence).await.unwrap();
     outbox(&app.place, &["replay", "--since", "1h"]).await;
-    eventually("it is published again", async || sent().await == 6).await;
+    published(&app, 6).await;
 
     let prefix = app.place.name.clone();
     let messages = app.place.messages().await;
     let channels = messages
         .iter()
         .map(|message| check(&document, "send", &prefix, message));
+    let channels: BTreeSet<String> = channels.collect();
     let expected = ["ticket.created", "ticket.skipped", "ticket.updated"];
-    assert_eq!(
-        channels.collect::<BTreeSet<_>>(),
-        expected.map(str::to_owned).into()
-    );
+    assert_eq!(channels, BTreeSet::from(expected.map(str::to_owned)));
     let last = messages.last().unwrap();
     assert!(last.headers.get("outbox-reached").is_some(), "{last:?}");
     let received = orders.messages(&app.place).await;
     let channels = received
         .iter()
         .map(|message| check(&document, "receive", &prefix, message));
+    let channels: Vec<String> = channels.collect();
     let expected = ["reservations.order.created", "reservations.order.cancelled"];
-    assert_eq!(channels.collect::<Vec<_>>(), expected);
+    assert_eq!(channels, expected);
     orders.remove(&app.place).await;
     app.finish().await;
 }

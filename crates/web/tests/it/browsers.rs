@@ -219,10 +219,7 @@ async fn the_page_of_the_events_has_no_script_and_may_load_its_own_style_alone()
         "default-src 'none'; style-src 'self'; frame-ancestors 'none'"
     );
     let page = page.text().await.unwrap();
-    assert!(
-        page.contains("a note&#39;s &lt;script&gt;") || page.contains("a note's &lt;script&gt;"),
-        "{page}"
-    );
+    assert!(page.contains("a note's &lt;script&gt;"), "{page}");
     for forbidden in ["<script", " style=", "<style", "http:", "https:"] {
         assert!(!page.contains(forbidden), "{forbidden}: {page}");
     }
