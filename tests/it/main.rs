@@ -26,6 +26,7 @@ mod log_lines;
 mod logins;
 mod logs;
 mod metrics;
+mod new_service;
 mod openapi;
 mod operations;
 mod operators;
