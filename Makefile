@@ -7,7 +7,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling
+.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling asyncapi asyncapi-valid new-service
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -29,7 +29,8 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
 	@scripts/try-walks
-	@$(MAKE) --no-print-directory alerts chaos-short
+	@scripts/try-new-service
+	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
 	scripts/fuzz
@@ -62,6 +63,15 @@ openapi: ## write docs/openapi.json and those of siblings/ anew
 	for sibling in siblings/*; do \
 		cargo run --locked --quiet -p "$${sibling#siblings/}" -- openapi > "$$sibling/openapi.json" || exit 1; \
 	done
+
+asyncapi: ## write docs/asyncapi.json and those of siblings/ anew
+	cargo run --locked --quiet -- asyncapi > docs/asyncapi.json
+	for sibling in siblings/*; do \
+		cargo run --locked --quiet -p "$${sibling#siblings/}" -- asyncapi > "$$sibling/asyncapi.json" || exit 1; \
+	done
+
+asyncapi-valid: ## check the AsyncAPI documents by AsyncAPI's own schema
+	@scripts/asyncapi-valid docs/asyncapi.json siblings/*/asyncapi.json
 
 chaos: ## faults under load on clusters of three, then the verdict and chaos.html to look at; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
@@ -101,6 +111,13 @@ check: tools ## formatting, lints, documentation, dependencies, manifests; wheth
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
 	scripts/manifests
+
+new-service: ## write a service of one resource into siblings/: NAME=payments, in the plural; SINGULAR=… where that is not without its s
+	@scripts/new-service "$(NAME)" "$(SINGULAR)"
+	@cargo fmt -p "$(NAME)"
+	@for document in openapi asyncapi; do \
+		cargo run --quiet -p "$(NAME)" -- $$document > "siblings/$(NAME)/$$document.json" || exit 1; \
+	done
 
 services: ## start MongoDB (replica set) and NATS (JetStream); MONGO_PORT and NATS_PORT choose other ports
 	@scripts/services up

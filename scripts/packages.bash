@@ -63,6 +63,11 @@ python_program() { # FOLDER PROGRAM VERSION [PACKAGE [SHA256…]]
   echo "$program"
 }
 
+fetch_schemathesis() { # prints its path
+  python3 -c "import sys; sys.exit(sys.version_info < (3, 11))" || fail "make fuzz and make test need Python 3.11 or newer, and python3 is $(python3 --version)"
+  python_program "${SERVICES_DIR:-$root/.services}/fuzz" schemathesis 4.32.5
+}
+
 # Makes the folder a virtual environment with a package from PyPI, whose files have these hashes. Of one that needs others,
 # scripts/locked/PACKAGE.txt has those of all, for any system.
 python_package() { # FOLDER PACKAGE VERSION [SHA256…]

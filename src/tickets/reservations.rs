@@ -8,6 +8,7 @@ use messaging::{Consumer, Outcome, Received};
 use mongodb::ClientSession;
 use serde::Deserialize;
 use service::Context;
+use utoipa::ToSchema;
 
 use super::store;
 
@@ -15,13 +16,14 @@ const CREATED: &str = "order.created";
 const CANCELLED: &str = "order.cancelled";
 
 /// What we need of an order's payload; who else it concerns reads more of it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Order {
     ticket: OrderedTicket,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct OrderedTicket {
+    #[schema(value_type = String, pattern = "^[0-9a-fA-F]{24}$", examples("65f0a1b2c3d4e5f60718293a"))]
     id: ObjectId,
 }
 

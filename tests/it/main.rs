@@ -5,6 +5,7 @@
 )]
 
 mod alerts;
+mod asyncapi;
 mod atomic;
 mod collector;
 mod collectors;
@@ -29,6 +30,7 @@ mod log_lines;
 mod logins;
 mod logs;
 mod metrics;
+mod new_service;
 mod openapi;
 mod operations;
 mod operators;

@@ -139,8 +139,14 @@ async fn the_document_has_the_routes_of_readme_and_says_which_of_them_want_a_tok
             routes.insert((route, !security.is_null()));
         }
     }
-    // The document does not describe itself.
-    routes.extend(["GET /openapi.json", "GET /docs"].map(|it| (it.to_owned(), false)));
+    // The documents do not describe themselves.
+    let documents = [
+        "GET /openapi.json",
+        "GET /docs",
+        "GET /asyncapi.json",
+        "GET /docs/events",
+    ];
+    routes.extend(documents.map(|it| (it.to_owned(), false)));
     assert_eq!(routes_of_readme(), routes);
     let schemes = &document["components"]["securitySchemes"];
     assert_eq!(schemes["bearer"]["scheme"], "bearer");

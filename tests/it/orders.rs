@@ -2,7 +2,7 @@
 
 use async_nats::{
     HeaderMap,
-    jetstream::{self, Context, stream::Config},
+    jetstream::{self, Context, message::StreamMessage, stream::Config},
 };
 use bson::oid::ObjectId;
 use serde_json::{Value, json};
@@ -116,6 +116,21 @@ impl Orders {
         let name = format!("{}-tickets-reservations", place.name);
         let info = stream.unwrap().consumer_info(name).await.unwrap();
         info.num_pending + info.num_ack_pending as u64
+    }
+
+    /// What was published.
+    pub(crate) async fn messages(&self, place: &Place) -> Vec<StreamMessage> {
+        let mut stream = self
+            .jetstream
+            .get_stream(place.orders_stream())
+            .await
+            .unwrap();
+        let last = stream.info().await.unwrap().state.last_sequence;
+        let mut messages = Vec::new();
+        for sequence in 1..=last {
+            messages.push(stream.get_raw_message(sequence).await.unwrap());
+        }
+        messages
     }
 
     /// Takes the stream away.

@@ -10,8 +10,9 @@ use messaging::{Consumer, Inbox, JetStream, Outcome, Received, Subscriber, Timin
 use mongodb::ClientSession;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Counter {
     value: i64,
 }

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use bson::{DateTime, RawDocumentBuf, oid::ObjectId, serialize_to_raw_document_buf};
 use serde::{Deserialize, Serialize};
-use utoipa::{
-    PartialSchema,
-    openapi::{RefOr, Schema},
-};
+use utoipa::ToSchema;
+
+use crate::asyncapi::Payload;
 
 /// The second word of the types of messages that stand for events which an operator gave up.
 pub(crate) const SKIPPED: &str = "skipped";
@@ -16,15 +15,15 @@ pub(crate) const SKIPPED: &str = "skipped";
 pub struct EventType {
     /// In the past tense, such as `order.created`; the first word is what the event is of.
     pub name: &'static str,
-    /// The schema of its payload, for the documents that machines read.
-    pub schema: fn() -> RefOr<Schema>,
+    /// For the AsyncAPI document.
+    pub(crate) payload: fn() -> Payload,
 }
 
 impl EventType {
     /// One whose payload is a `T`.
-    pub const fn of<T: PartialSchema>(name: &'static str) -> Self {
-        let schema = T::schema;
-        Self { name, schema }
+    pub const fn of<T: ToSchema>(name: &'static str) -> Self {
+        let payload = Payload::of::<T>;
+        Self { name, payload }
     }
 
     /// A new event of this type, to be recorded: what `key` has become with this version of it.

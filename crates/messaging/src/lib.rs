@@ -4,8 +4,9 @@
 //!
 //! [`Event`] is what is recorded, [`Outbox`] has every query on the collection, [`Publisher`] publishes what is unsent to
 //! [`JetStream`]. [`Consumer`] is what is consumed, [`Inbox`] has every query on what was, [`Subscriber`] applies it. [`replay`] and
-//! [`commands`] are what people ask of both.
+//! [`commands`] are what people ask of both, and [`asyncapi`] what machines do.
 
+pub mod asyncapi;
 pub mod commands;
 mod event;
 mod inbox;

@@ -89,7 +89,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         let command = Cli::<O>::command().name(about.name).version(about.version);
         let command = self.with_consumers(command);
         let command = command.term_width(COLUMNS).about(about.description);
-        named(command, &about.name.to_ascii_uppercase(), self.ports, noun)
+        named(command, &self.stream(), self.ports, noun)
     }
 
     /// The runtime ends with the process. If it were dropped, a task of the MongoDB driver could panic because another is gone
@@ -157,6 +157,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
                 }
             }
             Command::Openapi => Ok(writeln!(stdout(), "{}", self.openapi().to_pretty_json()?)?),
+            Command::Asyncapi => Ok(writeln!(stdout(), "{:#}", self.asyncapi())?),
             Command::Token(of) => {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
                 let (now, ttl) = (now.as_secs(), of.ttl.as_secs());

@@ -24,7 +24,10 @@ mod timing;
 use db::Db;
 use futures_util::future::BoxFuture;
 use messaging::{Consumer, EventType};
-use utoipa::openapi::{Info, InfoBuilder, LicenseBuilder, OpenApi};
+use serde_json::Value;
+use utoipa::openapi::{
+    Info, InfoBuilder, LicenseBuilder, OpenApi, external_docs::ExternalDocsBuilder,
+};
 use utoipa_axum::router::OpenApiRouter;
 use web::Kind;
 
@@ -123,7 +126,7 @@ impl Service {
 }
 
 impl<O> Service<O> {
-    /// What it does, in a sentence for `--help` and the OpenAPI document; and its licence, an SPDX expression.
+    /// What it does, in a sentence for `--help` and its documents; and its licence, an SPDX expression.
     #[must_use]
     pub fn about(mut self, description: &'static str, license: &'static str) -> Self {
         self.about.description = description;
@@ -197,6 +200,20 @@ impl<O> Service<O> {
         self
     }
 
+    /// What it sends and receives, for machines to read.
+    ///
+    /// # Panics
+    /// Where two types of payloads have one name and are not the same.
+    pub fn asyncapi(&self) -> Value {
+        let (info, stream) = (self.about.info(), self.stream());
+        messaging::asyncapi::document(&info, &stream, self.events, &self.consumers)
+    }
+
+    /// The stream of its events, where the configuration names no other.
+    pub(crate) fn stream(&self) -> String {
+        self.about.name.to_ascii_uppercase()
+    }
+
     pub(crate) fn consumer_names(&self) -> Vec<&'static str> {
         self.consumers.iter().map(Consumer::name).collect()
     }
@@ -213,6 +230,12 @@ impl<O: Send + Sync + 'static> Service<O> {
         let (_, domain) = self.domain().split_for_parts();
         let (_, health) = health::routes().split_for_parts();
         let (_, problems) = problems::routes(self.problems).split_for_parts();
-        web::openapi::document(self.about.info(), domain, health.merge_from(problems))
+        let mut api =
+            web::openapi::document(self.about.info(), domain, health.merge_from(problems));
+        let events = ExternalDocsBuilder::new()
+            .description(Some("What it sends and receives"))
+            .url(web::asyncapi::PAGE);
+        api.external_docs = Some(events.build());
+        api
     }
 }

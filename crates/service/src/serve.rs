@@ -226,7 +226,8 @@ impl<O: Send + Sync + 'static> Service<O> {
         let (problems, _) = problems::routes(self.problems).split_for_parts();
         let open = health
             .merge(problems)
-            .merge(web::openapi::routes(self.openapi()));
+            .merge(web::openapi::routes(self.openapi()))
+            .merge(web::asyncapi::routes(self.asyncapi()));
         web::stack(domain, open, stack)
     }
 }

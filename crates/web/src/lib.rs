@@ -3,6 +3,7 @@
 //! A handler takes [`User`], [`IdempotencyKey`] and [`ValidJson`], and answers an [`Answer`] or a [`Refusal`], which is the
 //! one place where a failure becomes a status. [`stack()`] puts the middleware around the routes, [`serve()`] takes connections.
 
+pub mod asyncapi;
 mod auth;
 mod caching;
 mod forwarded;
@@ -11,6 +12,7 @@ mod id;
 mod idempotency;
 mod invalid;
 mod json;
+mod kept;
 mod limits;
 mod observe;
 pub mod openapi;

@@ -1,15 +1,11 @@
 //! The OpenAPI document, and the page that shows it.
 
-mod kept;
 mod params;
 mod shared;
-
-use std::sync::Arc;
 
 use axum::{
     Router,
     http::{HeaderValue, Method, header},
-    middleware,
 };
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::{
@@ -21,7 +17,7 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::Problem;
+use crate::{Problem, kept::kept};
 
 use shared::{with_request_ids, with_shared_answers};
 
@@ -89,7 +85,5 @@ pub fn routes(api: OpenApi) -> Router {
             .config(config),
     );
     let policy = SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
-    let kept = Arc::new(kept::Kept::default());
-    page.layer(policy)
-        .layer(middleware::from_fn_with_state(kept, kept::keep))
+    kept(page.layer(policy))
 }

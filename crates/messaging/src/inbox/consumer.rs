@@ -5,9 +5,10 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::{FutureExt, future::BoxFuture};
 use mongodb::ClientSession;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
 use super::envelope::Envelope;
-use crate::{Metadata, event::noun_of};
+use crate::{Metadata, asyncapi::Payload, event::noun_of};
 
 /// A message, as a handler is given it.
 #[derive(Debug, Clone)]
@@ -79,6 +80,8 @@ pub struct Consumer<C> {
     pub(crate) stream: &'static str,
     pub(crate) types: &'static [&'static str],
     pub(crate) order: Order,
+    /// For the AsyncAPI document.
+    pub(crate) payload: fn() -> Payload,
     handle: Handle<C>,
 }
 
@@ -109,7 +112,7 @@ impl<C: Sync + 'static> Consumer<C> {
         handler: F,
     ) -> Self
     where
-        T: DeserializeOwned + Send + Sync + 'static,
+        T: DeserializeOwned + ToSchema + Send + Sync + 'static,
         F: for<'a> Fn(
                 &'a mut ClientSession,
                 &'a C,
@@ -154,6 +157,7 @@ impl<C: Sync + 'static> Consumer<C> {
             stream,
             types,
             order: Order::EachVersion,
+            payload: Payload::of::<T>,
             handle,
         }
     }
@@ -170,7 +174,7 @@ impl<C: Sync + 'static> Consumer<C> {
         handler: F,
     ) -> Self
     where
-        T: DeserializeOwned + Send + Sync + 'static,
+        T: DeserializeOwned + ToSchema + Send + Sync + 'static,
         F: for<'a> Fn(
                 &'a mut ClientSession,
                 &'a C,

@@ -23,6 +23,7 @@ mod turn;
 mod usable;
 mod verdicts;
 
+pub(crate) use consumer::Order;
 pub use consumer::{Consumer, Outcome, Received};
 pub use dead_letters::{DeadLetter, InboxStatus, RetryDead, SkippedVersions, read_inbox_figures};
 pub use marks::Inbox;

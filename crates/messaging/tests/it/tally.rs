@@ -16,6 +16,7 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use utoipa::ToSchema;
 
 use crate::{
     sent::{acknowledged, numbers},
@@ -28,7 +29,7 @@ pub(crate) const TYPES: &[&str] = &["number.added", "number.taken"];
 pub(crate) const CHANGED: &str = "total.changed";
 
 /// A message's payload.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub(crate) struct Number {
     add: i64,
     /// What the handler does with it; it applies it where nothing is said.
@@ -36,7 +37,7 @@ pub(crate) struct Number {
     then: Then,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum Then {
     #[default]

@@ -39,6 +39,8 @@ pub(super) enum Command<O: Args> {
     Inbox(InboxCommand),
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the AsyncAPI document: what is sent and received.
+    Asyncapi,
     /// Print a token for a user, signed with JWT_KEY.
     Token(Token),
     /// Ask a service on this machine whether it is ready; for images without a shell.

@@ -9,19 +9,17 @@ use futures_util::future::BoxFuture;
 use messaging::{Consumer, Event, EventOptions, EventType, Outcome, Received};
 use mongodb::ClientSession;
 use serde::Deserialize;
+use serde_json::Value;
 use service::{Context, NoOptions, Service, Timing};
 use testbed::{Place, eventually};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::Schema;
+use utoipa::ToSchema;
 
 use crate::toy::{Toy, http};
 
-const PAID: EventType = EventType {
-    name: "invoice.paid",
-    schema: || Schema::default().into(),
-};
+const PAID: EventType = EventType::of::<Value>("invoice.paid");
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Order {
     /// How long its handler takes.
     #[serde(default)]

@@ -208,3 +208,23 @@ async fn the_page_of_the_interface_needs_nothing_from_elsewhere_and_may_load_not
     assert!(!page.contains("\"http") && !page.contains("\"//"), "{page}");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn the_page_of_the_events_has_no_script_and_may_load_its_own_style_alone() {
+    let app = Toy::start().await;
+    let page = app.get("/docs/events").await;
+    assert_eq!(page.status(), 200);
+    assert_eq!(
+        page.headers()["content-security-policy"],
+        "default-src 'none'; style-src 'self'; frame-ancestors 'none'"
+    );
+    let page = page.text().await.unwrap();
+    assert!(page.contains("a note's &lt;script&gt;"), "{page}");
+    for forbidden in ["<script", " style=", "<style", "http:", "https:"] {
+        assert!(!page.contains(forbidden), "{forbidden}: {page}");
+    }
+    let style = app.get("/docs/events.css").await;
+    assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
+    assert!(page.contains(r#"href="/docs/events.css""#));
+    app.finish().await;
+}

@@ -65,6 +65,8 @@ async fn the_page_of_the_interface_is_compressed_and_sent_once_to_who_keeps_it()
         "/docs/",
         "/docs/swagger-ui-bundle.js",
         "/docs/swagger-ui.css",
+        "/docs/events",
+        "/asyncapi.json",
         "/openapi.json",
     ] {
         let plain = app.get(path).await;

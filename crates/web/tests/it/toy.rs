@@ -19,7 +19,7 @@ use utoipa::openapi::{Info, OpenApi};
 use validator::Validate;
 use web::{
     Answer, Authenticator, Closing, HttpOptions, Id, IdempotencyKey, JwtOptions, PageQuery,
-    Preconditions, Refusal, Stack, Timing, User, ValidJson, etag, openapi, paged, sign,
+    Preconditions, Refusal, Stack, Timing, User, ValidJson, asyncapi, etag, openapi, paged, sign,
 };
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
@@ -232,7 +232,9 @@ fn open() -> Router {
         OpenApi::default(),
     );
     let live = Router::new().route("/health/live", get(async || "ok"));
+    let events = json!({ "info": { "title": "toy", "description": "a note's <script>" } });
     live.merge(openapi::routes(api))
+        .merge(asyncapi::routes(events))
 }
 
 pub(crate) fn options() -> HttpOptions {

@@ -7,14 +7,16 @@ use messaging::{Consumer, Outcome, Received};
 use mongodb::ClientSession;
 use serde::{Deserialize, Serialize};
 use service::Context;
+use utoipa::ToSchema;
 
 use super::{options::Options, store};
 
 /// What we need of a ticket; who else it concerns reads more of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ticket {
     pub(super) price: f64,
+    /// The order that holds it, at the tickets' service.
     pub(super) order_id: Option<String>,
 }
 

@@ -44,6 +44,15 @@ fn the_committed_openapi_document_is_the_programs() {
 }
 
 #[test]
+fn the_committed_asyncapi_document_is_the_programs() {
+    let committed = std::fs::read_to_string(root().join("asyncapi.json")).unwrap();
+    assert!(
+        told(&["asyncapi"]) == committed,
+        "make asyncapi writes it anew"
+    );
+}
+
+#[test]
 fn the_document_has_the_routes_of_the_readme_and_all_of_them_want_a_token() {
     let document: Value = serde_json::from_str(&told(&["openapi"])).unwrap();
     let mut routes = BTreeSet::new();

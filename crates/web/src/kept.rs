@@ -8,6 +8,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
+    Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
     http::{
@@ -17,7 +18,7 @@ use axum::{
             VARY,
         },
     },
-    middleware::Next,
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use flate2::{Compression, write::GzEncoder};
@@ -30,7 +31,7 @@ const LARGEST: usize = 16 * 1024 * 1024;
 
 /// By path.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<HashMap<String, Arc<Page>>>);
+struct Kept(Mutex<HashMap<String, Arc<Page>>>);
 
 struct Page {
     /// With those of caching.
@@ -41,8 +42,14 @@ struct Page {
     gzip: Bytes,
 }
 
+/// Routes whose answers are kept.
+pub(crate) fn kept(routes: Router) -> Router {
+    let kept = Arc::new(Kept::default());
+    routes.layer(from_fn_with_state(kept, keep))
+}
+
 /// Answers what was answered before, and keeps what is new.
-pub(super) async fn keep(State(kept): State<Arc<Kept>>, request: Request, next: Next) -> Response {
+async fn keep(State(kept): State<Arc<Kept>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // One file has many names with a %, and is kept once.
