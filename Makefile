@@ -7,7 +7,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench fuzz mutants faults docs-page alerts manifests rolling openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -28,6 +28,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
+	@scripts/try-walks
 	@$(MAKE) --no-print-directory alerts chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
@@ -41,6 +42,9 @@ faults: ## put in the faults of tests/faults/, each alone, and see its test fail
 
 docs-page: tools services ## create a ticket on the page /docs, in a real browser; docs-page.png in cargo's target directory shows it
 	scripts/try-docs-page
+
+walks: tools services ## go README's walks line by line, with services of this run's own
+	@scripts/try-walks
 
 alerts: ## check the alert rules, with Prometheus's own promtool
 	@scripts/promtool check config deploy/prometheus.yml
@@ -59,7 +63,7 @@ openapi: ## write docs/openapi.json and those of siblings/ anew
 		cargo run --locked --quiet -p "$${sibling#siblings/}" -- openapi > "$$sibling/openapi.json" || exit 1; \
 	done
 
-chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
+chaos: ## faults under load on clusters of three, then the verdict and chaos.html to look at; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p chaos
 	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/$(program)"
@@ -85,7 +89,7 @@ chaos-broken: ## runs that can't prove anything, each of which must fail and say
 	$(build)
 	"$(target_dir)/debug/chaos" broken --program "$(target_dir)/debug/$(program)"
 
-bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
+bench: tools ## each figure beside its limit, measured in the same run, and plots; BENCH_ONLY and BENCH_ROUNDS choose, BENCH_PLOTS is the plots' folder
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p bench
 	"$(target_dir)/release/bench" --program "$(target_dir)/release/$(program)"

@@ -17,7 +17,7 @@ use crate::{
 const BATCH: usize = 5_000;
 
 /// Adds `events` of so many tickets.
-async fn fill(
+pub(crate) async fn fill(
     database: &Database,
     events: usize,
     tickets: usize,
@@ -44,7 +44,7 @@ async fn fill(
 }
 
 /// Events a second that the service publishes and marks, from the first message to the last mark.
-async fn service_drain(
+pub(crate) async fn service_drain(
     bench: &Bench,
     database: &Database,
     events: usize,
@@ -68,7 +68,7 @@ async fn service_drain(
 }
 
 /// Events a second that the limit's loop does.
-async fn raw_drain(
+pub(crate) async fn raw_drain(
     bench: &Bench,
     events: usize,
     tickets: usize,

@@ -1,8 +1,9 @@
 //! `bench`: each figure of the service beside its limit, which a minimal loop shows in the same round.
 //!
-//! `raw` and `raw_inbox` hold the limits, `writes`, `reads`, `backlog` and `inbox` the figures; docs/benchmarks.md says what they mean.
+//! `raw` and `raw_inbox` hold the limits, `writes`, `reads`, `backlog` and `inbox` the figures, `curves` those that are drawn; docs/benchmarks.md says what they mean.
 
 mod backlog;
+mod curves;
 mod http;
 mod inbox;
 mod load;
@@ -50,6 +51,9 @@ struct Cli {
     /// Where the figures go, as JSON; by default `bench.json` in cargo's target directory.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where the plots go, as SVG; by default `plots` in cargo's target directory.
+    #[arg(long, env = "BENCH_PLOTS")]
+    plots: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,6 +77,9 @@ enum Figure {
     InboxPoison,
     InboxLag,
     InboxMemory,
+    LoadCurve,
+    DrainCurve,
+    HistoryCurve,
 }
 
 /// What every figure needs.
@@ -80,6 +87,8 @@ pub(crate) struct Bench {
     servers: Servers,
     token: String,
     rounds: usize,
+    /// The folder of the plots.
+    plots: PathBuf,
 }
 
 impl Bench {
@@ -142,6 +151,9 @@ impl Bench {
             Figure::InboxPoison => inbox::poisoned(self, 10_000).await,
             Figure::InboxLag => inbox::lag(self).await,
             Figure::InboxMemory => inbox::memory(self, 100_000).await,
+            Figure::LoadCurve => curves::load(self).await,
+            Figure::DrainCurve => curves::drain(self).await,
+            Figure::HistoryCurve => curves::history(self).await,
         }
     }
 
@@ -179,6 +191,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         servers,
         token,
         rounds: cli.rounds,
+        plots: cli.plots.unwrap_or_else(|| target().join("plots")),
     };
     let figures = match cli.only.as_slice() {
         [] => Figure::value_variants(),

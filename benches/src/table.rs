@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::load::median;
+
 /// One figure, beside its limit where it has one.
 #[derive(Serialize)]
 pub(crate) struct Row {
@@ -99,10 +101,4 @@ pub(crate) fn alone(
         ratio: None,
         target,
     }
-}
-
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    crate::load::percentile(&values, 50)
 }

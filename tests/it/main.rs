@@ -10,6 +10,7 @@ mod collector;
 mod collectors;
 mod command_line;
 mod commands;
+mod consuming;
 mod contention;
 mod costs;
 mod counters;

@@ -75,7 +75,7 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         ) -> clap::Command {
             let command = command.mut_args(|arg| match (arg.get_id().as_str(), noun) {
                 ("nats_stream", _) => arg.required(false).default_value(stream.to_owned()),
-                ("key", Some(noun)) => arg.visible_alias(noun),
+                ("key", Some(noun)) if !arg.is_positional() => arg.visible_alias(noun),
                 ("listen_addr", _) => arg.default_value(format!("0.0.0.0:{}", ports.http)),
                 ("admin_addr", _) => arg.default_value(format!("127.0.0.1:{}", ports.admin)),
                 _ => arg,

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Timing {
     /// For a connection to be idle. Proxies keep idle ones for 60 s, and must not find one closed as they send on it.
     pub idle: Duration,
+    /// For a connection of HTTP/1 on which nothing is asked, before its buffers are given back.
+    pub rest: Duration,
     /// For the head of a request, once it has begun.
     pub head: Duration,
     /// For a client to read more of an answer, before its connection is closed.
@@ -23,6 +25,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(65),
+            rest: Duration::from_millis(250),
             head: Duration::from_secs(10),
             write: Duration::from_secs(30),
             linger: Duration::from_millis(500),

@@ -31,6 +31,10 @@ struct State {
     head_began: Option<Instant>,
     /// Whether a body of HTTP/1 is to come that was not read to its end.
     has_body_left: bool,
+    /// Of HTTP/1: how many requests had been asked when all of them were answered and sent.
+    all_sent_at: u64,
+    /// Nothing more is sent.
+    has_closed: bool,
 }
 
 /// What was read, by the protocol.
@@ -57,11 +61,20 @@ impl Default for Activity {
             read: Read::Http1(Heads::default()),
             head_began: None,
             has_body_left: false,
+            all_sent_at: 0,
+            has_closed: false,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
             head_begins: Arc::default(),
         }
+    }
+}
+
+impl State {
+    fn is_all_sent(&self) -> bool {
+        let is_http1 = matches!(self.read, Read::Http1(_));
+        is_http1 && self.in_hand.is_empty() && self.all_sent_at == self.asked
     }
 }
 
@@ -112,10 +125,22 @@ impl Activity {
         self.state.lock().is_ok_and(|state| state.has_body_left)
     }
 
-    /// How many requests there have been, where none is being answered.
-    pub(super) fn all_answered(&self) -> Option<u64> {
-        let state = self.state.lock().ok()?;
-        state.in_hand.is_empty().then_some(state.asked)
+    /// What was written has gone out.
+    pub(super) fn has_sent(&self) {
+        if let Ok(mut state) = self.state.lock()
+            && state.in_hand.is_empty()
+        {
+            state.all_sent_at = state.asked;
+        }
+    }
+
+    /// Of HTTP/1: whether all that was asked is answered, and the answers have gone out.
+    pub(super) fn is_all_sent(&self) -> bool {
+        self.state.lock().is_ok_and(|state| state.is_all_sent())
+    }
+
+    pub(super) fn has_closed(&self) {
+        self.change(|state| state.has_closed = true);
     }
 
     /// Bytes came. Of HTTP/1 they begin a head while nothing is in hand, or go on with it.
@@ -182,6 +207,27 @@ impl Activity {
         (state.in_hand.is_empty() && state.head_began.is_none()).then_some(state.changed)
     }
 
+    /// Until then it may be idle.
+    pub(super) fn idle_until(&self, limit: Duration) -> Instant {
+        let changed = self.state.lock().map(|state| state.changed);
+        changed.unwrap_or_else(|_| Instant::now()) + limit
+    }
+
+    /// Of HTTP/1: returns when nothing was asked for so long, and all that was asked before is done with.
+    pub(super) async fn rests_for(&self, limit: Duration) {
+        loop {
+            let since = self.state.lock().ok().and_then(|state| {
+                let rests = state.is_all_sent() && state.head_began.is_none();
+                (rests && !state.has_closed).then_some(state.changed)
+            });
+            match since {
+                Some(since) if since.elapsed() >= limit => return,
+                Some(since) => sleep_until(since + limit).await,
+                None => sleep_until(Instant::now() + limit).await,
+            }
+        }
+    }
+
     /// Returns when one request has been in hand for so long.
     pub(super) async fn one_takes(&self, limit: Duration) {
         loop {
@@ -202,12 +248,9 @@ impl Activity {
     /// Returns when nothing was asked for so long.
     pub(super) async fn idle_for(&self, limit: Duration) {
         loop {
-            let since = self
-                .state
-                .lock()
-                .map_or_else(|_| Instant::now(), |state| state.changed);
-            let ends = since + limit;
-            if self.all_answered().is_some() && ends <= Instant::now() {
+            let ends = self.idle_until(limit);
+            let none_in_hand = self.state.lock().is_ok_and(|it| it.in_hand.is_empty());
+            if none_in_hand && ends <= Instant::now() {
                 return;
             }
             sleep_until(ends.max(Instant::now() + limit / 100)).await;

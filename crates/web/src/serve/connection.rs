@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::pending,
+    io,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
@@ -22,7 +23,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{net::TcpStream, sync::watch, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -53,51 +54,80 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) async fn serve(self, stream: TcpStream) {
         let activity = Activity::default();
-        let opened = Link::open(stream, self.timing.write, activity.clone());
-        let mut opened = pin!(timeout(self.timing.idle, opened));
-        let opened = tokio::select! {
-            opened = opened.as_mut() => opened,
-            () = activity.head_takes(self.timing.head) => return,
-            () = self.goes_if_idle(&activity) => {
-                if activity.idle_since().is_some() {
-                    return;
-                }
-                tokio::select! {
-                    opened = opened => opened,
-                    () = activity.head_takes(self.timing.linger) => return,
-                }
+        let opening = Link::open(stream, self.timing.write, activity.clone());
+        let mut link = match self.unless_idle(&activity, opening).await {
+            Some((link, Protocol::Http1)) => link,
+            Some((link, Protocol::Http2)) => {
+                let served = Box::pin(self.serve_http2(link, activity)).await;
+                return served.unwrap_or_else(tell);
             }
+            None => return,
         };
-        let ended = match opened {
-            Ok(Ok((link, Protocol::Http1))) => self.serve_http1(link, activity).await,
-            Ok(Ok((link, Protocol::Http2))) => self.serve_http2(link, activity).await,
-            _ => return,
-        };
-        // What a client breaks off is no failure of ours.
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended");
+        // On the heap, for an idle connection has nothing of it.
+        while let Some(at_rest) = Box::pin(self.serve_http1(link, &activity)).await {
+            link = at_rest;
+            if self
+                .unless_idle(&activity, link.next_head())
+                .await
+                .is_none()
+            {
+                return;
+            }
         }
     }
 
-    async fn serve_http1(&self, link: Link, activity: Activity) -> hyper::Result<()> {
+    /// What a client has sent; `None` where it sent nothing for too long, or too slowly, or has gone.
+    async fn unless_idle<T>(
+        &self,
+        activity: &Activity,
+        sent: impl Future<Output = io::Result<T>>,
+    ) -> Option<T> {
+        let mut sent = pin!(timeout_at(activity.idle_until(self.timing.idle), sent));
+        let sent = tokio::select! {
+            sent = sent.as_mut() => sent,
+            () = activity.head_takes(self.timing.head) => return None,
+            () = self.goes_if_idle(activity) => {
+                if activity.idle_since().is_some() {
+                    return None;
+                }
+                tokio::select! {
+                    sent = sent => sent,
+                    () = activity.head_takes(self.timing.linger) => return None,
+                }
+            }
+        };
+        sent.ok()?.ok()
+    }
+
+    /// Returns the connection when nothing is asked on it for a while: what hyper keeps for it is given back meanwhile, its buffers above all.
+    async fn serve_http1(&self, link: Link, activity: &Activity) -> Option<Link> {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.timing.idle)
-            .max_header_size(HEAD_LIMIT_BYTES)
+        http.max_header_size(HEAD_LIMIT_BYTES)
             .max_buf_size(HEAD_LIMIT_BYTES + 1024);
-        let service = service_fn(|request| self.answer(request, &activity));
-        let mut connection = pin!(http.serve_connection(TokioIo::new(link), service));
+        let service = service_fn(|request| self.answer(request, activity));
+        let mut connection = http.serve_connection(TokioIo::new(link), service);
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return ended,
-            () = activity.head_takes(self.timing.head) => return Ok(()),
-            () = self.goes_if_idle(&activity) => connection.as_mut().graceful_shutdown(),
+            ended = &mut connection => {
+                ended.unwrap_or_else(tell);
+                return None;
+            }
+            () = activity.head_takes(self.timing.head) => return None,
+            () = self.goes_if_idle(activity) => {}
+            () = activity.rests_for(self.timing.rest) => {
+                let parts = connection.into_parts();
+                let mut link = parts.io.into_inner();
+                link.take_back(&parts.read_buf);
+                return Some(link);
+            }
         }
+        Pin::new(&mut connection).graceful_shutdown();
         tokio::select! {
-            ended = connection => ended,
+            ended = connection => ended.unwrap_or_else(tell),
             // A head that is not whole by then keeps nobody.
-            () = activity.head_takes(self.timing.linger) => Ok(()),
+            () = activity.head_takes(self.timing.linger) => {}
         }
+        None
     }
 
     /// A connection that asks for nothing is told to go, as one of HTTP/1 is closed.
@@ -189,6 +219,11 @@ impl Connection {
     }
 }
 
+/// What a client breaks off is no failure of ours.
+fn tell(error: hyper::Error) {
+    tracing::debug!(%error, "a connection ended");
+}
+
 /// The body of an answer, which is done when it is dropped.
 struct Counted {
     body: Body,
@@ -212,5 +247,50 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hyper_keeps_is_given_back_while_nothing_is_asked_and_not_while_a_body_is_left() {
+        let timing = Timing {
+            rest: Duration::from_millis(10),
+            ..Timing::default()
+        };
+        let connection = Connection {
+            peer: ([127, 0, 0, 1], 1).into(),
+            routes: Router::new(),
+            timing,
+            closes_soon: CancellationToken::new(),
+            closes_if_idle: CancellationToken::new(),
+            idle_ones_go: watch::Sender::new(timing.idle).subscribe(),
+        };
+        for (left, rests) in [(0, true), (1, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
+            let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {left}\r\n\r\n");
+            client.write_all(head.as_bytes()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let activity = Activity::default();
+            let opened = Link::open(stream, timing.write, activity.clone()).await;
+            let (link, _) = opened.unwrap();
+            let served = connection.serve_http1(link, &activity);
+            let served = timeout(Duration::from_secs(20), served).await.unwrap();
+            assert_eq!(served.is_some(), rests, "{left} bytes are left");
+            let mut answer = vec![0; 12];
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, b"HTTP/1.1 404");
+        }
     }
 }

@@ -30,8 +30,6 @@ pub(super) struct Link {
     /// What was read to find out the protocol, and is read once more.
     begin: Vec<u8>,
     activity: Activity,
-    /// Of HTTP/1: how many requests had been asked when all was answered and sent.
-    all_sent_at: Option<u64>,
     refusal: Option<Refusal>,
     /// Whether the head was refused; there may be more of it.
     is_refused: bool,
@@ -54,47 +52,58 @@ impl Link {
         activity: Activity,
     ) -> io::Result<(Self, Protocol)> {
         drop(stream.set_nodelay(true));
-        let mut stream = stream;
-        let mut begin = Vec::with_capacity(PREFACE.len());
-        while PREFACE.starts_with(&begin) && begin.len() < PREFACE.len() {
-            let before = begin.len();
-            let rest = PREFACE.len() - before;
-            if (&mut stream).take(rest as u64).read_buf(&mut begin).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            activity.has_read(&begin[before..]);
-        }
-        let is_http1 = begin != PREFACE;
-        while is_http1
-            && begin.len() <= HEAD_LIMIT_BYTES
-            && activity.is_in_head()
-            && may_be_http1(&begin)
-        {
-            let before = begin.len();
-            begin.reserve_exact(READ_BYTES);
-            if stream.read_buf(&mut begin).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            activity.has_read(&begin[before..]);
-        }
-        let protocol = if is_http1 {
-            Protocol::Http1
-        } else {
-            activity.is_of_http2();
-            Protocol::Http2
-        };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(write_limit));
-        let link = Self {
+        let mut link = Self {
             stream: Box::pin(stream),
-            begin,
+            begin: Vec::new(),
             activity,
-            all_sent_at: matches!(protocol, Protocol::Http1).then_some(0),
             refusal: None,
             is_refused: false,
             lingering: None,
         };
-        Ok((link, protocol))
+        while PREFACE.starts_with(&link.begin) && link.begin.len() < PREFACE.len() {
+            link.read_more(PREFACE.len() - link.begin.len()).await?;
+        }
+        if link.begin == PREFACE {
+            link.activity.is_of_http2();
+            return Ok((link, Protocol::Http2));
+        }
+        link.read_rest_of_head().await?;
+        Ok((link, Protocol::Http1))
+    }
+
+    /// Waits for the next head of HTTP/1, without any buffer, and reads until it is whole.
+    pub(super) async fn next_head(&mut self) -> io::Result<()> {
+        self.stream.get_ref().readable().await?;
+        self.read_more(READ_BYTES).await?;
+        self.read_rest_of_head().await
+    }
+
+    async fn read_rest_of_head(&mut self) -> io::Result<()> {
+        while self.begin.len() <= HEAD_LIMIT_BYTES
+            && self.activity.is_in_head()
+            && may_be_http1(&self.begin)
+        {
+            self.read_more(READ_BYTES).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_more(&mut self, at_most: usize) -> io::Result<()> {
+        let before = self.begin.len();
+        self.begin.reserve_exact(at_most);
+        let mut stream = (&mut self.stream).take(at_most as u64);
+        if stream.read_buf(&mut self.begin).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.activity.has_read(&self.begin[before..]);
+        Ok(())
+    }
+
+    /// What hyper had read and not used.
+    pub(super) fn take_back(&mut self, bytes: &[u8]) {
+        self.begin.splice(..0, bytes.iter().copied());
     }
 
     /// hyper answers a head that it can't read by itself, without a body: the only thing it writes while we answer no request. Then
@@ -105,9 +114,7 @@ impl Link {
         text: &[u8],
         length: usize,
     ) -> Option<Poll<io::Result<usize>>> {
-        let is_hypers =
-            self.all_sent_at.is_some() && self.all_sent_at == self.activity.all_answered();
-        if self.refusal.is_none() && is_hypers {
+        if self.refusal.is_none() && self.activity.is_all_sent() {
             self.refusal = refused::in_place_of(text).map(|bytes| Refusal {
                 bytes,
                 sent: 0,
@@ -200,17 +207,14 @@ impl AsyncWrite for Link {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.stream.as_mut().poll_flush(context))?;
-        if self.all_sent_at.is_some()
-            && let Some(asked) = self.activity.all_answered()
-        {
-            self.all_sent_at = Some(asked);
-        }
+        self.activity.has_sent();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingering.is_none() {
+            this.activity.has_closed();
             ready!(this.stream.as_mut().poll_shutdown(context))?;
             if !this.is_refused && !this.activity.has_body_left() {
                 return Poll::Ready(Ok(()));

@@ -218,8 +218,51 @@ async fn a_connection_of_http2_is_closed_when_nothing_is_asked_on_it() {
 }
 
 #[tokio::test]
+async fn a_connection_that_rests_is_served_as_one_that_does_not_until_it_is_idle_for_too_long() {
+    let fine = Fine::start(Timing {
+        rest: Duration::ZERO,
+        idle: Duration::from_secs(2),
+        ..Timing::default()
+    })
+    .await;
+    let mut connection = fine.connect().await;
+    for _ in 0..3 {
+        assert!(ask(&mut connection).await.starts_with("HTTP/1.1 200 "));
+    }
+    let (begin, end) = ("GET / HTTP/1.1\r\n", "host: x\r\n\r\n");
+    let [whole, line] = [format!("{begin}{end}"), "\r\n".to_owned()];
+    // Two at once and a half; an empty line before a head.
+    for (sent, answers) in [
+        (format!("{whole}{whole}{begin}"), 2),
+        (end.to_owned(), 1),
+        (line.clone(), 0),
+        (whole.clone(), 1),
+        (format!("{line}{whole}"), 1),
+    ] {
+        connection.write_all(sent.as_bytes()).await.unwrap();
+        let mut told = String::new();
+        while told.matches("\r\n\r\nfine").count() < answers {
+            let mut part = Vec::new();
+            assert_ne!(connection.read_buf(&mut part).await.unwrap(), 0, "{sent:?}");
+            told += std::str::from_utf8(&part).unwrap();
+        }
+    }
+    assert_eq!(read_to_end(&mut connection).await, "");
+}
+
+#[tokio::test]
 async fn before_a_connection_closes_its_answers_say_so_and_idle_ones_are_closed_last() {
-    let fine = Fine::start(Timing::default()).await;
+    for rest in [Timing::default().rest, Duration::ZERO] {
+        let timing = Timing {
+            rest,
+            ..Timing::default()
+        };
+        idle_ones_are_closed_last(timing).await;
+    }
+}
+
+async fn idle_ones_are_closed_last(timing: Timing) {
+    let fine = Fine::start(timing).await;
     let [mut busy, mut idle] = [fine.connect().await, fine.connect().await];
     for connection in [&mut busy, &mut idle] {
         assert!(!ask(connection).await.contains("connection: close"));
