@@ -15,6 +15,8 @@ mod certificates;
 mod client;
 mod fail_point;
 mod folder;
+#[cfg(feature = "http")]
+mod http_file;
 mod image;
 #[cfg(feature = "log")]
 pub mod log;
@@ -38,6 +40,8 @@ pub use certificates::Certificates;
 pub use client::{client, start};
 pub use fail_point::{at_the_next, fail, has_entered, is_held};
 pub use folder::{empty, sibling, target};
+#[cfg(feature = "http")]
+pub use http_file::{not_asked_for, send_all};
 pub use image::Image;
 pub use mongo::Mongo;
 pub use mount::Mount;

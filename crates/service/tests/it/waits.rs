@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bson::{Document, doc};
+use serde_json::Value;
 use service::Timing;
 use testbed::{Place, at_the_next, eventually, fail};
 
@@ -60,7 +61,11 @@ async fn a_request_that_has_waited_for_the_database_long_enough_is_refused() {
     };
     at_the_next(&place, "create", hangs()).await;
     let toy = Toy::begin_with_counters(place, timing).await;
-    assert_eq!(toy.post().await.status(), 503);
+    let refused = toy.post().await;
+    assert_eq!(refused.status(), 503);
+    // And not because its own time was over.
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["type"], "/problems/not-ready");
     toy.ask_to_stop();
     toy.running.await.unwrap().unwrap();
 }

@@ -17,7 +17,7 @@ pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
 pub(crate) struct App {
     pub(crate) place: Place,
     pub(crate) tickets: Tickets,
-    address: String,
+    pub(crate) address: String,
     _process: Process,
 }
 

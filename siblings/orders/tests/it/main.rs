@@ -10,6 +10,7 @@ mod conditions;
 mod contention;
 mod documents;
 mod harness;
+mod http_file;
 mod orders;
 mod published;
 mod replica;
