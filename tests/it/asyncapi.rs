@@ -91,7 +91,7 @@ fn check(document: &Value, action: &str, prefix: &str, message: &StreamMessage) 
 /// A service to which all has happened that makes it send a message: six in all.
 async fn eventful() -> (Orders, TestApp) {
     // A window that is soon over, for the replay.
-    let mut place = Place::consuming();
+    let mut place = Place::new().consuming();
     place.duplicate_window = Duration::from_millis(100);
     let orders = Orders::at(&place).await;
     let app = TestApp::start_at(place).await;
