@@ -27,7 +27,7 @@ use messaging::{Consumer, EventType};
 use utoipa::openapi::{Info, InfoBuilder, LicenseBuilder, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use admin::READ_INTERVAL;
+pub use admin::{Admin, MOST_VIEWERS, READ_INTERVAL};
 pub use context::{Context, NoOptions, metadata};
 pub use health::PING_INTERVAL;
 pub use serve::{Consumption, Http, Process};

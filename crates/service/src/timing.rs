@@ -17,6 +17,8 @@ pub struct Timing {
     pub prepare_interval: Duration,
     /// How long making them may take: an index on a large collection takes its time.
     pub prepare_limit: Duration,
+    /// The shortest time between two messages to the live page of what was published and applied.
+    pub live: Duration,
     pub http: web::Timing,
     pub db: db::Timing,
     pub outbox: messaging::Timing,
@@ -31,6 +33,7 @@ impl Default for Timing {
             longest_prepare_again: Duration::from_secs(5),
             prepare_interval: Duration::from_secs(10),
             prepare_limit: Duration::from_secs(600),
+            live: Duration::from_millis(250),
             http: web::Timing::default(),
             db: db::Timing::default(),
             outbox: messaging::Timing::default(),
