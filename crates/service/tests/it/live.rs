@@ -183,42 +183,6 @@ async fn look_away(toy: &Toy) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_viewer_that_reads_nothing_is_hung_up_on_and_keeps_nobody_else_waiting() {
-    let mut timing = Timing {
-        live: Duration::from_millis(1),
-        ..Timing::default()
-    };
-    timing.http.write = Duration::from_millis(300);
-    let toy = Toy::with_page(Place::shared(), timing, LOOPBACK, None).await;
-    let places = (0..MOST_VIEWERS).map(|_| look_away(&toy));
-    let away = join_all(places).await;
-    let one_more = async || {
-        client()
-            .get(toy.page("/live"))
-            .send()
-            .await
-            .unwrap()
-            .status()
-    };
-    eventually("all places are taken", async || one_more().await == 503).await;
-    // Enough for all that the system keeps for them.
-    for _ in 0..3 {
-        let events = (0..1_500).map(|_| {
-            let id = ObjectId::new();
-            doc! {
-                "_id": id, "type": "counter.created", "subject": format!("counter.created.{id}"), "key": id.to_hex(),
-                "version": 0_i64, "data": {}, "sent": "NO", "createdAt": bson::DateTime::now(),
-            }
-        });
-        plant(&toy.place, events).await;
-        toy.place.drained().await;
-    }
-    eventually("they are hung up on", async || one_more().await == 200).await;
-    drop(away);
-    toy.finish().await;
-}
-
-#[tokio::test]
 async fn a_stop_is_told_to_viewers_and_does_not_wait_for_them() {
     let toy = Toy::with_page(Place::shared(), Timing::default(), LOOPBACK, None).await;
     toy.create().await;
@@ -288,9 +252,10 @@ async fn looking_asks_the_database_nothing_however_many_look_and_however_much_is
     viewers[0].until("figures", all).await;
     let mut questions = questions(&toy).await;
     for of_figures in OF_FIGURES {
-        let count = questions.remove(of_figures).unwrap();
-        assert!((1..=3).contains(&count), "{count} times {of_figures}");
+        let count = questions.get(of_figures).copied().unwrap_or_default();
+        assert!(count <= 3, "{of_figures}: {questions:?}");
     }
+    questions.retain(|asked, _| !OF_FIGURES.contains(&&**asked));
     questions.retain(|asked, _| !OF_THE_PUBLISHER.contains(&&**asked));
     // What prepares looks now and then whether collections and indexes are there.
     questions
