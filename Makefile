@@ -7,7 +7,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling asyncapi asyncapi-valid new-service
+.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling asyncapi asyncapi-valid new-service live-page
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -28,6 +28,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
+	@scripts/try-live-page
 	@scripts/try-walks
 	@scripts/try-new-service
 	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
@@ -43,6 +44,9 @@ faults: ## put in the faults of tests/faults/, each alone, and see its test fail
 
 docs-page: tools services ## create a ticket on the page /docs, in a real browser; docs-page.png in cargo's target directory shows it
 	scripts/try-docs-page
+
+live-page: tools services ## look at the live page in a real browser while NATS goes and the service stops; live-page-….png in cargo's target directory
+	scripts/try-live-page
 
 walks: tools services ## go README's walks line by line, with services of this run's own
 	@scripts/try-walks

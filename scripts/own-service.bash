@@ -37,7 +37,7 @@ start_own_service() {
   program=$(target_directory)/debug/$(program_name)
   cd "$folder"
   trap tidy EXIT
-  unset JWT_PUBLIC_KEY_FILE JWT_KEY_PREVIOUS JWKS_URL JWT_ISSUER JWT_AUDIENCE TRUSTED_PROXIES
+  unset JWT_PUBLIC_KEY_FILE JWT_KEY_PREVIOUS JWKS_URL JWT_ISSUER JWT_AUDIENCE TRUSTED_PROXIES ADMIN_TOKEN ADMIN_HOSTS
   export MONGO_URI="mongodb://127.0.0.1:$mongo_port/$name?replicaSet=rs0"
   export NATS_URL="nats://127.0.0.1:$nats_port" NATS_STREAM=$name NATS_SUBJECT_PREFIX=$name
   export JWT_KEY="a key of this run's own: $name $RANDOM $RANDOM" RATE_LIMIT=0 WRITE_RATE_LIMIT=0 STOP_DELAY=0s

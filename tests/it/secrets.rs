@@ -20,6 +20,7 @@ async fn a_secret_is_taken_from_a_file_without_the_line_break_at_its_end() {
         ("MONGO_URI", place.mongo_uri.as_str()),
         ("NATS_URL", &place.nats_url),
         ("JWT_KEY", JWT_KEY),
+        ("ADMIN_TOKEN", JWT_KEY),
     ];
     for (variable, secret) in secrets {
         let file = folder.path().join(variable);
@@ -134,6 +135,7 @@ fn a_secret_on_the_command_line_is_refused_and_not_shown() {
         ("--jwt-key", JWT_KEY, "serve"),
         ("--mongo-uri", &place.mongo_uri, "outbox status"),
         ("--nats-url", &place.nats_url, "publish"),
+        ("--admin-token", JWT_KEY, "serve"),
     ] {
         let mut program = command(&place);
         let program = program.args(command_line.split(' ')).args([flag, value]);

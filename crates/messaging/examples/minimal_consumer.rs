@@ -6,7 +6,7 @@ use anyhow::Context;
 use bson::{Document, doc};
 use db::{Db, setting::options};
 use futures_util::future::BoxFuture;
-use messaging::{Consumer, Inbox, JetStream, Outcome, Received, Subscriber, Timing};
+use messaging::{Consumer, Inbox, JetStream, Outcome, Received, Recent, Subscriber, Timing};
 use mongodb::ClientSession;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,7 @@ async fn main() -> anyhow::Result<()> {
         consumers: 1,
         timing,
         is_traced: false,
+        recent: Recent::default(),
     };
     let stop = CancellationToken::new();
     let applying = tokio::spawn(subscriber.run(stop.clone()));

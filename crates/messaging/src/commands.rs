@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use bson::oid::ObjectId;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use db::{Db, MongoOptions, OwnerError, printable};
@@ -22,8 +22,7 @@ pub use inbox::{InboxCommand, execute_inbox};
 use replaying::Replay;
 
 use crate::{
-    Event, EventType, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
-    outbox::StandIn,
+    EventType, GivenUp, JetStream, NatsOptions, Outbox, Retry, Status, Timing, Waiting,
     replay::{Found, Lost},
 };
 
@@ -87,16 +86,13 @@ impl Skip {
     async fn execute(self, service: &str, events: &[EventType]) -> anyhow::Result<()> {
         let Self { id, show, .. } = self;
         let outbox = show.outbox(service).await?;
-        let stand_in = outbox.stand_in(id, events).await?.context(NOT_PARKED)?;
-        let told_as = match stand_in {
-            StandIn::Event(event) => {
-                let jetstream = connected(&self.nats, service, events).await?;
-                told_as(&jetstream, event).await?
-            }
-            StandIn::None => None,
+        let connect = async || connected(&self.nats, service, events).await;
+        let given_up = outbox.give_up(events, (id, &self.reason), connect).await?;
+        let told_as = match given_up {
+            GivenUp::NotParked => bail!(NOT_PARKED),
+            GivenUp::InSilence => None,
+            GivenUp::ToldAs(told_as) => Some(told_as),
         };
-        let skipped = outbox.skip(id, &self.reason, told_as.as_deref());
-        ensure!(skipped.await?, NOT_PARKED);
         let answer = json!({ "skipped": id.to_hex(), "toldAs": told_as });
         show.print(&answer, |_| match &told_as {
             Some(told_as) => format!("{id} is skipped; consumers are told by {told_as}"),
@@ -174,19 +170,6 @@ pub async fn execute(
         OutboxCommand::Skip(skip) => skip.execute(service, events).await,
         OutboxCommand::Replay(replay) => replay.execute(service, events).await,
     }
-}
-
-/// The type of the message that tells of a skipped event, or that none can.
-async fn told_as(jetstream: &JetStream, stand_in: Event) -> anyhow::Result<Option<String>> {
-    if !jetstream.is_possible(&stand_in) {
-        return Ok(None);
-    }
-    let told_as = stand_in.r#type;
-    ensure!(
-        jetstream.takes(&told_as).await?,
-        "the stream does not take {told_as}.*, so consumers could not be told: add that to its subjects"
-    );
-    Ok(Some(told_as))
 }
 
 /// A connection to the stream, which has to be there soon.

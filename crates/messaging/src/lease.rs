@@ -215,6 +215,7 @@ async fn take(
         "holder": { "$cond": [may.clone(), instance_id, "$holder"] },
         "instance": { "$cond": [may.clone(), instance(), "$instance"] },
         "fence": { "$cond": [mine, fence, { "$cond": [may.clone(), next_fence, "$fence"] }] },
+        "since": { "$cond": [may_anew.clone(), "$$NOW", "$since"] },
         "expiresAt": { "$cond": [may.clone(), { "$add": ["$$NOW", term_ms] }, "$expiresAt"] },
         "waiting": { "$cond": [may.clone(), others_name, name] },
         // Of the one that has it: it may not have heard that it has.
@@ -237,8 +238,8 @@ async fn take(
     Ok(lease.filter(is_mine))
 }
 
-/// Which process has it, for people to read: `host/pid`.
-fn instance() -> String {
+/// This process, for people to read: `host/pid`.
+pub fn instance() -> String {
     let host = gethostname::gethostname();
     format!("{}/{}", host.display(), std::process::id())
 }
@@ -253,9 +254,11 @@ pub(crate) async fn publishing_instance(
     let valid = doc! { "_id": PUBLISHER, "expiresAt": { "$type": "date" }, "$expr": is_valid };
     let lease = db.collection::<Document>(LEASES).find_one(valid).await?;
     Ok(lease.and_then(|lease| {
+        let since = lease.get_datetime("since").ok();
         Some(PublishingInstance {
             instance: lease.get_str("instance").ok()?.to_owned(),
             fence: lease.get_i64("fence").ok()?,
+            since: since.and_then(|since| since.try_to_rfc3339_string().ok()),
         })
     }))
 }

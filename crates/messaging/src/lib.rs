@@ -17,6 +17,7 @@ mod options;
 mod outbox;
 mod pauses;
 mod publisher;
+mod recent;
 pub mod replay;
 mod status;
 mod stored;
@@ -29,9 +30,11 @@ pub use inbox::{
     SkippedVersions, Subscriber, read_inbox_figures,
 };
 pub use jetstream::JetStream;
+pub use lease::instance;
 pub use metrics::describe;
 pub use options::{EventOptions, NatsAccess, NatsOptions, stream_name};
-pub use outbox::{Outbox, Retry, read_figures};
+pub use outbox::{GivenUp, Outbox, Retry, read_figures};
 pub use publisher::Publisher;
+pub use recent::{AppliedMessage, ConsumerLag, MOST_RECENT, Recent, RecentEvent, Tally};
 pub use status::{PublishingInstance, Status, Waiting, WhyParked};
 pub use timing::Timing;

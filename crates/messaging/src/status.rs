@@ -44,6 +44,8 @@ pub struct PublishingInstance {
     pub instance: String,
     /// Grows each time that another instance takes over.
     pub fence: i64,
+    /// Since when it publishes, RFC 3339.
+    pub since: Option<String>,
 }
 
 /// An event that waits, without its payload. What can't be read of it is shown as far as it can be: that may be why it waits.

@@ -129,6 +129,14 @@ pub(crate) fn shown(document: &RawDocument, name: &str) -> Option<String> {
     })
 }
 
+/// A document's member as JSON, or where it is not readable as [`shown`].
+pub(crate) fn as_json(document: &RawDocument, name: &str) -> String {
+    let value = document.get(name).ok().flatten();
+    let value = value.and_then(|value| bson::Bson::try_from(value).ok());
+    let json = value.and_then(|value| serde_json::to_string_pretty(&value).ok());
+    json.or_else(|| shown(document, name)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,24 +1,39 @@
-//! The listener for those who run the service: `/metrics`. It is never on the public port.
+//! The listener for those who run the service: `/metrics`, and a live page at `/`. It is never on the public port.
 
-use std::time::Duration;
+mod access;
+mod asides;
+mod live;
+mod page;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::header,
-    response::{IntoResponse, Response},
-    routing::get,
+    extract::{DefaultBodyLimit, FromRef, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response, Sse},
+    routing::{get, post},
 };
-use messaging::{Inbox, Outbox};
+use db::Db;
+use messaging::{EventType, Inbox, JetStream, Outbox, Recent};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
 };
 
-use web::{Closing, Timing};
+use tokio_util::sync::CancellationToken;
+use web::Closing;
 
-use crate::{About, metrics::install};
+use crate::{About, Timing, metrics::install};
+use access::{Access, Refused};
+use asides::Asides;
+use live::Live;
+
+pub use live::MOST_VIEWERS;
 
 /// The pause between two readings of the outbox's figures, however often they are scraped.
 pub const READ_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,33 +43,126 @@ const READ_SHARE: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Serves, and keeps the figures fresh that the database knows, for ever.
+/// In bytes: what an operator decides is short.
+const BODY_LIMIT: usize = 16 * 1024;
+
+/// The listener for those who run the service.
+pub struct Admin {
+    /// Bound already.
+    pub listener: TcpListener,
+    /// Who knows it sees more than figures. Without one, everybody does where the address is loopback, and nobody else.
+    pub token: Option<SecretString>,
+    /// Names that the page is asked for by, besides `localhost` and numbers.
+    pub hosts: Vec<String>,
+}
+
+/// What the listener tells of.
+pub(crate) struct Sources {
+    pub(crate) about: About,
+    pub(crate) db: Db,
+    pub(crate) consumers: Vec<&'static str>,
+    pub(crate) events: &'static [EventType],
+    /// `None` where this process does not publish.
+    pub(crate) publishes_to: Option<JetStream>,
+    /// `None` where it neither publishes nor consumes.
+    pub(crate) nats: Option<JetStream>,
+    pub(crate) recent: Recent,
+}
+
+#[derive(Clone)]
+struct Page {
+    access: Access,
+    live: Arc<Live>,
+    asides: Arc<Asides>,
+}
+
+impl FromRef<Page> for Access {
+    fn from_ref(page: &Page) -> Self {
+        page.access.clone()
+    }
+}
+
+impl FromRef<Page> for Arc<Asides> {
+    fn from_ref(page: &Page) -> Self {
+        Arc::clone(&page.asides)
+    }
+}
+
+/// Serves, and keeps the figures fresh that the database knows, for ever. Viewers of the page are told of `stop`.
 ///
 /// # Errors
 /// When metrics are not collected.
 pub(crate) async fn serve(
-    listener: TcpListener,
-    about: About,
-    (outbox, inbox, consumers): (Outbox, Inbox, Vec<&'static str>),
+    admin: Admin,
+    sources: Sources,
     timing: Timing,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let metrics = install()?;
+    let (about, db) = (sources.about, sources.db.clone());
     gauge!("build_info", "service" => about.name, "version" => about.version).set(1.0);
-    let url = format!("http://{}/metrics", listener.local_addr()?);
-    tracing::info!(metrics = url, "for those who run the service");
+    let address = admin.listener.local_addr()?;
+    tracing::info!(
+        metrics = format!("http://{address}/metrics"),
+        "for those who run the service; the live page is at /"
+    );
+    let page = Page {
+        access: Access::new(address, admin.token, admin.hosts),
+        asides: Arc::new(Asides::new(&sources)),
+        live: Arc::new(Live::new(sources, timing.live, stop)),
+    };
+    let live = Arc::clone(&page.live);
     let routes = Router::new().route("/metrics", get(move || render(metrics.clone())));
+    let routes = routes.merge(page_of(page));
+    let (outbox, inbox) = (Outbox::new(&db), Inbox::new(&db));
     let read = || async {
-        let mut is_read = messaging::read_figures(&outbox).await;
-        is_read &= messaging::read_inbox_figures(&inbox, &consumers).await;
+        let status = messaging::read_figures(&outbox).await;
+        let aside = messaging::read_inbox_figures(&inbox, &live.consumers).await;
         // Else what is observed is kept until somebody scrapes.
         metrics.run_upkeep();
+        let is_read = status.is_some() && aside.is_some();
+        live.has_read(status, aside);
         is_read
     };
     tokio::select! {
         () = read_for_ever(read) => {}
-        () = web::serve(listener, routes, timing, Closing::default()) => {}
+        () = live.tell() => {}
+        () = web::serve(admin.listener, routes, timing.http, Closing::default()) => {}
     }
     Ok(())
+}
+
+fn page_of(page: Page) -> Router {
+    let from_here = middleware::from_fn_with_state(page.access.clone(), access::only_from_here);
+    Router::new()
+        .route("/", get(page::html))
+        .route("/page.css", get(page::css))
+        .route("/page.js", get(page::script))
+        .route("/asides.js", get(page::script_of_asides))
+        .route("/icon.svg", get(page::icon))
+        .route("/live", get(view))
+        .route("/aside", get(asides::list))
+        .route("/payload", get(asides::payload))
+        .route("/retry", post(asides::retry))
+        .route("/skip", post(asides::skip))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_here)
+        .layer(middleware::from_fn(page::with_headers))
+        .with_state(page)
+}
+
+/// The page's events: figures for everybody; what was published and applied for those who may see it.
+async fn view(State(page): State<Page>, headers: HeaderMap) -> Response {
+    let let_in = page.access.let_in(&headers);
+    if let Err(refused @ Refused::WrongToken) = let_in {
+        return refused.into_response();
+    }
+    let Some(events) = page.live.view(let_in.err()) else {
+        let again = [(header::RETRY_AFTER, HeaderValue::from_static("10"))];
+        let text = format!("{MOST_VIEWERS} are looking already");
+        return (StatusCode::SERVICE_UNAVAILABLE, again, text).into_response();
+    };
+    Sse::new(events).into_response()
 }
 
 async fn render(metrics: PrometheusHandle) -> Response {

@@ -15,11 +15,12 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::{Args, CommandFactory, FromArgMatches};
 use db::setting::Unusable;
+use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, runtime::Runtime};
 use web::{Authenticator, HttpOptions, raise_file_limit, sign};
 
 use crate::{
-    Http, Ports, Service, Timing, dotenv,
+    Admin, Http, Ports, Service, Timing, dotenv,
     healthcheck::healthcheck,
     lifecycle::stop_on_signal,
     log, metrics,
@@ -207,7 +208,12 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         if admin.ip().is_unspecified() {
             tracing::warn!(address = %admin, "ADMIN_ADDR is open on all interfaces: whoever reaches it reads the metrics");
         }
-        process.admin = Some(listen(admin, "ADMIN_ADDR").await?);
+        let token = servers.admin.admin_token;
+        process.admin = Some(Admin {
+            listener: listen(admin, "ADMIN_ADDR").await?,
+            token: (!token.expose_secret().is_empty()).then_some(token),
+            hosts: servers.admin.admin_hosts,
+        });
         process.is_traced = telemetry.is_traced();
         let ended = self.serve(process, stop).await;
         telemetry.end().await;

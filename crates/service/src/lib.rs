@@ -31,7 +31,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 use web::Kind;
 
-pub use admin::READ_INTERVAL;
+pub use admin::{Admin, MOST_VIEWERS, READ_INTERVAL};
 pub use context::{Context, NoOptions, metadata};
 pub use health::PING_INTERVAL;
 pub use serve::{Consumption, Http, Process};

@@ -3,23 +3,44 @@
 
 use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
 
-use axum::http::Uri;
+use axum::http::{Uri, uri::Authority};
 use clap::{
     Arg, Args, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use db::setting::{Maybe, Unusable, wants, wants_duration};
+use secrecy::SecretString;
 use tracing_subscriber::filter::LevelFilter;
-use web::{LONGEST_USER_ID, listen_addr};
+use web::{LONGEST_USER_ID, listen_addr, secret};
 
 use crate::log::{for_a_moment, last_line};
 
 /// The listener for those who run the service.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdminOptions {
-    /// Address and port of /metrics; keep it from the public.
+    /// Address and port of /metrics and of the live page; keep it from the public.
     #[arg(long, env, value_name = "ADMIN_ADDR", default_value = "127.0.0.1:9090", value_parser = listen_addr)]
     pub(crate) admin_addr: SocketAddr,
+    /// Who gives it may see on the live page what is parked and why, and decide about it: 32 bytes or more. Without it, everybody may where
+    /// `ADMIN_ADDR` is a loopback address, and nobody elsewhere.
+    #[arg(long, env, value_name = "ADMIN_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = secret)]
+    pub(crate) admin_token: SecretString,
+    /// Names that the live page may be asked for by, besides localhost and addresses in numbers, separated by commas. None by default.
+    #[arg(long, env, value_name = "ADMIN_HOSTS", default_value = "", hide_default_value = true, value_parser = hosts)]
+    pub(crate) admin_hosts: Hosts,
+}
+
+type Hosts = Vec<String>;
+
+fn hosts(value: &str) -> Result<Hosts, String> {
+    let all = value.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let is_host = |it: &str| {
+        let authority = it.parse::<Authority>();
+        authority.is_ok_and(|authority| authority.host() == it)
+    };
+    let named: Option<_> = all.map(|it| is_host(it).then(|| it.to_owned())).collect();
+    let wants = "names without ports, such as tickets.internal, separated by commas";
+    named.ok_or_else(|| wants.to_owned())
 }
 
 /// What is logged, and how.

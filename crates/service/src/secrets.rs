@@ -9,7 +9,13 @@ use db::setting::secret_in;
 use crate::dotenv;
 
 /// By the names that clap knows them by; in capitals they are variables.
-const SECRETS: [&str; 4] = ["mongo_uri", "nats_url", "jwt_key", "jwt_key_previous"];
+const SECRETS: [&str; 5] = [
+    "mongo_uri",
+    "nats_url",
+    "jwt_key",
+    "jwt_key_previous",
+    "admin_token",
+];
 
 /// Sets the variables whose values stand in files; what connections begin with is read once. Call it before any thread starts.
 ///

@@ -4,7 +4,9 @@ use std::{pin::pin, sync::Arc};
 
 use axum::{Router, extract::Request, middleware::map_request};
 use db::{Db, MongoOptions, setting::Unusable};
-use messaging::{EventOptions, Inbox, JetStream, NatsOptions, Outbox, Publisher, Subscriber};
+use messaging::{
+    EventOptions, Inbox, JetStream, NatsOptions, Outbox, Publisher, Recent, Subscriber,
+};
 use tokio::{
     net::TcpListener,
     time::{Instant, timeout_at},
@@ -13,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use web::{Authenticator, HttpOptions, Stack};
 
 use crate::{
-    Context, NoOptions, Service, Timing, admin, health, health::Health, lifecycle::Lifecycle,
-    prepare::Preparation, problems,
+    Admin, Context, NoOptions, Service, Timing, admin, health, health::Health,
+    lifecycle::Lifecycle, prepare::Preparation, problems,
 };
 
 /// The HTTP interface.
@@ -45,8 +47,8 @@ pub struct Process<O = NoOptions> {
     pub http: Option<Http<O>>,
     /// `None` where it does not consume.
     pub consumption: Option<Consumption<O>>,
-    /// The listener of the metrics, where they are wanted; they can be read to the end.
-    pub admin: Option<TcpListener>,
+    /// Metrics and the live page, where they are wanted; the metrics can be read to the end.
+    pub admin: Option<Admin>,
     /// Whether there is a collector of traces.
     pub is_traced: bool,
 }
@@ -124,7 +126,7 @@ impl<O: Send + Sync + 'static> Service<O> {
         let event_retention = process.events.event_retention;
         let mut lifecycle = Lifecycle::new(stop, timing);
         let beside = db.beside()?;
-        let names = self.consumer_names();
+        let (names, recent) = (self.consumer_names(), Recent::default());
         let prepared = CancellationToken::new();
         let mut nats = jetstream.clone();
         if let Some(Consumption { streams, domain }) = process.consumption {
@@ -139,6 +141,7 @@ impl<O: Send + Sync + 'static> Service<O> {
                     consumers,
                     timing: timing.outbox,
                     is_traced,
+                    recent: recent.clone(),
                 };
                 let (prepared, stop) = (prepared.clone(), lifecycle.stop.clone());
                 lifecycle.spawn_recording(consumer.name(), async move {
@@ -149,6 +152,15 @@ impl<O: Send + Sync + 'static> Service<O> {
                 });
             }
         }
+        let sources = admin::Sources {
+            about: self.about,
+            db: beside.clone(),
+            consumers: names,
+            events: self.events,
+            publishes_to: jetstream.clone(),
+            nats: nats.clone(),
+            recent: recent.clone(),
+        };
         if let Some(http) = process.http {
             let health = Health::new(beside.clone(), nats, lifecycle.stop.clone());
             let (listener, stop_delay) = (http.listener, http.options.stop_delay);
@@ -173,7 +185,7 @@ impl<O: Send + Sync + 'static> Service<O> {
             publishes: jetstream.is_some(),
             collections: self.collections,
             event_retention,
-            consumes: !names.is_empty(),
+            consumes: !sources.consumers.is_empty(),
             timing,
         };
         let publisher = jetstream.map(|jetstream| Publisher {
@@ -182,6 +194,7 @@ impl<O: Send + Sync + 'static> Service<O> {
             event_retention,
             timing: timing.outbox,
             is_traced,
+            recent,
         });
         let served = lifecycle.served.clone();
         lifecycle.spawn(
@@ -190,14 +203,13 @@ impl<O: Send + Sync + 'static> Service<O> {
         );
         let stop = lifecycle.stop.clone();
         let mut running = pin!(lifecycle.run(&db));
-        let Some(listener) = process.admin else {
+        let Some(admin) = process.admin else {
             return running.await;
         };
-        let figures = (Outbox::new(&beside), Inbox::new(&beside), names);
         // Those who run the service can read its metrics to the end.
         tokio::select! {
             ended = &mut running => ended,
-            failed = admin::serve(listener, self.about, figures, timing.http) => {
+            failed = admin::serve(admin, sources, timing, stop.clone()) => {
                 stop.cancel();
                 running.await.and(failed)
             }

@@ -20,6 +20,8 @@ pub struct Timing {
     /// For how long from the start a request waits for the database to be prepared, before it is refused: a proxy that looks at
     /// nothing but the port sends some as soon as that is open.
     pub first_requests_wait: Duration,
+    /// The shortest time between two messages to the live page of what was published and applied.
+    pub live: Duration,
     pub http: web::Timing,
     pub db: db::Timing,
     pub outbox: messaging::Timing,
@@ -35,6 +37,7 @@ impl Default for Timing {
             prepare_interval: Duration::from_secs(10),
             prepare_limit: Duration::from_secs(600),
             first_requests_wait: Duration::from_secs(5),
+            live: Duration::from_millis(250),
             http: web::Timing::default(),
             db: db::Timing::default(),
             outbox: messaging::Timing::default(),

@@ -33,7 +33,7 @@ pub use idempotency::{IdempotencyKey, collections};
 pub use json::{Answer, ValidJson, etag};
 pub use limits::CHANGES_AT_ONCE;
 pub use observe::{UNTRACED, describe};
-pub use options::{HttpOptions, JwtOptions, listen_addr};
+pub use options::{HttpOptions, JwtOptions, listen_addr, secret};
 pub use pages::{PageQuery, paged};
 pub use preconditions::Preconditions;
 pub use problem::{Invalid, Kind, Problem};

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 pub(crate) use parse::jwt_key;
-pub use parse::listen_addr;
 use parse::*;
+pub use parse::{jwt_key as secret, listen_addr};
 
 /// As browsers send them in `Origin`.
 type Origins = Vec<HeaderValue>;

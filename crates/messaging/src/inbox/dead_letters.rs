@@ -4,6 +4,7 @@
 mod figures;
 mod operators;
 mod putting;
+mod shown;
 mod sweeps;
 
 use std::{collections::BTreeSet, time::Duration};

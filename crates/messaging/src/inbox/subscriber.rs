@@ -14,7 +14,7 @@ use super::{
     marks::Inbox, tallies::Tallies, turn::Worker,
 };
 use crate::{
-    JetStream, Timing,
+    ConsumerLag, JetStream, Recent, Timing,
     jetstream::{DurableConfig, Lag},
     metrics::{LAG_MESSAGES, LAG_SECONDS, begin_consumer},
     told::Told,
@@ -33,6 +33,8 @@ pub struct Subscriber<C> {
     pub timing: Timing,
     /// Whether a collector takes traces. Without one, no spans are made.
     pub is_traced: bool,
+    /// What people look at.
+    pub recent: Recent,
 }
 
 impl<C: Clone + Send + Sync + 'static> Subscriber<C> {
@@ -59,12 +61,14 @@ impl<C: Clone + Send + Sync + 'static> Subscriber<C> {
             fed,
         };
         let feed = AbortOnDropHandle::new(tokio::spawn(feed.run()));
-        let lag = AbortOnDropHandle::new(tokio::spawn(watch(stream, config, consumer, timing)));
+        let seen_by = (consumer, self.recent.clone());
+        let lag = AbortOnDropHandle::new(tokio::spawn(watch(stream, config, seen_by, timing)));
         let worker = Worker {
             jetstream: self.jetstream,
             tallies: Tallies {
                 consumer,
                 is_traced: self.is_traced,
+                recent: self.recent,
             },
             applier: Applier {
                 consumer: self.consumer,
@@ -85,7 +89,7 @@ impl<C: Clone + Send + Sync + 'static> Subscriber<C> {
 async fn watch(
     jetstream: JetStream,
     config: DurableConfig,
-    consumer: &'static str,
+    (consumer, recent): (&'static str, Recent),
     timing: Timing,
 ) {
     let messages = gauge!(LAG_MESSAGES, "consumer" => consumer);
@@ -102,6 +106,11 @@ async fn watch(
                 |error| tracing::debug!(%error, "cannot ask how far the consumer is behind"),
             )
             .ok();
+        let seen = lag.as_ref().map(|lag| ConsumerLag {
+            messages: lag.messages,
+            seconds: lag.age.as_secs_f64(),
+        });
+        recent.lags(consumer, seen);
         messages.set(lag.map_or(f64::NAN, |Lag { messages, .. }| messages as f64));
         seconds.set(lag.map_or(f64::NAN, |Lag { age, .. }| age.as_secs_f64()));
     }

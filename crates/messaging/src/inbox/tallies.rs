@@ -14,6 +14,7 @@ use super::{
     item::Lane,
 };
 use crate::{
+    Recent,
     metrics::{APPLIED, BASES, CONFLICTS, DELIVERY_TO_COMMIT, PUT_ASIDE, SKIPPED_MESSAGES},
     publisher::sampled,
 };
@@ -22,6 +23,7 @@ pub(super) struct Tallies {
     pub(super) consumer: &'static str,
     /// Whether a collector takes traces. Without one, no spans are made.
     pub(super) is_traced: bool,
+    pub(super) recent: Recent,
 }
 
 impl Tallies {
@@ -65,6 +67,9 @@ impl Tallies {
         match done {
             Done::Applied { is_known: true, .. } => {
                 counter!(APPLIED, "consumer" => self.consumer).increment(1);
+                let of = (&*envelope.r#type, &*envelope.key, envelope.version);
+                let took = delivered.map(|delivered| delivered.elapsed());
+                self.recent.applied(self.consumer, of, took);
                 if let Some(delivered) = delivered {
                     histogram!(DELIVERY_TO_COMMIT, "consumer" => self.consumer)
                         .record(delivered.elapsed());
@@ -191,6 +196,7 @@ mod tests {
             let span = Tallies {
                 consumer,
                 is_traced,
+                recent: Recent::default(),
             }
             .span(&envelope);
             assert_eq!(!span.is_none(), has_span, "{traceparent:?}");

@@ -5,10 +5,13 @@ use std::time::SystemTime;
 use metrics::gauge;
 
 use super::Outbox;
-use crate::metrics::{FIGURES, HAS_PUBLISHER, OLDEST_UNSENT, PARKED, STATUS_READ, UNSENT};
+use crate::{
+    Status,
+    metrics::{FIGURES, HAS_PUBLISHER, OLDEST_UNSENT, PARKED, STATUS_READ, UNSENT},
+};
 
-/// Reads the figures that the database knows; whether they could be read.
-pub async fn read_figures(outbox: &Outbox) -> bool {
+/// Reads the figures that the database knows. `None` where they could not be read.
+pub async fn read_figures(outbox: &Outbox) -> Option<Status> {
     let status = match outbox.sampled_status().await {
         Ok(status) => status,
         Err(error) => {
@@ -17,7 +20,7 @@ pub async fn read_figures(outbox: &Outbox) -> bool {
             for figure in FIGURES {
                 gauge!(figure).set(f64::NAN);
             }
-            return false;
+            return None;
         }
     };
     gauge!(UNSENT).set(status.unsent as f64);
@@ -26,5 +29,5 @@ pub async fn read_figures(outbox: &Outbox) -> bool {
     gauge!(HAS_PUBLISHER).set(f64::from(u8::from(status.publisher.is_some())));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     gauge!(STATUS_READ).set(now.unwrap_or_default().as_secs_f64());
-    true
+    Some(status)
 }

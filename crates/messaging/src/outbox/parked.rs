@@ -2,6 +2,7 @@
 //! can be added to it, and what is noted is read without the payloads.
 
 mod operators;
+mod shown;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,7 +14,8 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, IndexModel};
 
 pub use operators::Retry;
-pub(crate) use operators::StandIn;
+use operators::{StandIn, parked_events};
+pub use shown::GivenUp;
 
 use super::{EVENTS, unsent};
 use crate::{

@@ -54,9 +54,15 @@ impl Outbox {
                 ],
             ),
         };
+        let mut told_of = doc! { "_id": 1, "operationType": 1 };
+        if let Watched::Events = watched {
+            for name in ["_id", "type", "key", "version", "createdAt"] {
+                told_of.insert(format!("fullDocument.{name}"), 1);
+            }
+        }
         let pipeline = [
             doc! { "$match": { "$or": told.to_vec() } },
-            doc! { "$project": { "_id": 1, "operationType": 1 } },
+            doc! { "$project": told_of },
         ];
         self.db.need(name, &["find", "changeStream"]);
         // The sweep that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.

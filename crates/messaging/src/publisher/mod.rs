@@ -22,7 +22,7 @@ pub(crate) use turn::sampled;
 use watcher::Bell;
 
 use crate::{
-    JetStream, Outbox, Timing,
+    JetStream, Outbox, Recent, Timing,
     jetstream::StreamState,
     lease::{Lease, Taken},
     metrics::{IS_PUBLISHER, STREAM_CHECK_FAILURES},
@@ -47,6 +47,8 @@ pub struct Publisher {
     pub timing: Timing,
     /// Whether a collector takes traces. Without one, no spans are made.
     pub is_traced: bool,
+    /// What people look at.
+    pub recent: Recent,
 }
 
 impl Publisher {
@@ -58,6 +60,7 @@ impl Publisher {
             event_retention,
             timing: Timing::default(),
             is_traced: false,
+            recent: Recent::default(),
         }
     }
 
@@ -77,8 +80,7 @@ impl Publisher {
                 gave_up,
             } = taken;
             let bell = Arc::new(Bell::default());
-            let (outbox, timing) = (publisher.outbox.clone(), publisher.timing);
-            let ring = watcher::ring(outbox, timing, Arc::clone(&bell));
+            let ring = watcher::ring(Arc::clone(&publisher), Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
             gauge!(IS_PUBLISHER).set(1.0);
             let mut holder = Holder::new(&publisher, &lease, &bell, gave_up);
@@ -91,7 +93,7 @@ impl Publisher {
             }
             gauge!(IS_PUBLISHER).set(0.0);
             if holder.leaves_it_to_another() {
-                others_first = Instant::now() + timing.precedence;
+                others_first = Instant::now() + publisher.timing.precedence;
             }
             let gave_up = holder.gave_up();
             drop(holder);

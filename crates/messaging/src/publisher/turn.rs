@@ -65,6 +65,7 @@ pub(super) async fn publish(
             ended.then = Then::LeaseEnded;
             return ended;
         }
+        publisher.recent.begins(event);
         let span = publisher.span(event);
         let published = publisher.jetstream.publish(&publisher.outbox, event);
         let published = published.instrument(span.clone());
@@ -78,9 +79,11 @@ pub(super) async fn publish(
         ended.then = match published {
             Ok(()) => {
                 counter!(PUBLISHED).increment(1);
-                if !event.replay {
-                    histogram!(COMMIT_TO_ACK).record(age(event));
+                let age = (!event.replay).then(|| age(event));
+                if let Some(age) = age {
+                    histogram!(COMMIT_TO_ACK).record(age);
                 }
+                publisher.recent.acknowledged(age);
                 ended.acked.push(event.id);
                 continue;
             }

@@ -8,7 +8,8 @@ use std::sync::{
 use db::cause;
 use tokio::sync::Notify;
 
-use crate::{Outbox, Timing, outbox::Watched, told::Told};
+use super::Publisher;
+use crate::{outbox::Watched, told::Told};
 
 /// Rings of the same moment are one.
 #[derive(Default)]
@@ -43,16 +44,18 @@ impl Bell {
 
 /// Rings `bell` after every commit that saved events, and when something changed among the parked ones. It never returns. Two streams, for
 /// one on the whole database would need the right to read all of it.
-pub(super) async fn ring(outbox: Outbox, timing: Timing, bell: Arc<Bell>) {
-    let ring = |watched| ring_for(watched, &outbox, timing, &bell);
+pub(super) async fn ring(publisher: Arc<Publisher>, bell: Arc<Bell>) {
+    let ring = |watched| ring_for(watched, &publisher, &bell);
     tokio::join!(ring(Watched::Events), ring(Watched::Parked));
 }
 
 /// A stream that ends or fails in any way is opened anew, and as nobody knows what it missed, the bell rings.
 ///
 /// This task owns the change stream. A cancelled `next_if_any()` leaves the stream unusable, so after a time-out a new one is opened.
-async fn ring_for(watched: Watched, outbox: &Outbox, timing: Timing, bell: &Bell) {
+async fn ring_for(watched: Watched, publisher: &Publisher, bell: &Bell) {
     let mut told = Told::default();
+    let (outbox, timing) = (&publisher.outbox, publisher.timing);
+    let connection = publisher.jetstream.connection();
     let silence = timing.watch_silence_limit;
     loop {
         let opened = outbox.bounded(silence, |outbox| outbox.watch(watched));
@@ -63,7 +66,15 @@ async fn ring_for(watched: Watched, outbox: &Outbox, timing: Timing, bell: &Bell
                 loop {
                     match tokio::time::timeout(silence, stream.next_if_any()).await {
                         Ok(Ok(None)) if stream.is_alive() => told.is_over(),
-                        Ok(Ok(Some(change))) => bell.ring_for(watched.about(&change)),
+                        Ok(Ok(Some(change))) => {
+                            // What can be published is seen when it is.
+                            if !*connection.borrow()
+                                && let Ok(event) = change.get_document("fullDocument")
+                            {
+                                publisher.recent.waits(event);
+                            }
+                            bell.ring_for(watched.about(&change));
+                        }
                         Ok(Err(error)) => {
                             break told.tell("the change stream failed", cause(&error));
                         }

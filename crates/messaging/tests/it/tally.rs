@@ -10,7 +10,7 @@ use bson::{Document, doc, rawdoc};
 use db::Db;
 use futures_util::future::BoxFuture;
 use messaging::{
-    Consumer, Event, Inbox, JetStream, NatsOptions, Outbox, Outcome, Received, Subscriber,
+    Consumer, Event, Inbox, JetStream, NatsOptions, Outbox, Outcome, Received, Recent, Subscriber,
 };
 use mongodb::ClientSession;
 use serde::Deserialize;
@@ -170,6 +170,7 @@ impl Tally {
             consumers: 1,
             timing: place.timing,
             is_traced: false,
+            recent: Recent::default(),
         };
         let stop = CancellationToken::new();
         let running = tokio::spawn(subscriber.run(stop.clone()));

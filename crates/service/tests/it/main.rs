@@ -5,10 +5,13 @@
 )]
 
 mod consumers;
+mod decisions;
 mod domains;
 mod faults;
 mod health;
 mod lifecycle;
+mod live;
+mod looks;
 mod secured;
 mod stalls;
 mod timing;

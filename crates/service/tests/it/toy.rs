@@ -1,6 +1,6 @@
 //! A service of counters, or any other, running in the test's process.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{extract::State, http::StatusCode};
 use bson::{Document, doc, oid::ObjectId};
@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use messaging::{EventOptions, EventType, Metadata};
 use mongodb::IndexModel;
 use reqwest::Response;
+use secrecy::SecretString;
 use serde_json::Value;
-use service::{Context, Http, NoOptions, Service, Timing};
+use service::{Admin, Context, Http, NoOptions, Service, Timing};
 use testbed::{Mongo, Place, eventually, nats_url};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,8 @@ pub(crate) fn hangs() -> Document {
 pub(crate) struct Toy {
     pub(crate) place: Place,
     pub(crate) address: String,
+    /// Of the listener for those who run the service, where there is one.
+    pub(crate) admin: Option<SocketAddr>,
     stop: CancellationToken,
     pub(crate) running: JoinHandle<anyhow::Result<()>>,
 }
@@ -150,11 +153,39 @@ impl Toy {
     ) -> Self {
         let parts = (options, streams);
         let toy = Self::begin_at(place, timing, service, domain, parts).await;
+        toy.is_ready().await;
+        toy
+    }
+
+    pub(crate) async fn is_ready(&self) {
         eventually("the service is ready", async || {
-            assert!(!toy.running.is_finished(), "the service has ended");
-            toy.get("/health/ready").await.status() == 200
+            assert!(!self.running.is_finished(), "the service has ended");
+            self.get("/health/ready").await.status() == 200
         })
         .await;
+    }
+
+    /// An address of the listener for those who run the service.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let port = self.admin.unwrap().port();
+        format!("http://127.0.0.1:{port}{path}")
+    }
+
+    /// The service of counters with a live page, at an address that is bound so.
+    pub(crate) async fn with_page(
+        place: Place,
+        timing: Timing,
+        bind: &str,
+        token: Option<&str>,
+    ) -> Self {
+        let admin = Admin {
+            listener: TcpListener::bind(bind).await.unwrap(),
+            token: token.map(SecretString::from),
+            hosts: vec!["tickets.internal".to_owned()],
+        };
+        let parts = (http(), Vec::new());
+        let toy = Self::begin(place, timing, counters(), NoOptions {}, parts, Some(admin)).await;
+        toy.is_ready().await;
         toy
     }
 
@@ -163,7 +194,18 @@ impl Toy {
         timing: Timing,
         service: Service<O>,
         domain: O,
+        parts: (HttpOptions, Vec<String>),
+    ) -> Self {
+        Self::begin(place, timing, service, domain, parts, None).await
+    }
+
+    pub(crate) async fn begin<O: Send + Sync + 'static>(
+        place: Place,
+        timing: Timing,
+        service: Service<O>,
+        domain: O,
         (options, streams): (HttpOptions, Vec<String>),
+        admin: Option<Admin>,
     ) -> Self {
         // Shown where the test fails.
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
@@ -189,11 +231,15 @@ impl Toy {
             auth,
             domain,
         });
+        let address_of_page = |admin: &Admin| admin.listener.local_addr().unwrap();
+        let admin_address = admin.as_ref().map(address_of_page);
+        process.admin = admin;
         let stop = CancellationToken::new();
         let running = tokio::spawn(service.serve(process, stop.clone()));
         Self {
             place,
             address,
+            admin: admin_address,
             stop,
             running,
         }

@@ -26,8 +26,11 @@ pub(super) fn cookie_name(value: &str) -> Result<String, String> {
     wants("the name of a cookie, such as express:sess", is_name)(value)
 }
 
-/// Empty is not set.
-pub(crate) fn jwt_key(value: &str) -> Result<SecretString, String> {
+/// A secret that is not soon guessed. Empty is not set.
+///
+/// # Errors
+/// What is wanted.
+pub fn jwt_key(value: &str) -> Result<SecretString, String> {
     const WANTS: &str = "a secret of 32 bytes or more, for example from: openssl rand -hex 32";
     match weakness(value) {
         _ if value.is_empty() => Ok(SecretString::default()),

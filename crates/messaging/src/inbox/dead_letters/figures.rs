@@ -12,12 +12,15 @@ use crate::metrics::{DEAD_LETTERS, INBOX_READ, OLDEST_WAITING};
 /// More are not counted.
 const MOST: u64 = 100_000;
 
-/// Reads the figures that the database knows of these consumers; whether they could be read.
-pub async fn read_inbox_figures(inbox: &Inbox, consumers: &[&'static str]) -> bool {
+/// Reads the figures that the database knows of these consumers. `None` where not all could be read.
+pub async fn read_inbox_figures(
+    inbox: &Inbox,
+    consumers: &[&'static str],
+) -> Option<Vec<InboxStatus>> {
+    let mut all = Some(Vec::new());
     if consumers.is_empty() {
-        return true;
+        return all;
     }
-    let mut is_read = true;
     for &consumer in consumers {
         let read = inbox.clone();
         let limit = std::time::Duration::from_secs(10);
@@ -25,7 +28,6 @@ pub async fn read_inbox_figures(inbox: &Inbox, consumers: &[&'static str]) -> bo
         let status = inbox.db.bounded(limit, status).await;
         let status =
             status.inspect_err(|error| tracing::debug!(%error, "cannot read the inbox's figures"));
-        is_read &= status.is_ok();
         let status = status.ok();
         let figure = |of: fn(&InboxStatus) -> f64| status.as_ref().map_or(f64::NAN, of);
         for (state, count) in [
@@ -37,15 +39,19 @@ pub async fn read_inbox_figures(inbox: &Inbox, consumers: &[&'static str]) -> bo
         }
         let oldest = figure(|status| status.oldest_waiting_seconds.unwrap_or_default());
         gauge!(OLDEST_WAITING, "consumer" => consumer).set(oldest);
+        all = all.zip(status).map(|(mut all, status)| {
+            all.push(status);
+            all
+        });
     }
-    if is_read {
+    if all.is_some() {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         gauge!(INBOX_READ).set(now.unwrap_or_default().as_secs_f64());
     } else {
         // That they never could be read is told too.
         gauge!(INBOX_READ).increment(0.0);
     }
-    is_read
+    all
 }
 
 impl Inbox {

@@ -132,7 +132,7 @@ impl Outbox {
 
 /// Stages that read what is parked, or one of it, with its event; not what is gone. Somebody may have marked it by hand: a decision
 /// about that one settles its note.
-fn parked_events(one: Option<ObjectId>) -> Vec<Document> {
+pub(super) fn parked_events(one: Option<ObjectId>) -> Vec<Document> {
     let event = [doc! { "$project": { "_id": 0, "type": 1, "createdAt": 1 } }];
     let mut filter = waits();
     if let Some(id) = one {

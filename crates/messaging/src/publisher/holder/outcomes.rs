@@ -105,6 +105,8 @@ impl Holder<'_> {
             Written::Marks(batch, Ok(())) => {
                 self.marks.succeeded();
                 self.told_of_marks.is_over();
+                let marked: Vec<_> = batch.iter().flat_map(|(_, ids)| ids).copied().collect();
+                self.publisher.recent.marked(&marked);
                 for (key, ids) in batch {
                     self.told_of_keys.is_over(NOT_MARKED, &key);
                     self.is_wanted |= self.keys.finish_mark(&key, &ids);
@@ -125,6 +127,9 @@ impl Holder<'_> {
                 self.told_of_keys.forget(&key);
                 self.keys.forget(&key);
                 self.finish(&key);
+                if let Some(id) = id.object_id() {
+                    self.publisher.recent.parked(id);
+                }
                 self.parked_meanwhile.push((key.clone(), id.clone()));
                 self.parked.add(key, id);
             }
