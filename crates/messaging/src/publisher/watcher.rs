@@ -55,7 +55,7 @@ async fn ring_for(watched: Watched, outbox: &Outbox, timing: Timing, bell: &Bell
     let mut told = Told::default();
     let silence = timing.watch_silence_limit;
     loop {
-        let opened = outbox.bounded(silence, |outbox| outbox.watch(watched));
+        let opened = outbox.bounded(silence, |outbox| outbox.watch(watched, silence / 3));
         match opened.await {
             Err(error) => told.tell(watched.cannot_be_watched(), cause(&error)),
             Ok(mut stream) => {
