@@ -7,14 +7,18 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page alerts openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling
 
 help: ## list the targets
-	@sed -nE 's/^([a-z.-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
+	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
 		printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 run: tools .env services ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
 	@cargo run --locked
+
+run-%: tools .env services ## a service of siblings/ beside it, such as run-orders, with its own .env there
+	@scripts/dotenv siblings/$*
+	@cd siblings/$* && env -u LISTEN_ADDR -u ADMIN_ADDR cargo run --locked
 
 test: tools services ## start MongoDB and NATS, then run all tests, a short run of chaos among them
 	@if command -v cargo-nextest >/dev/null; then \
@@ -24,6 +28,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
+	@scripts/try-walks
 	@$(MAKE) --no-print-directory alerts chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
@@ -38,14 +43,27 @@ faults: ## put in the faults of tests/faults/, each alone, and see its test fail
 docs-page: tools services ## create a ticket on the page /docs, in a real browser; docs-page.png in cargo's target directory shows it
 	scripts/try-docs-page
 
+walks: tools services ## go README's walks line by line, with services of this run's own
+	@scripts/try-walks
+
 alerts: ## check the alert rules, with Prometheus's own promtool
-	@scripts/promtool check rules deploy/alerts.yml
+	@scripts/promtool check config deploy/prometheus.yml
 	@scripts/promtool test rules deploy/alerts_test.yml
 
-openapi: ## write docs/openapi.json anew
-	cargo run --locked --quiet -- openapi > docs/openapi.json
+manifests: ## render deploy/k8s for each kind of cluster, and check it: schemas of Kubernetes, and what our services need
+	@scripts/manifests
 
-chaos: ## faults under load on clusters of three, then the verdict; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
+rolling: tools services ## replace two instances behind HAProxy and nginx, twenty times each, under load; ROLLING_ROUNDS
+	@scripts/tools haproxy nginx
+	cargo nextest run --locked -p "$(program)" --test it --run-ignored only --no-capture -E 'test(rolling::behind_)'
+
+openapi: ## write docs/openapi.json and those of siblings/ anew
+	cargo run --locked --quiet -- openapi > docs/openapi.json
+	for sibling in siblings/*; do \
+		cargo run --locked --quiet -p "$${sibling#siblings/}" -- openapi > "$$sibling/openapi.json" || exit 1; \
+	done
+
+chaos: ## faults under load on clusters of three, then the verdict and chaos.html to look at; CHAOS_SECONDS, CHAOS_RATE, CHAOS_SEED, CHAOS_SMALL
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p chaos
 	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/$(program)"
@@ -71,7 +89,7 @@ chaos-broken: ## runs that can't prove anything, each of which must fail and say
 	$(build)
 	"$(target_dir)/debug/chaos" broken --program "$(target_dir)/debug/$(program)"
 
-bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose
+bench: tools ## each figure beside its limit, measured in the same run, and plots; BENCH_ONLY and BENCH_ROUNDS choose, BENCH_PLOTS is the plots' folder
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p bench
 	"$(target_dir)/release/bench" --program "$(target_dir)/release/$(program)"
@@ -87,12 +105,13 @@ bench-three: bench ## three nodes of each server, beside raw loops on the same
 how-long: tools ## make run from nothing, and a changed handler, each to a service that answers; ROUNDS, CHANGES
 	scripts/how-long
 
-check: tools ## formatting, lints, documentation, dependencies; whether each patch still applies
+check: tools ## formatting, lints, documentation, dependencies, manifests; whether each patch still applies
 	cargo fmt --check
 	@for fault in tests/faults/*.patch chaos/defects/*.patch; do patch -p1 --dry-run --forward --fuzz=0 --silent <"$$fault" || { echo "$$fault does not apply: write it anew"; exit 1; }; done
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
+	scripts/manifests
 
 services: ## start MongoDB (replica set) and NATS (JetStream); MONGO_PORT and NATS_PORT choose other ports
 	@scripts/services up

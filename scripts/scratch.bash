@@ -8,6 +8,10 @@ temporary=
 # Whose tests have to fail.
 tested=db,messaging,web,service,$(program_name)
 packages=(-p db -p messaging -p web -p service -p "$(program_name)")
+for sibling in "$root"/siblings/*/; do
+  tested+=,$(basename "$sibling")
+  packages+=(-p "$(basename "$sibling")")
+done
 mkdir -p "$scratch" "${SERVICES_DIR:=$root/.services}"
 # Children hold the lock too, but for the servers: after `kill -9` of a script its build may go on.
 if command -v flock >/dev/null; then

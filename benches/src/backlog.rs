@@ -70,7 +70,7 @@ pub(crate) async fn service_drain(
 }
 
 /// Events a second that the limit's loop does: with as many tickets as events one that need not keep any order.
-async fn raw_drain(
+pub(crate) async fn raw_drain(
     bench: &Bench,
     events: usize,
     tickets: usize,

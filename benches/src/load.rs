@@ -37,6 +37,12 @@ pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted.get(at).copied().unwrap_or_default()
 }
 
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    percentile(&values, 50)
+}
+
 /// `writers` tasks, each of which does `once` over and over until `lasts` is over. `once` is given the task's number
 /// and returns its own state for the next time.
 pub(crate) async fn run<S, F>(

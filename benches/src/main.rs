@@ -1,8 +1,9 @@
 //! `bench`: each figure of the service beside its limit, which a minimal loop shows in the same round.
 //!
-//! `raw`, `raw_relay` and `raw_inbox` hold the limits, the others the figures; docs/benchmarks.md says what they mean.
+//! `raw`, `raw_relay` and `raw_inbox` hold the limits, the others the figures, of which `curves` draws some; docs/benchmarks.md says what they mean.
 
 mod backlog;
+mod curves;
 mod history;
 mod http;
 mod idle;
@@ -63,6 +64,9 @@ struct Cli {
     /// Where the figures go, as JSON; from cargo's target directory on.
     #[arg(long, env = "BENCH_JSON", default_value = "bench.json")]
     json: PathBuf,
+    /// Where the plots go, as SVG; by default `plots` in cargo's target directory.
+    #[arg(long, env = "BENCH_PLOTS")]
+    plots: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,6 +91,9 @@ enum Figure {
     InboxPoison,
     InboxLag,
     InboxMemory,
+    LoadCurve,
+    DrainCurve,
+    HistoryCurve,
     History,
     Partitions,
     Simulation,
@@ -121,6 +128,8 @@ pub(crate) struct Bench {
     rounds: usize,
     events: usize,
     past: Past,
+    /// The folder of the plots.
+    plots: PathBuf,
 }
 
 impl Bench {
@@ -176,6 +185,9 @@ impl Bench {
             Figure::History => history::history(self, &self.past).await,
             Figure::Simulation => Ok(simulation::simulate()),
             Figure::Partitions => partitions::partitions(self, self.events).await,
+            Figure::LoadCurve => curves::load(self).await,
+            Figure::DrainCurve => curves::drain(self).await,
+            Figure::HistoryCurve => curves::history(self).await,
         }
     }
 
@@ -208,6 +220,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let folder = cli.folder.unwrap_or_else(|| target().join("bench"));
     let folder = std::path::absolute(folder)?;
     let program = fs::canonicalize(&cli.program)?;
+    let plots = cli.plots.unwrap_or_else(|| target().join("plots"));
     let of_all = || Figure::value_variants().iter().copied();
     let chosen: Vec<Figure> = if cli.only.is_empty() {
         of_all().filter(|figure| figure.is_of_all()).collect()
@@ -227,6 +240,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             token: servers.token()?,
             servers,
             rounds: cli.rounds,
+            plots: plots.clone(),
             events: cli.events,
             past: Past {
                 events: cli.old_events,

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::load::median;
+
 /// One figure, beside its limit where it has one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -150,10 +152,4 @@ pub(crate) fn alone(
 ) -> Row {
     let round = |value| Round { value, limit: None };
     Row::new(name, unit, values.into_iter().map(round).collect(), target)
-}
-
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    crate::load::percentile(&values, 50)
 }

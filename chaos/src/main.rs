@@ -21,11 +21,13 @@ mod live;
 mod load;
 mod observe;
 mod orders;
+mod picture;
 mod power;
 mod report;
 mod run;
 mod schedule;
 mod story;
+mod timeline;
 mod usage;
 mod wiring;
 mod world;
@@ -108,7 +110,7 @@ struct Run {
     /// Only these faults.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
-    /// Where the report goes, as JSON; by default `chaos.json` in cargo's target directory.
+    /// Where the report goes, as JSON, and beside it as a page to look at; by default `chaos.json` in cargo's target directory.
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -171,8 +173,11 @@ async fn run_once(run: Run) -> anyhow::Result<()> {
     report.print_verdict();
     let json = run.json.unwrap_or_else(|| target().join("chaos.json"));
     fs::write(&json, serde_json::to_vec_pretty(&report)?)?;
-    let (json, logs) = (json.display(), experiment.folder.display());
-    println!("\nthe report is in {json}, the logs are in {logs}");
+    let page = json.with_extension("html");
+    fs::write(&page, picture::page(&report, &experiment.command)?)?;
+    let (json, page) = (json.display(), page.display());
+    let logs = experiment.folder.display();
+    println!("\nthe report is in {json}, to look at in {page}, the logs are in {logs}");
     match report.failure() {
         None => Ok(()),
         Some(why) => {

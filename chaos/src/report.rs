@@ -12,6 +12,7 @@ use crate::{
     floors::{Aim, Floor, floors},
     history::{Attempt, Observed, Outcome},
     inject::Injected,
+    timeline::{Second, timeline},
     usage::Usage,
     world::Size,
 };
@@ -41,6 +42,8 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Violation>,
     /// At the beginning, and at the end.
     pub(crate) usage: [Vec<Usage>; 2],
+    /// Each second of the load.
+    pub(crate) timeline: Vec<Second>,
 }
 
 impl Report {
@@ -88,6 +91,7 @@ impl Report {
             injected,
             violations,
             usage: [Vec::new(), Vec::new()],
+            timeline: timeline(observed),
         }
     }
 
@@ -105,20 +109,29 @@ impl Report {
         (!why.is_empty()).then(|| format!("the run failed: {}", why.join("; ")))
     }
 
-    /// How the writes went.
-    pub(crate) fn print_writes(&self) {
+    /// What ran, and how much of what came of it, in one line.
+    pub(crate) fn summary(&self) -> String {
         let Size {
             instances,
             mongo,
             nats,
         } = self.size;
-        let Aim { seed, seconds, .. } = self.aim;
-        println!("\nseed {seed}, {seconds} s: {instances} instances, {mongo} MongoDB, {nats} NATS");
+        let Aim { seconds, .. } = self.aim;
+        let Self {
+            documents,
+            events,
+            messages,
+            ..
+        } = self;
+        format!(
+            "{seconds} s: {instances} instances, {mongo} MongoDB, {nats} NATS; {documents} documents, {events} events, {messages} messages"
+        )
+    }
+
+    /// How the writes went.
+    pub(crate) fn print_writes(&self) {
+        println!("\nseed {}, {}", self.aim.seed, self.summary());
         println!("writes {:?}, statuses {:?}", self.writes, self.statuses);
-        println!(
-            "{} documents, {} events, {} messages",
-            self.documents, self.events, self.messages
-        );
         println!(
             "\n  {:<20} {:>6} {:>8} {:>10} {:>11}",
             "during", "faults", "writes", "failed", "p99 of rest"

@@ -70,6 +70,7 @@ fn named_tests(page: &str) -> BTreeSet<String> {
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = files(&root().join("docs"), ".md");
+    pages.extend(files(&root().join("siblings"), ".md"));
     pages.extend(["README.md", "SECURITY.md"].map(|page| root().join(page)));
     pages
 }
@@ -219,22 +220,6 @@ fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code(
 }
 
 #[test]
-fn the_alerts_that_operations_explains_are_those_of_the_rules() {
-    let page = read("docs/operations.md");
-    let explained = page.lines().filter_map(|line| {
-        let name = line.strip_prefix("| `")?.split('`').next()?;
-        let is_alert = ["Outbox", "Inbox"].iter().any(|of| name.starts_with(of));
-        is_alert.then(|| name.to_owned())
-    });
-    let rules = read("deploy/alerts.yml");
-    let rules = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "));
-    let rules: BTreeSet<String> = rules.map(str::to_owned).collect();
-    assert_eq!(explained.collect::<BTreeSet<_>>(), rules);
-}
-
-#[test]
 fn the_options_of_mongo_uri_in_operations_are_those_of_the_code() {
     let page = read("docs/operations.md");
     let table = page.split("\n| option | |").nth(1).unwrap();
@@ -273,7 +258,14 @@ fn every_metric_that_operations_names_is_one_of_ours() {
 fn every_file_that_a_page_names_is_there() {
     let is_path = |text: &&str| {
         let within = [
-            "src/", "crates/", "tests/", "chaos/", "docs/", "scripts/", "deploy/",
+            "src/",
+            "crates/",
+            "tests/",
+            "chaos/",
+            "docs/",
+            "scripts/",
+            "deploy/",
+            "siblings/",
         ];
         within.iter().any(|folder| text.starts_with(folder))
     };
@@ -287,8 +279,23 @@ fn every_file_that_a_page_names_is_there() {
                 continue;
             }
             named += 1;
-            assert!(root().join(path).exists(), "{}: {path}", page.display());
+            let folders = [page.parent().unwrap(), root()];
+            let is_there = folders.iter().any(|folder| folder.join(path).exists());
+            assert!(is_there, "{}: {path}", page.display());
         }
     }
     assert!(named > 50, "{named}");
+}
+
+#[test]
+fn every_picture_that_a_page_shows_is_there() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let shown = text.split("![").skip(1);
+        let shown = shown.filter_map(|it| it.split_once("](")?.1.split_once(')'));
+        for (path, _) in shown.filter(|(path, _)| !path.starts_with("http")) {
+            let folder = page.parent().unwrap();
+            assert!(folder.join(path).exists(), "{}: {path}", page.display());
+        }
+    }
 }

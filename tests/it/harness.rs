@@ -54,10 +54,10 @@ impl Place {
     }
 
     /// Where a sibling's orders are consumed too.
-    pub(crate) fn consuming() -> Self {
+    pub(crate) fn consuming(self) -> Self {
         Self {
             consumes: true,
-            ..Self::new()
+            ..self
         }
     }
 

@@ -4,18 +4,22 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod alerts;
 mod atomic;
 mod collector;
 mod collectors;
 mod command_line;
 mod commands;
+mod consuming;
 mod contention;
 mod costs;
 mod counters;
+mod dashboard;
 mod documents;
 mod faults;
 mod figures;
 mod harness;
+mod http_file;
 mod idempotency;
 mod inputs;
 mod instances;
@@ -31,17 +35,20 @@ mod operators;
 mod orders;
 mod permissions;
 mod process;
+mod release_before;
 mod replays;
 mod reservations;
 mod reservations_killed;
 mod retention;
 mod retries;
 mod rights;
+mod rolling;
 mod secrets;
 mod settings;
 mod shells;
 mod spans;
 mod stops;
+mod take_over;
 mod tickets;
 mod timing;
 mod traces;

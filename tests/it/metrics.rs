@@ -47,7 +47,7 @@ fn promtool_accepts(text: &str) {
 pub(crate) struct Metered {
     process: Process,
     pub(crate) address: String,
-    metrics: String,
+    pub(crate) metrics: String,
 }
 
 impl Metered {

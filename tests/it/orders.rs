@@ -44,7 +44,7 @@ impl Order {
 impl Orders {
     /// The service, and a stream of orders that it consumes.
     pub(crate) async fn and_tickets() -> (Self, TestApp) {
-        let place = Place::consuming();
+        let place = Place::new().consuming();
         let orders = Self::at(&place).await;
         (orders, TestApp::start_at(place).await)
     }
@@ -96,6 +96,26 @@ impl Orders {
             .jetstream
             .publish_with_headers(subject, headers, payload);
         published.await.unwrap().await.unwrap();
+    }
+
+    /// Lets the stream lose what it holds, as if by a limit.
+    pub(crate) async fn lose(&self, place: &Place) {
+        let stream = self.jetstream.get_stream(place.orders_stream()).await;
+        let stream = stream.unwrap();
+        let limited = Config {
+            max_messages: 1_000,
+            ..stream.cached_info().config.clone()
+        };
+        self.jetstream.update_stream(limited).await.unwrap();
+        stream.purge().await.unwrap();
+    }
+
+    /// How many messages the consumer has not acknowledged.
+    pub(crate) async fn unacknowledged(&self, place: &Place) -> u64 {
+        let stream = self.jetstream.get_stream(place.orders_stream()).await;
+        let name = format!("{}-tickets-reservations", place.name);
+        let info = stream.unwrap().consumer_info(name).await.unwrap();
+        info.num_pending + info.num_ack_pending as u64
     }
 
     /// Takes the stream away.

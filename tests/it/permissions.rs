@@ -12,25 +12,38 @@ use crate::{
 };
 
 /// A NATS of its own, where we are allowed to just so much.
-struct Strict {
-    place: Place,
+pub(crate) struct Strict {
+    pub(crate) place: Place,
     nats: Nats,
     folder: TempDir,
 }
 
-/// The server's configuration that the page shows.
-fn documented() -> String {
+/// The configuration that the page shows first, or after it.
+pub(crate) fn documented(number: usize) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let page = fs::read_to_string(page).unwrap();
-    let block = page.split("```conf\n").nth(1).unwrap();
+    let block = page.split("```conf\n").nth(number + 1).unwrap();
     block.split("```").next().unwrap().to_owned()
+}
+
+/// What stands in quotation marks at the beginning of lines.
+pub(crate) fn permissions(config: &str) -> Vec<String> {
+    let quoted = |line: &str| {
+        let (permission, _) = line.trim_start().strip_prefix('"')?.split_once('"')?;
+        Some(permission.to_owned())
+    };
+    config.lines().filter_map(quoted).collect()
 }
 
 impl Strict {
     fn new() -> Self {
+        Self::of(Place::at(&mongo_uri(), ""))
+    }
+
+    /// Beside the database of `place`.
+    pub(crate) fn of(mut place: Place) -> Self {
         let nats = Nats::absent();
-        let url = nats.url().replace("//", "//tickets:s3cret@");
-        let mut place = Place::at(&mongo_uri(), &url);
+        place.nats_url = nats.url().replace("//", "//tickets:s3cret@");
         place.timing.outbox.ack_timeout = Duration::from_secs(1);
         Self {
             place,
@@ -39,17 +52,33 @@ impl Strict {
         }
     }
 
-    /// With the test's own names in the configuration.
-    async fn start(&mut self, config: &str) {
+    /// With the test's own names.
+    pub(crate) fn named(&self, config: &str) -> String {
         let name = &self.place.name;
-        let config = config
-            .replace('…', "s3cret")
+        config
             .replace("TICKETS", name)
-            .replace("\"ticket.>", &format!("\"{name}.ticket.>"));
+            .replace("ORDERS", &self.place.orders_stream())
+            .replace(
+                "tickets-reservations",
+                &format!("{name}-tickets-reservations"),
+            )
+            .replace(".order.>", &format!(".{name}.order.>"))
+            .replace("\"ticket.>", &format!("\"{name}.ticket.>"))
+    }
+
+    pub(crate) async fn start(&mut self, config: &str) {
+        let config = self.named(config).replace('…', "s3cret");
         let path = self.folder.path().join("nats.conf");
         fs::write(&path, config).unwrap();
         self.nats.args = vec!["--config".into(), path.into()];
         self.nats.start().await;
+    }
+
+    /// As somebody without a name.
+    pub(crate) fn place_of_others(&self) -> Place {
+        let mut place = self.place.clone();
+        place.nats_url = self.nats.url();
+        place
     }
 }
 
@@ -67,7 +96,7 @@ async fn create_and_change(place: Place) -> TestApp {
 #[tokio::test]
 async fn the_permissions_that_operations_tells_are_enough() {
     let mut strict = Strict::new();
-    strict.start(&documented()).await;
+    strict.start(&documented(0)).await;
     let app = create_and_change(strict.place.clone()).await;
     app.place.drained().await;
     let mut replay = command(&app.place);
@@ -89,7 +118,7 @@ async fn they_are_enough_with_an_inbox_of_our_own_and_a_stream_in_another_domain
     ))
     .await;
     let mut leaf = Strict::new();
-    let config = documented().replace("$JS.API.", "$JS.hub.API.");
+    let config = documented(0).replace("$JS.API.", "$JS.hub.API.");
     let config = config.replace("_INBOX", "answers.tickets");
     leaf.start(&format!("{config}jetstream {{ domain: leaf }}\nleafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{leaf_port}\" }} ] }}\n")).await;
     let access = &mut leaf.place.access;
@@ -114,12 +143,8 @@ async fn they_are_enough_with_an_inbox_of_our_own_and_a_stream_in_another_domain
 
 #[tokio::test]
 async fn each_permission_that_is_missing_is_named_by_the_log() {
-    let config = documented();
-    let quoted = |line: &str| {
-        let (permission, _) = line.trim_start().strip_prefix('"')?.split_once('"')?;
-        Some(permission.to_owned())
-    };
-    let permissions: Vec<String> = config.lines().filter_map(quoted).collect();
+    let config = documented(0);
+    let permissions = permissions(&config);
     assert_eq!(permissions.len(), 5, "{permissions:?}");
     for missing in permissions {
         let mut strict = Strict::new();
@@ -133,9 +158,7 @@ async fn each_permission_that_is_missing_is_named_by_the_log() {
             app
         };
         let line = log.told("NATS does not let us").await;
-        let named = missing
-            .trim_end_matches('>')
-            .replace("TICKETS", &strict.place.name);
+        let named = strict.named(missing.trim_end_matches('>'));
         assert!(line.contains(&named), "{line} does not name {missing}");
         app.stop().await.database().await.drop().await.unwrap();
     }

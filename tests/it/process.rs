@@ -12,7 +12,7 @@ use testbed::{Mongo, Process, at_the_next, eventually, is_held, nats_url, start}
 
 use crate::harness::{JWT_KEY, Place, token};
 
-const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
+pub(crate) const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 pub(crate) fn command(place: &Place) -> Command {
     place.command(PROGRAM, JWT_KEY)

@@ -19,7 +19,7 @@ async fn read(app: &TestApp, ticket: &str) -> Value {
 }
 
 /// Waits until the ticket is held by `order`, or by nobody, as this version.
-async fn is_held(app: &TestApp, ticket: &str, order: Option<&Order>, version: i64) {
+pub(crate) async fn is_held(app: &TestApp, ticket: &str, order: Option<&Order>, version: i64) {
     let holder = json!(order.map(|order| &order.id));
     eventually("the ticket is held as it has to be", async || {
         let ticket = read(app, ticket).await;
@@ -29,7 +29,7 @@ async fn is_held(app: &TestApp, ticket: &str, order: Option<&Order>, version: i6
 }
 
 /// Waits until all that was published is applied or put aside.
-async fn are_marked(app: &TestApp, orders: &[&Order], version: i64) {
+pub(crate) async fn are_marked(app: &TestApp, orders: &[&Order], version: i64) {
     let marks = app.place.database().await.collection::<Document>("inbox");
     let keys: Vec<_> = orders.iter().map(|order| order.id.as_str()).collect();
     eventually("each order is applied", async || {
@@ -313,7 +313,7 @@ async fn changes_and_orders_of_one_ticket_at_once_skip_no_version() {
 
 #[tokio::test]
 async fn without_the_stream_of_the_orders_the_service_is_ready_and_consumes_it_when_it_is_there() {
-    let place = Place::consuming();
+    let place = Place::new().consuming();
     let app = TestApp::start_at(place).await;
     let ticket = app.create().await;
     let orders = Orders::at(&app.place).await;

@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 use web::{Authenticator, HttpOptions, raise_file_limit, sign};
 
 use crate::{
-    Http, Service, Timing, dotenv,
+    Http, Ports, Service, Timing, dotenv,
     healthcheck::healthcheck,
     lifecycle::stop_on_signal,
     log, metrics,
@@ -70,23 +70,26 @@ impl<O: Args + Send + Sync + 'static> Service<O> {
         fn named(
             command: clap::Command,
             stream: &str,
+            ports: Ports,
             noun: Option<&'static str>,
         ) -> clap::Command {
             let command = command.mut_args(|arg| match (arg.get_id().as_str(), noun) {
                 ("nats_stream", _) => arg.required(false).default_value(stream.to_owned()),
-                ("key", Some(noun)) => arg.visible_alias(noun),
+                ("key", Some(noun)) if !arg.is_positional() => arg.visible_alias(noun),
+                ("listen_addr", _) => arg.default_value(format!("0.0.0.0:{}", ports.http)),
+                ("admin_addr", _) => arg.default_value(format!("127.0.0.1:{}", ports.admin)),
                 _ => arg,
             });
             let command = command.mut_args(without_what_is_empty);
             let command = secrets::explained(command.mut_args(secrets::hidden));
-            command.mut_subcommands(|command| named(command, stream, noun))
+            command.mut_subcommands(|command| named(command, stream, ports, noun))
         }
         let about = self.about;
         let noun = self.events.first().map(|event| event.noun());
         let command = Cli::<O>::command().name(about.name).version(about.version);
         let command = self.with_consumers(command);
         let command = command.term_width(COLUMNS).about(about.description);
-        named(command, &about.name.to_ascii_uppercase(), noun)
+        named(command, &about.name.to_ascii_uppercase(), self.ports, noun)
     }
 
     /// The runtime ends with the process. If it were dropped, a task of the MongoDB driver could panic because another is gone

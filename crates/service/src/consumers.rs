@@ -23,7 +23,7 @@ fn flag<O>(consumer: &Consumer<Context<O>>) -> Arg {
 }
 
 fn id(consumer: &str) -> String {
-    format!("{}_stream", consumer.replace('-', "_"))
+    format!("{consumer}_stream")
 }
 
 impl<O: Args> Service<O> {

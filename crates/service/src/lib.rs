@@ -26,6 +26,7 @@ use futures_util::future::BoxFuture;
 use messaging::{Consumer, EventType};
 use utoipa::openapi::{Info, InfoBuilder, LicenseBuilder, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
+use web::Kind;
 
 pub use admin::READ_INTERVAL;
 pub use context::{Context, NoOptions, metadata};
@@ -61,9 +62,18 @@ impl About {
     }
 }
 
+/// Where a service listens if nobody says otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) http: u16,
+    pub(crate) admin: u16,
+}
+
 /// What a service is made of: a name, and a domain.
 pub struct Service<O = NoOptions> {
     about: About,
+    ports: Ports,
+    problems: &'static [Kind],
     routes: Option<Routes<O>>,
     collections: Vec<Collections>,
     events: &'static [EventType],
@@ -81,6 +91,11 @@ impl Service {
                 description: "",
                 license: "",
             },
+            ports: Ports {
+                http: 3000,
+                admin: 9090,
+            },
+            problems: &[],
             routes: None,
             collections: Vec::new(),
             events: &[],
@@ -97,6 +112,8 @@ impl Service {
         assert!(is_first, "options stand before routes and consumers");
         Service {
             about: self.about,
+            ports: self.ports,
+            problems: self.problems,
             routes: None,
             collections: self.collections,
             events: self.events,
@@ -111,6 +128,13 @@ impl<O> Service<O> {
     pub fn about(mut self, description: &'static str, license: &'static str) -> Self {
         self.about.description = description;
         self.about.license = license;
+        self
+    }
+
+    /// The ports of `LISTEN_ADDR` and `ADMIN_ADDR` where they are not set, 3000 and 9090 else: siblings on one machine have other ones.
+    #[must_use]
+    pub fn ports(mut self, http: u16, admin: u16) -> Self {
+        self.ports = Ports { http, admin };
         self
     }
 
@@ -129,6 +153,22 @@ impl<O> Service<O> {
     pub fn routes(mut self, routes: Routes<O>) -> Self {
         let before = self.routes.replace(routes);
         assert!(before.is_none(), "a service has one list of routes");
+        self
+    }
+
+    /// The kinds of problems that only this domain has, for [`web::Refusal::Own`]: `/problems/{kind}` says what they mean.
+    ///
+    /// # Panics
+    /// Where a kind is at no address of its own there.
+    #[must_use]
+    pub fn problems(mut self, kinds: &'static [Kind]) -> Self {
+        let is_own =
+            |kind: &Kind| problems::is_address(kind) && Kind::of_name(kind.name()).is_none();
+        assert!(
+            kinds.iter().all(is_own),
+            "a kind is at /problems/, by a name that is not taken"
+        );
+        self.problems = kinds;
         self
     }
 
@@ -172,7 +212,7 @@ impl<O: Send + Sync + 'static> Service<O> {
     pub fn openapi(&self) -> OpenApi {
         let (_, domain) = self.domain().split_for_parts();
         let (_, health) = health::routes().split_for_parts();
-        let (_, problems) = problems::routes().split_for_parts();
+        let (_, problems) = problems::routes(self.problems).split_for_parts();
         web::openapi::document(self.about.info(), domain, health.merge_from(problems))
     }
 }

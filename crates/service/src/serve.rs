@@ -2,10 +2,13 @@
 
 use std::{pin::pin, sync::Arc};
 
-use axum::Router;
+use axum::{Router, extract::Request, middleware::map_request};
 use db::{Db, MongoOptions, setting::Unusable};
 use messaging::{EventOptions, Inbox, JetStream, NatsOptions, Outbox, Publisher, Subscriber};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use web::{Authenticator, HttpOptions, Stack};
 
@@ -158,7 +161,11 @@ impl<O: Send + Sync + 'static> Service<O> {
                 methods: web::openapi::methods(&self.openapi()),
                 is_traced,
             };
-            let routes = self.stacked(context, health, stack);
+            let prepared = (
+                prepared.clone(),
+                Instant::now() + timing.first_requests_wait,
+            );
+            let routes = self.stacked(context, prepared, health, stack);
             lifecycle.spawn_http(listener, routes, stop_delay);
         }
         let preparation = Preparation {
@@ -197,11 +204,26 @@ impl<O: Send + Sync + 'static> Service<O> {
         }
     }
 
-    /// The domain's routes inside the middleware, health and the page of the interface beside them.
-    fn stacked(&self, context: Context<O>, health: Health, stack: Stack<'_>) -> Router {
+    /// The domain's routes inside the middleware, health and the page of the interface beside them. Until the database is prepared,
+    /// requests of the domain wait until the given moment.
+    fn stacked(
+        &self,
+        context: Context<O>,
+        (prepared, limit): (CancellationToken, Instant),
+        health: Health,
+        stack: Stack<'_>,
+    ) -> Router {
         let (domain, _) = self.domain().with_state(context).split_for_parts();
+        let domain = domain.layer(map_request(move |request: Request| {
+            let prepared = prepared.clone();
+            async move {
+                // Afterwards it is refused where the database is asked for.
+                drop(timeout_at(limit, prepared.cancelled()).await);
+                request
+            }
+        }));
         let (health, _) = health::routes().with_state(health).split_for_parts();
-        let (problems, _) = problems::routes().split_for_parts();
+        let (problems, _) = problems::routes(self.problems).split_for_parts();
         let open = health
             .merge(problems)
             .merge(web::openapi::routes(self.openapi()));

@@ -17,6 +17,9 @@ pub struct Timing {
     pub prepare_interval: Duration,
     /// How long making them may take: an index on a large collection takes its time.
     pub prepare_limit: Duration,
+    /// For how long from the start a request waits for the database to be prepared, before it is refused: a proxy that looks at
+    /// nothing but the port sends some as soon as that is open.
+    pub first_requests_wait: Duration,
     pub http: web::Timing,
     pub db: db::Timing,
     pub outbox: messaging::Timing,
@@ -31,6 +34,7 @@ impl Default for Timing {
             longest_prepare_again: Duration::from_secs(5),
             prepare_interval: Duration::from_secs(10),
             prepare_limit: Duration::from_secs(600),
+            first_requests_wait: Duration::from_secs(5),
             http: web::Timing::default(),
             db: db::Timing::default(),
             outbox: messaging::Timing::default(),

@@ -30,3 +30,18 @@ pub fn empty(folder: &Path) -> io::Result<()> {
     }
     fs::create_dir_all(folder)
 }
+
+/// The program of another package of the workspace, beside this test's own: `cargo nextest run --workspace` builds it, and so does
+/// `cargo build` of that package.
+///
+/// # Panics
+/// When it was not built.
+pub fn sibling(program: &str) -> PathBuf {
+    let path = target().join(program);
+    let shown = path.display();
+    assert!(
+        path.exists(),
+        "there is no {shown}: cargo build -p {program}"
+    );
+    path
+}

@@ -37,7 +37,7 @@ pub use certificates::Certificates;
 #[cfg(feature = "http")]
 pub use client::{client, start};
 pub use fail_point::{at_the_next, fail, has_entered, is_held};
-pub use folder::{empty, target};
+pub use folder::{empty, sibling, target};
 pub use image::Image;
 pub use mongo::Mongo;
 pub use mount::Mount;

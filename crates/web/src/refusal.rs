@@ -46,6 +46,9 @@ pub enum Refusal {
     /// 409: the state of the resource forbids it.
     #[error("{0}")]
     Conflict(&'static str),
+    /// Of a kind of the domain's own, which says more than the status: a client does another thing about it.
+    #[error("{1}")]
+    Own(Kind, &'static str),
     /// 412: `If-Match` names another version than the current one, or `If-None-Match` names that.
     #[error("If-Match names another version than the current one, or If-None-Match names it")]
     PreconditionFailed,
@@ -182,6 +185,7 @@ impl Refusal {
             Self::MethodNotAllowed => Kind::METHOD,
             Self::BodyTimeout => Kind::BODY_TIMEOUT,
             Self::Conflict(_) => Kind::CONFLICT,
+            Self::Own(kind, _) => *kind,
             Self::KeyInUse => Kind::KEY_IN_USE,
             Self::PreconditionFailed => Kind::PRECONDITION,
             Self::PayloadTooLarge => Kind::TOO_LARGE,

@@ -237,3 +237,27 @@ fn letters_text(letters: &[DeadLetter]) -> String {
     }
     rows.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_has_a_line_for_each_consumer() {
+        let status = |consumer: &str, dead| InboxStatus {
+            consumer: consumer.to_owned(),
+            waiting: dead,
+            oldest_waiting_seconds: (dead > 0).then_some(1.5),
+            retrying: 0,
+            dead,
+        };
+        let text = status_text(&[status("invoices", 3), status("refunds", 0)]);
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<_> = lines.into_iter().map(words).collect();
+        assert_eq!(
+            lines,
+            ["invoices 3, the oldest for 1.5 s 0 3", "refunds 0 0 0"]
+        );
+    }
+}

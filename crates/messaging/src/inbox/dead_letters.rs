@@ -8,7 +8,7 @@ mod sweeps;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc, spec::BinarySubtype};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use mongodb::{ClientSession, Collection, IndexModel};
@@ -32,8 +32,6 @@ pub(crate) const RETRYING: &str = "retrying";
 pub(crate) const DEAD: &str = "dead";
 /// An operator gave it up; it is kept with the reason.
 const SKIPPED: &str = "skipped";
-/// In bytes: with all else in a document, which may have 16 MiB. The stream keeps what is larger.
-const LARGEST_CONTENT: usize = 15 * 1024 * 1024;
 /// In characters.
 const LONGEST_REASON: usize = 1_000;
 
@@ -58,6 +56,15 @@ impl Verdict {
             attempts: 0,
             panics: 0,
             delay: Duration::ZERO,
+        }
+    }
+
+    /// Nobody can tell which one it is.
+    fn unplaced(reason: String) -> Self {
+        Self {
+            state: DEAD,
+            reason,
+            ..Self::waits()
         }
     }
 
@@ -127,26 +134,6 @@ fn of_key(of: KeyOf<'_>, versions: Document) -> Document {
         "_id.consumer": of.consumer, "_id.key": of.key, "_id.version": versions,
         "state": { "$ne": SKIPPED },
     }
-}
-
-fn binary(bytes: &[u8]) -> Binary {
-    Binary {
-        subtype: BinarySubtype::Generic,
-        bytes: bytes.to_vec(),
-    }
-}
-
-/// What is kept of a message.
-fn content(message: &Message, stream: &str) -> Document {
-    let mut content = doc! {
-        "stream": stream, "sequence": message.sequence as i64, "published": message.published,
-        "subject": &message.subject,
-    };
-    if message.size() <= LARGEST_CONTENT {
-        content.insert("headers", binary(&message.headers));
-        content.insert("payload", binary(&message.payload));
-    }
-    content
 }
 
 /// A stage of an update: when it is to be tried, by the server's clock.

@@ -17,6 +17,7 @@ use crate::{
     JetStream, Timing,
     jetstream::{DurableConfig, Lag},
     metrics::{LAG_MESSAGES, LAG_SECONDS, begin_consumer},
+    told::Told,
 };
 
 /// Applies the messages of one consumer.
@@ -58,7 +59,7 @@ impl<C: Clone + Send + Sync + 'static> Subscriber<C> {
             fed,
         };
         let feed = AbortOnDropHandle::new(tokio::spawn(feed.run()));
-        let lag = AbortOnDropHandle::new(tokio::spawn(watch_lag(stream, config, consumer, timing)));
+        let lag = AbortOnDropHandle::new(tokio::spawn(watch(stream, config, consumer, timing)));
         let worker = Worker {
             jetstream: self.jetstream,
             tallies: Tallies {
@@ -80,8 +81,8 @@ impl<C: Clone + Send + Sync + 'static> Subscriber<C> {
     }
 }
 
-/// Asks how far the consumer is behind, for ever.
-async fn watch_lag(
+/// Asks how far the consumer is behind, and tells what NATS denies it, for ever.
+async fn watch(
     jetstream: JetStream,
     config: DurableConfig,
     consumer: &'static str,
@@ -89,9 +90,12 @@ async fn watch_lag(
 ) {
     let messages = gauge!(LAG_MESSAGES, "consumer" => consumer);
     let seconds = gauge!(LAG_SECONDS, "consumer" => consumer);
-    let mut again = interval(timing.inbox.lag);
+    let (mut again, mut told) = (interval(timing.inbox.lag), Told::default());
     loop {
         again.tick().await;
+        if let Some(denied) = jetstream.denied() {
+            told.tell("NATS denies a consumer what it needs", denied);
+        }
         let lag = jetstream.lag(&config).await;
         let lag = lag
             .inspect_err(

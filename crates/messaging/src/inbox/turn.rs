@@ -103,9 +103,6 @@ impl<C: Clone + Send + Sync + 'static> Worker<C> {
                 .await
             {
                 Step::Done => {}
-                // What is put aside may be known twice.
-                Step::GoOnWith(version) if matches!(ended.left.front(), Some(Item::Aside(it)) if *it == version) =>
-                    {}
                 // Before what is in hand of that version: it may be another message.
                 Step::GoOnWith(version) => ended.left.push_front(Item::Aside(version)),
                 Step::AllAside(due) => {

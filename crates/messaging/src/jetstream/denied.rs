@@ -54,10 +54,11 @@ impl Denied {
         };
         let mut noted = self.noted.lock();
         if denied.starts_with("Publish") {
+            let subject = of_all(subject);
             if noted.publishing.len() >= MOST {
                 noted.publishing.clear();
             }
-            noted.publishing.insert(subject.to_owned(), Instant::now());
+            noted.publishing.insert(subject, Instant::now());
         } else if subject.starts_with(&*self.inbox_prefix) {
             noted.inbox = Some(subject.to_owned());
             self.inbox_is_denied.notify_one();
@@ -84,6 +85,15 @@ impl Denied {
         let mut denied = noted.publishing.iter();
         let denied = denied.find(|(subject, at)| **at >= began && is_ours(subject));
         denied.map(|(subject, _)| format!("NATS does not let us publish to {subject}"))
+    }
+
+    /// All that was denied on this connection. Nobody waits for an answer to some of it.
+    pub(super) fn all(&self) -> Option<String> {
+        let noted = self.noted.lock();
+        let mut denied: Vec<_> = noted.publishing.keys().map(String::as_str).collect();
+        denied.sort_unstable();
+        let is_denied = !denied.is_empty();
+        is_denied.then(|| format!("NATS does not let us publish to {}", denied.join(", ")))
     }
 
     /// Opens the connection anew, for ever, while answers can't come to us: a server that denies a subscription forgets it, and the
@@ -117,6 +127,15 @@ impl Denied {
     }
 }
 
+/// Acknowledgements of a consumer differ in the last five words of their subject.
+fn of_all(subject: &str) -> String {
+    let consumers = subject.rsplitn(6, '.').nth(5);
+    match consumers.filter(|consumers| consumers.starts_with("$JS.ACK.")) {
+        Some(consumers) => format!("{consumers}.>"),
+        None => subject.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +150,17 @@ mod tests {
         assert!(told.ends_with("publish to a.b"), "{told}");
         assert_eq!(denied.why(began, |subject| subject == "a.c"), None);
         assert_eq!(denied.why(Instant::now(), |_| true), None);
+        for sequence in 1..3 {
+            let subject = format!("$JS.ACK.ORDERS.a-b.1.{sequence}.1.1795853117.0");
+            assert!(denied.note(&format!(
+                "Permissions Violation for Publish to \"{subject}\""
+            )));
+        }
+        let all = denied.all().unwrap();
+        assert!(
+            all.ends_with("publish to $JS.ACK.ORDERS.a-b.>, a.b"),
+            "{all}"
+        );
         assert!(denied.note("Permissions Violation for Subscription to \"_INBOX.x.*\""));
         let told = denied.why(Instant::now(), |_| false).unwrap();
         assert!(told.contains("subscribe to _INBOX.x.*"), "{told}");

@@ -164,6 +164,11 @@ impl JetStream {
         self.explained(error, began, |subject| subject.starts_with("$JS."))
     }
 
+    /// All that NATS has denied since there is this connection.
+    pub(crate) fn denied(&self) -> Option<String> {
+        self.denied.all()
+    }
+
     /// Tells of each change.
     pub(crate) fn connection(&self) -> watch::Receiver<bool> {
         self.connected.clone()

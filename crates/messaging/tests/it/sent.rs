@@ -169,13 +169,19 @@ pub(crate) async fn durable(place: &Place) -> Option<jetstream::consumer::Info> 
     stream.consumer_info(name).await.ok()
 }
 
-/// Waits until nothing of the stream is left to be consumed.
+/// Waits until nothing of the stream is left to be consumed: however long that takes, as long as it goes on.
 pub(crate) async fn acknowledged(place: &Place) {
-    eventually("all is acknowledged", async || {
+    let left = async || {
         let info = durable(place).await;
-        info.is_some_and(|info| info.num_pending == 0 && info.num_ack_pending == 0)
-    })
-    .await;
+        info.map_or(u64::MAX, |info| {
+            info.num_pending + info.num_ack_pending as u64
+        })
+    };
+    let mut last = left().await;
+    while last > 0 {
+        eventually("more is acknowledged", async || left().await < last).await;
+        last = left().await;
+    }
 }
 
 /// As if it had never consumed anything: it is sent everything once more.

@@ -1,6 +1,6 @@
 //! What a command line is read as.
 
-use messaging::{Consumer, Outcome, Received};
+use messaging::{Consumer, EventType, Outcome, Received};
 
 use super::{cli::Serve, *};
 
@@ -35,19 +35,44 @@ fn the_domains_own_settings_stand_beside_ours() {
     assert_eq!(serve(&["--most", "7"]).domain.most, 7);
 }
 
+#[test]
+fn a_sibling_listens_on_ports_of_its_own_where_nobody_says_otherwise() {
+    let defaults = |toy: Service, command: &str| {
+        let commands = toy.command_line();
+        let command = commands.find_subcommand(command).unwrap();
+        let args = command
+            .get_arguments()
+            .filter(|arg| arg.get_id().as_str().ends_with("_addr"));
+        let default = |arg: &clap::Arg| arg.get_default_values()[0].to_str().unwrap().to_owned();
+        args.map(default).collect::<Vec<_>>()
+    };
+    let toy = || Service::new("toy", "0.1.0");
+    assert_eq!(defaults(toy(), "serve"), ["0.0.0.0:3000", "127.0.0.1:9090"]);
+    let other = || toy().ports(3001, 9091);
+    assert_eq!(
+        defaults(other(), "serve"),
+        ["0.0.0.0:3001", "127.0.0.1:9091"]
+    );
+    assert_eq!(defaults(other(), "healthcheck"), ["0.0.0.0:3001"]);
+    assert_eq!(defaults(other(), "publish"), ["127.0.0.1:9091"]);
+}
+
 type Toy = Service<Options>;
 
+fn consumer(
+    name: &'static str,
+    stream: &'static str,
+    r#type: &'static [&'static str],
+) -> Consumer<crate::Context<Options>> {
+    Consumer::newest_only(name, stream, r#type, |_, _, _: &Received<()>| {
+        Box::pin(async { Ok(Outcome::Applied) })
+    })
+}
+
 fn consuming() -> Toy {
-    let applies: fn() -> Consumer<crate::Context<Options>> = || {
-        Consumer::newest_only(
-            "price-lists",
-            "PRICES",
-            &["price.set"],
-            |_, _, _: &Received<()>| Box::pin(async { Ok(Outcome::Applied) }),
-        )
-    };
     let toy = Service::new("toy", "0.1.0").options::<Options>();
-    toy.consumes(applies)
+    toy.consumes(|| consumer("price_lists", "PRICES", &["price.set"]))
+        .consumes(|| consumer("orders", "ORDERS", &["order.created"]))
 }
 
 fn read(toy: &Toy, arguments: &[&str]) -> Result<clap::ArgMatches, clap::Error> {
@@ -60,15 +85,18 @@ fn read(toy: &Toy, arguments: &[&str]) -> Result<clap::ArgMatches, clap::Error> 
 }
 
 #[test]
-fn a_consumers_name_makes_the_flag_of_its_stream() {
+fn each_consumers_name_makes_the_flag_of_its_stream() {
     let toy = consuming();
     for command in ["serve", "consume"] {
         let streams = |flags: &[&str]| {
             let arguments = [&[command], flags].concat();
             toy.streams(&read(&toy, &arguments).unwrap())
         };
-        assert_eq!(streams(&[]), ["PRICES"]);
-        assert_eq!(streams(&["--price-lists-stream=OTHER"]), ["OTHER"]);
+        assert_eq!(streams(&[]), ["PRICES", "ORDERS"]);
+        let other = ["--price-lists-stream=OTHER"];
+        assert_eq!(streams(&other), ["OTHER", "ORDERS"]);
+        let both = ["--orders-stream=SOME", "--price-lists-stream=OTHER"];
+        assert_eq!(streams(&both), ["OTHER", "SOME"]);
     }
     assert!(read(&toy, &["serve", "--price-lists-stream=a.b"]).is_err());
     assert!(read(&toy, &["publish", "--price-lists-stream=OTHER"]).is_err());
@@ -93,4 +121,24 @@ fn the_streams_name_is_the_services_in_capitals_where_none_is_given() {
     assert_eq!(serve(&[]).servers.nats.nats_stream, "TOY");
     let given = serve(&["--nats-stream", "OTHER"]);
     assert_eq!(given.servers.nats.nats_stream, "OTHER");
+}
+
+#[test]
+fn only_what_has_a_flag_has_another_name_for_it() {
+    const CHANGED: EventType = EventType::of::<()>("price.changed");
+    let toy = consuming().publishes(&[CHANGED]);
+    let mut command = toy.command_line();
+    let help = |path: [&str; 2]| {
+        let mut command = &mut command;
+        for name in path {
+            command = command.find_subcommand_mut(name).unwrap();
+        }
+        command.render_long_help().to_string()
+    };
+    let [replay, retry, skip] =
+        [["outbox", "replay"], ["inbox", "retry"], ["inbox", "skip"]].map(help);
+    assert!(replay.contains("--price"), "{replay}");
+    for help in [retry, skip] {
+        assert!(!help.contains("alias"), "{help}");
+    }
 }

@@ -52,11 +52,19 @@ fn orders(place: &Place) -> String {
     format!("{}-orders", place.name)
 }
 
+fn returns(place: &Place) -> String {
+    format!("{}-returns", place.name)
+}
+
 async fn make_stream(place: &Place) -> jetstream::Context {
+    make_stream_of(place, orders(place), "order").await
+}
+
+async fn make_stream_of(place: &Place, name: String, noun: &str) -> jetstream::Context {
     let nats = jetstream::new(async_nats::connect(&place.nats_url).await.unwrap());
     let config = stream::Config {
-        name: orders(place),
-        subjects: vec![format!("{}.order.>", place.name)],
+        name,
+        subjects: vec![format!("{}.{noun}.>", place.name)],
         ..stream::Config::default()
     };
     nats.create_stream(config).await.unwrap();
@@ -64,14 +72,17 @@ async fn make_stream(place: &Place) -> jetstream::Context {
 }
 
 async fn order(nats: &jetstream::Context, place: &Place, id: &str, takes_ms: u64) {
-    let subject = format!("{}.order.created.{id}", place.name);
+    send(nats, format!("{}.order.created.{id}", place.name), takes_ms).await;
+}
+
+async fn send(nats: &jetstream::Context, subject: String, takes_ms: u64) {
     let payload = format!("{{\"version\":0,\"takes_ms\":{takes_ms}}}");
     let sent = nats.publish(subject, payload.into()).await.unwrap();
     sent.await.unwrap();
 }
 
 async fn start(place: &Place) -> Toy {
-    let parts = (http(), Some(orders(place)));
+    let parts = (http(), vec![orders(place)]);
     let place = place.clone();
     Toy::start_at(place, Timing::default(), invoices(), NoOptions {}, parts).await
 }
@@ -127,6 +138,45 @@ async fn a_stop_applies_what_is_in_hand_and_publishes_what_that_records() {
         0
     );
     nats.delete_stream(orders(&place)).await.unwrap();
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn two_consumers_of_one_service_do_not_hold_each_other_up() {
+    let place = Place::shared();
+    let nats = make_stream(&place).await;
+    make_stream_of(&place, returns(&place), "return").await;
+    let service =
+        invoices().consumes(|| Consumer::each_version("refunds", "RETURNS", &["return.made"], pay));
+    let parts = (http(), vec![orders(&place), returns(&place)]);
+    let toy = Toy::start_at(
+        place.clone(),
+        Timing::default(),
+        service,
+        NoOptions {},
+        parts,
+    )
+    .await;
+    // More than there are places, each of which is held for long.
+    let keys: Vec<String> = (0..40).map(|key| format!("order-{key}")).collect();
+    for key in &keys {
+        order(&nats, &place, key, 2_000).await;
+    }
+    let stream = nats.get_stream(orders(&place)).await.unwrap();
+    let name = format!("{}-toy-invoices", place.name);
+    eventually("all of them are in hand", async || {
+        stream.consumer_info(&name).await.unwrap().num_ack_pending > 1
+    })
+    .await;
+    send(&nats, format!("{}.return.made.a", place.name), 0).await;
+    invoice_is_published(&place, "a").await;
+    let stuck = stream.consumer_info(&name).await.unwrap();
+    assert!(stuck.num_ack_pending > 1, "{stuck:?}");
+    toy.ask_to_stop();
+    toy.running.await.unwrap().unwrap();
+    for stream in [orders(&place), returns(&place)] {
+        nats.delete_stream(stream).await.unwrap();
+    }
     place.remove().await;
 }
 

@@ -91,7 +91,14 @@ pub(crate) struct Toy {
 impl Toy {
     /// Starts the service of counters, and waits until it takes writes.
     pub(crate) async fn of_counters(place: Place, timing: Timing) -> Self {
-        Self::start_at(place, timing, counters(), NoOptions {}, (http(), None)).await
+        Self::start_at(
+            place,
+            timing,
+            counters(),
+            NoOptions {},
+            (http(), Vec::new()),
+        )
+        .await
     }
 
     /// The same, which takes requests for this long after a stop is asked for.
@@ -105,14 +112,21 @@ impl Toy {
             Timing::default(),
             counters(),
             NoOptions {},
-            (options, None),
+            (options, Vec::new()),
         )
         .await
     }
 
     /// Starts it, and waits for nothing.
     pub(crate) async fn begin_with_counters(place: Place, timing: Timing) -> Self {
-        Self::begin_at(place, timing, counters(), NoOptions {}, (http(), None)).await
+        Self::begin_at(
+            place,
+            timing,
+            counters(),
+            NoOptions {},
+            (http(), Vec::new()),
+        )
+        .await
     }
 
     /// Starts a service on the servers that all tests share, and waits until it is ready.
@@ -122,7 +136,7 @@ impl Toy {
             Timing::default(),
             service,
             domain,
-            (http(), None),
+            (http(), Vec::new()),
         )
         .await
     }
@@ -132,9 +146,9 @@ impl Toy {
         timing: Timing,
         service: Service<O>,
         domain: O,
-        (options, stream): (HttpOptions, Option<String>),
+        (options, streams): (HttpOptions, Vec<String>),
     ) -> Self {
-        let parts = (options, stream);
+        let parts = (options, streams);
         let toy = Self::begin_at(place, timing, service, domain, parts).await;
         eventually("the service is ready", async || {
             assert!(!toy.running.is_finished(), "the service has ended");
@@ -149,7 +163,7 @@ impl Toy {
         timing: Timing,
         service: Service<O>,
         domain: O,
-        (options, stream): (HttpOptions, Option<String>),
+        (options, streams): (HttpOptions, Vec<String>),
     ) -> Self {
         // Shown where the test fails.
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
@@ -165,8 +179,7 @@ impl Toy {
         let mut process = process.await.unwrap();
         let auth = Authenticator::new(&options).unwrap();
         let domain = Arc::new(domain);
-        if let Some(stream) = stream {
-            let streams = vec![stream];
+        if !streams.is_empty() {
             let consumption = service.consumption(&nats, streams, Arc::clone(&domain), timing);
             process.consumption = Some(consumption.await.unwrap());
         }

@@ -39,6 +39,32 @@ async fn the_pauses_before_collections_are_made_anew_stop_growing() {
     toy.finish().await;
 }
 
+#[tokio::test]
+async fn a_request_of_the_first_moment_waits_until_the_database_is_prepared() {
+    let (_mongo, place) = own_mongo().await;
+    let a_second = doc! { "blockConnection": true, "blockTimeMS": 1_000 };
+    at_the_next(&place, "create", a_second).await;
+    let toy = Toy::begin_with_counters(place, Timing::default()).await;
+    assert_eq!(toy.get("/health/ready").await.status(), 503);
+    assert_eq!(toy.post().await.status(), 201);
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_that_has_waited_for_the_database_long_enough_is_refused() {
+    let (_mongo, place) = own_mongo().await;
+    let timing = Timing {
+        first_requests_wait: Duration::from_millis(100),
+        drain: Duration::from_secs(1),
+        ..Timing::default()
+    };
+    at_the_next(&place, "create", hangs()).await;
+    let toy = Toy::begin_with_counters(place, timing).await;
+    assert_eq!(toy.post().await.status(), 503);
+    toy.ask_to_stop();
+    toy.running.await.unwrap().unwrap();
+}
+
 /// The keys of each collection's indexes.
 async fn indexes(place: &Place) -> BTreeMap<String, Vec<String>> {
     let database = place.database().await;

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Binary, Document, RawDocumentBuf, doc, spec::BinarySubtype};
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 
-use super::{
-    Aside, Conflict, DEAD, Inbox, KeyOf, Letter, Put, Verdict, WAITING, content, id, with_next,
-};
+use super::{Aside, Conflict, Inbox, KeyOf, Letter, Put, Verdict, WAITING, id, with_next};
 use crate::{
     JetStream,
     inbox::{
@@ -16,6 +14,35 @@ use crate::{
         message::Message,
     },
 };
+
+/// In bytes: with all else in a document, which may have 16 MiB. The stream keeps what is larger.
+const LARGEST_CONTENT: usize = 15 * 1024 * 1024;
+
+/// What is kept of a message, but for its `_id` and the times.
+fn kept(
+    message: &Message,
+    stream: &str,
+    (message_id, r#type): (&str, &str),
+    verdict: &Verdict,
+) -> Document {
+    let mut kept = doc! {
+        "state": verdict.state, "reason": verdict.reason(), "attempts": verdict.attempts, "panics": verdict.panics,
+        "delayMs": verdict.delay_ms(), "type": r#type, "messageId": message_id, "stream": stream,
+        "sequence": message.sequence as i64, "published": message.published, "subject": &message.subject,
+    };
+    if message.size() <= LARGEST_CONTENT {
+        kept.insert("headers", binary(&message.headers));
+        kept.insert("payload", binary(&message.payload));
+    }
+    kept
+}
+
+fn binary(bytes: &[u8]) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    }
+}
 
 impl Inbox {
     /// Puts messages of one key aside, in the caller's transaction; those that are put aside already stay as they are, but for the first
@@ -48,12 +75,9 @@ impl Inbox {
                     put.versions.insert(*version);
                 }
                 None => {
-                    let mut kept = doc! {
-                        "_id": id(of, *version), "state": verdict.state, "reason": verdict.reason(),
-                        "attempts": verdict.attempts, "panics": verdict.panics, "delayMs": verdict.delay_ms(),
-                        "type": r#type, "messageId": message_id,
-                    };
-                    kept.extend(content(letter.message, stream));
+                    let names = (&**message_id, &**r#type);
+                    let mut kept = kept(letter.message, stream, names, verdict);
+                    kept.insert("_id", id(of, *version));
                     new.insert(*version, kept);
                     put.versions.insert(*version);
                     // Another of this version may come behind it.
@@ -138,11 +162,8 @@ impl Inbox {
             message_id(&message, stream),
             type_of(&message, jetstream.prefix()),
         );
-        let mut kept = content(&message, stream);
-        kept.extend(doc! {
-            "state": DEAD, "reason": reason, "attempts": 0_i64, "panics": 0_i64, "delayMs": 0_i64,
-            "messageId": shortened(&message_id), "type": shortened(&r#type),
-        });
+        let names = (shortened(&message_id), shortened(&r#type));
+        let kept = kept(&message, stream, names, &Verdict::unplaced(reason));
         let keep = doc! { "$setOnInsert": kept, "$currentDate": { "at": true, "nextAt": true } };
         let letters = self.dead_letters::<Document>();
         let keep = letters.update_one(doc! { "_id": id }, keep).upsert(true);
