@@ -7,7 +7,8 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench fuzz mutants faults docs-page walks alerts manifests openapi chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env rolling asyncapi asyncapi-valid new-service live-page
+.PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling openapi asyncapi
+.PHONY: asyncapi-valid new-service chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -107,6 +108,17 @@ bench: tools ## each figure beside its limit, measured in the same run, and plot
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p bench
 	"$(target_dir)/release/bench" --program "$(target_dir)/release/$(program)"
+
+bench-history: export BENCH_ONLY = history
+bench-history: export BENCH_JSON = bench-history.json
+bench-history: bench ## what a long past costs; BENCH_OLD_EVENTS and BENCH_OLD_TICKETS choose how long
+
+bench-three: export BENCH_ONLY = three-creates32,three-creates256,three-drain,three-lag
+bench-three: export BENCH_JSON = bench-three.json
+bench-three: bench ## three nodes of each server, beside raw loops on the same
+
+how-long: tools ## make run from nothing, and a changed handler, each to a service that answers; ROUNDS, CHANGES
+	scripts/how-long
 
 check: tools ## formatting, lints, documentation, dependencies, manifests; whether each patch still applies
 	cargo fmt --check

@@ -87,6 +87,8 @@ python_package() { # FOLDER PACKAGE VERSION [SHA256…]
     fail "$2 $3 can't be fetched from PyPI: $why${instead:+; else $instead}"
 }
 
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # The package's name, which is that of the program and, where MONGO_URI names none, of the database.
 program_name() { sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' "$root/Cargo.toml"; }
 

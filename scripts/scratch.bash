@@ -24,8 +24,6 @@ SERVICES_DIR=$fetched "$root/scripts/promtool" --version >/dev/null || fail "the
 # The paths are always the same, which keeps the build warm; without debug information it links faster.
 export CARGO_TARGET_DIR=$scratch/build CARGO_PROFILE_DEV_DEBUG=0 SERVICES_DIR=$scratch/services
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
 # Each copied file is as old as the copy: cargo would take one that is older than its build for unchanged.
 copy_tree() {
   rm -rf "$tree"

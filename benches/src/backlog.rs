@@ -1,4 +1,4 @@
-//! How fast a backlog goes, whatever its shape and however long the history behind it.
+//! How fast a backlog goes, whatever its shape.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use crate::{
     Bench,
     raw::{self, Headers},
+    raw_relay,
     servers::STREAM,
     table::{Row, Target, alone, compared},
     writes::drained,
@@ -46,10 +47,11 @@ pub(crate) async fn fill(
 /// Events a second that the service publishes and marks, from the first message to the last mark.
 pub(crate) async fn service_drain(
     bench: &Bench,
+    name: &str,
     database: &Database,
     events: usize,
 ) -> anyhow::Result<(f64, f64)> {
-    let (service, _) = bench.servers.service("service").await?;
+    let (service, _) = bench.servers.service(name).await?;
     let jetstream = bench.servers.jetstream().await?;
     let began = loop {
         if let Ok(mut stream) = jetstream.get_stream(STREAM).await
@@ -67,16 +69,20 @@ pub(crate) async fn service_drain(
     Ok((events as f64 / elapsed, cpu_us))
 }
 
-/// Events a second that the limit's loop does.
+/// Events a second that the limit's loop does: with as many tickets as events one that need not keep any order.
 pub(crate) async fn raw_drain(
     bench: &Bench,
     events: usize,
     tickets: usize,
     of: Headers,
 ) -> anyhow::Result<f64> {
-    let database = bench.fresh("raw", 4).await?;
+    let database = bench.fresh("raw", 128).await?;
     fill(&database, events, tickets, "NO").await?;
-    raw::drain(&database, &bench.fresh_stream().await?, of).await
+    let jetstream = bench.fresh_stream().await?;
+    if tickets < events {
+        return raw_relay::drain_in_order(&database, &jetstream).await;
+    }
+    raw::drain(&database, &jetstream, of).await
 }
 
 /// The backlog of an outage, of as many tickets as events or of few.
@@ -85,34 +91,38 @@ pub(crate) async fn drain(
     events: usize,
     tickets: usize,
 ) -> anyhow::Result<Vec<Row>> {
-    let distinct = tickets == events;
-    let (mut per_second, mut of_same_messages) = (vec![], vec![]);
+    let is_distinct = tickets == events;
+    let (mut per_second, mut of_same_messages, mut cpu_us) = (vec![], vec![], vec![]);
     for _ in 0..bench.rounds {
         let limit = raw_drain(bench, events, tickets, Headers::Id).await?;
         let database = bench.fresh("service", 4).await?;
         fill(&database, events, tickets, "NO").await?;
-        let (drained, _) = service_drain(bench, &database, events).await?;
+        let (drained, cpu) = service_drain(bench, "service", &database, events).await?;
         per_second.push((drained, limit));
-        if distinct {
+        cpu_us.push(cpu);
+        if is_distinct && bench.servers.nodes == 1 {
             let limit = raw_drain(bench, events, tickets, Headers::Whole).await?;
             of_same_messages.push((drained, limit));
         }
     }
+    let target = match bench.servers.nodes {
+        1 if is_distinct => 0.85,
+        1 => 0.8,
+        _ => 0.7,
+    };
     let name = format!("backlog of {events} events, {tickets} tickets");
-    let target = distinct.then_some(Target::AtLeast(0.8));
-    let mut rows = vec![compared(name, "/s", &per_second, target)];
-    if distinct {
-        let name = "  the same, limit: the same headers";
+    let mut rows = vec![compared(
+        name,
+        "/s",
+        &per_second,
+        Some(Target::AtLeast(target)),
+    )];
+    if !of_same_messages.is_empty() {
+        let name = "  limit: the same headers";
         rows.push(compared(name, "/s", &of_same_messages, None));
-    } else {
-        rows.push(Row {
-            name: "  limit by order: tickets ÷ one round trip".to_owned(),
-            value: tickets as f64 / bench.round_trip().await?.as_secs_f64(),
-            unit: "/s",
-            limit: None,
-            ratio: None,
-            target: None,
-        });
+    }
+    if bench.servers.nodes == 1 {
+        rows.push(alone("  processor time of an event", "µs", cpu_us, None));
     }
     Ok(rows)
 }
@@ -168,42 +178,4 @@ pub(crate) async fn memory(bench: &Bench, events: usize) -> anyhow::Result<Vec<R
     service.stop()?;
     let name = format!("memory over idle, draining {events}");
     Ok(vec![alone(name, "MiB", [more], Some(Target::AtMost(20.0)))])
-}
-
-/// The cost of an event with a short and with a long history behind it.
-pub(crate) async fn growth(bench: &Bench, short: usize, long: usize) -> anyhow::Result<Vec<Row>> {
-    const FRESH: usize = 50_000;
-    let database = bench.fresh("service", 4).await?;
-    let mut history = 0;
-    let mut per_second = [vec![], vec![]];
-    let mut cpu_us = [vec![], vec![]];
-    for (at, length) in [short, long].into_iter().enumerate() {
-        fill(&database, length - history, length - history, "YES").await?;
-        history = length;
-        // What was written is on the disk before anything is measured.
-        let admin = database.client().database("admin");
-        admin.run_command(doc! { "fsync": 1 }).await?;
-        for _ in 0..bench.rounds {
-            fill(&database, FRESH, FRESH, "NO").await?;
-            let (drained, cpu) = service_drain(bench, &database, FRESH).await?;
-            per_second[at].push(drained);
-            cpu_us[at].push(cpu);
-        }
-    }
-    let pairs =
-        |[short, long]: [Vec<f64>; 2]| -> Vec<(f64, f64)> { long.into_iter().zip(short).collect() };
-    Ok(vec![
-        compared(
-            format!("events/s with {long} sent events, limit: with {short}"),
-            "/s",
-            &pairs(per_second),
-            Some(Target::AtLeast(0.85)),
-        ),
-        compared(
-            "  processor time of an event, the same",
-            "µs",
-            &pairs(cpu_us),
-            Some(Target::AtMost(1.15)),
-        ),
-    ])
 }

@@ -181,7 +181,7 @@ pub(crate) async fn drain(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             let limit = raw_drain(bench, events, events, Headers::Whole).await?;
             let database = bench.fresh("service", 4).await?;
             fill(&database, events, events, "NO").await?;
-            let (drained, _) = service_drain(bench, &database, events).await?;
+            let (drained, _) = service_drain(bench, "service", &database, events).await?;
             rate.add(place, drained, Some(limit));
         }
     }
@@ -207,7 +207,7 @@ pub(crate) async fn history(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         admin.run_command(doc! { "fsync": 1 }).await?;
         for _ in 0..bench.rounds {
             fill(&database, FRESH, FRESH, "NO").await?;
-            let (drained, cpu_us) = service_drain(bench, &database, FRESH).await?;
+            let (drained, cpu_us) = service_drain(bench, "service", &database, FRESH).await?;
             rate.add(place, drained, None);
             cost.add(place, cpu_us, None);
         }

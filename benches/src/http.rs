@@ -15,8 +15,16 @@ pub(crate) struct Connection {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The `Link` header, or nothing.
-    pub(crate) link: String,
+    link: String,
     pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Its path.
+    pub(crate) fn next_page(&self) -> Option<String> {
+        let (next, _) = self.link.strip_prefix('<')?.split_once('>')?;
+        Some(next.to_owned())
+    }
 }
 
 impl Connection {

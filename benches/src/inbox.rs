@@ -50,7 +50,7 @@ fn message(ticket: ObjectId, version: usize) -> (String, HeaderMap, String) {
 }
 
 /// An empty stream of orders.
-async fn stream(bench: &Bench) -> anyhow::Result<jetstream::Context> {
+pub(crate) async fn stream(bench: &Bench) -> anyhow::Result<jetstream::Context> {
     let jetstream = bench.servers.jetstream().await?;
     drop(jetstream.delete_stream(ORDERS).await);
     let config = jetstream::stream::Config {

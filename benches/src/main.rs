@@ -1,26 +1,28 @@
 //! `bench`: each figure of the service beside its limit, which a minimal loop shows in the same round.
 //!
-//! `raw` and `raw_inbox` hold the limits, `writes`, `reads`, `backlog` and `inbox` the figures, `curves` those that are drawn; docs/benchmarks.md says what they mean.
+//! `raw`, `raw_relay` and `raw_inbox` hold the limits, the others the figures, of which `curves` draws some; docs/benchmarks.md says what they mean.
 
 mod backlog;
 mod curves;
+mod history;
 mod http;
+mod idle;
 mod inbox;
+mod lag;
 mod load;
+mod machine;
 mod overload;
+mod partitions;
 mod raw;
 mod raw_inbox;
+mod raw_relay;
 mod reads;
 mod servers;
+mod simulation;
 mod table;
 mod writes;
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::ensure;
 use async_nats::jetstream;
@@ -29,6 +31,8 @@ use mongodb::Database;
 use testbed::target;
 
 use crate::{
+    history::Past,
+    machine::Report,
     servers::{STREAM, Servers},
     table::{Row, Target, alone},
 };
@@ -45,12 +49,21 @@ struct Cli {
     /// Rounds of each figure, of which the medians are shown.
     #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3)]
     rounds: usize,
-    /// Only these figures.
+    /// Only these figures; by default all but `history`, `partitions`, `simulation` and the `three-…`.
     #[arg(long, env = "BENCH_ONLY", value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
-    /// Where the figures go, as JSON; by default `bench.json` in cargo's target directory.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    /// Events of a backlog, for the drains.
+    #[arg(long, env = "BENCH_EVENTS", default_value_t = 100_000)]
+    events: usize,
+    /// Events of long ago, for `history`.
+    #[arg(long, env = "BENCH_OLD_EVENTS", default_value_t = 2_000_000)]
+    old_events: usize,
+    /// Tickets of long ago, for `history`.
+    #[arg(long, env = "BENCH_OLD_TICKETS", default_value_t = 1_000_000)]
+    old_tickets: usize,
+    /// Where the figures go, as JSON; from cargo's target directory on.
+    #[arg(long, env = "BENCH_JSON", default_value = "bench.json")]
+    json: PathBuf,
     /// Where the plots go, as SVG; by default `plots` in cargo's target directory.
     #[arg(long, env = "BENCH_PLOTS")]
     plots: Option<PathBuf>,
@@ -71,7 +84,8 @@ enum Figure {
     Get,
     Pages,
     Memory,
-    Growth,
+    Idle,
+    Connections,
     Inbox,
     InboxFew,
     InboxPoison,
@@ -80,6 +94,31 @@ enum Figure {
     LoadCurve,
     DrainCurve,
     HistoryCurve,
+    History,
+    Partitions,
+    Simulation,
+    ThreeCreates32,
+    ThreeCreates256,
+    ThreeDrain,
+    ThreeLag,
+}
+
+impl Figure {
+    /// How many members MongoDB and NATS have.
+    fn nodes(self) -> usize {
+        let three = [
+            Self::ThreeCreates32,
+            Self::ThreeCreates256,
+            Self::ThreeDrain,
+            Self::ThreeLag,
+        ];
+        if three.contains(&self) { 3 } else { 1 }
+    }
+
+    /// Whether it is measured where nothing is chosen.
+    fn is_of_all(self) -> bool {
+        self.nodes() == 1 && !matches!(self, Self::History | Self::Partitions | Self::Simulation)
+    }
 }
 
 /// What every figure needs.
@@ -87,6 +126,8 @@ pub(crate) struct Bench {
     servers: Servers,
     token: String,
     rounds: usize,
+    events: usize,
+    past: Past,
     /// The folder of the plots.
     plots: PathBuf,
 }
@@ -110,47 +151,40 @@ impl Bench {
         let config = jetstream::stream::Config {
             name: STREAM.to_owned(),
             subjects,
+            num_replicas: self.servers.nodes,
             ..Default::default()
         };
         jetstream.create_stream(config).await?;
         Ok(jetstream)
     }
 
-    /// One publication from request to acknowledgement, when nothing else is on its way.
-    async fn round_trip(&self) -> anyhow::Result<Duration> {
-        const TIMES: u32 = 2_000;
-        let jetstream = self.fresh_stream().await?;
-        let began = Instant::now();
-        for _ in 0..TIMES {
-            jetstream
-                .publish("ticket.created.round-trip", "{}".into())
-                .await?
-                .await?;
-        }
-        Ok(began.elapsed() / TIMES)
-    }
-
     async fn measure(&self, figure: Figure) -> anyhow::Result<Vec<Row>> {
         match figure {
             Figure::Start => self.start().await,
-            Figure::Creates32 => writes::creates(self, 32).await,
-            Figure::Creates256 => writes::creates(self, 256).await,
+            Figure::Creates32 | Figure::ThreeCreates32 => writes::creates(self, 32).await,
+            Figure::Creates256 | Figure::ThreeCreates256 => writes::creates(self, 256).await,
             Figure::Create1 => writes::one_at_a_time(self).await,
             Figure::Overload => overload::overload(self).await,
             Figure::Hot => writes::hot_ticket(self).await,
-            Figure::Lag => writes::lag(self).await,
-            Figure::Drain => backlog::drain(self, 100_000, 100_000).await,
-            Figure::DrainFew => backlog::drain(self, 100_000, 100).await,
-            Figure::Poison => backlog::poisoned(self, 100_000).await,
+            Figure::Lag | Figure::ThreeLag => lag::lag(self).await,
+            Figure::Drain | Figure::ThreeDrain => {
+                backlog::drain(self, self.events, self.events).await
+            }
+            Figure::DrainFew => backlog::drain(self, self.events, 100).await,
+            Figure::Poison => backlog::poisoned(self, self.events).await,
             Figure::Get => reads::one(self).await,
             Figure::Pages => reads::pages(self, 1_000_000).await,
             Figure::Memory => backlog::memory(self, 1_000_000).await,
-            Figure::Growth => backlog::growth(self, 10_000, 5_000_000).await,
-            Figure::Inbox => inbox::applied(self, 100_000, 100_000).await,
-            Figure::InboxFew => inbox::applied(self, 100_000, 100).await,
+            Figure::Idle => idle::processor(self).await,
+            Figure::Connections => idle::connections(self, 5_000).await,
+            Figure::Inbox => inbox::applied(self, self.events, self.events).await,
+            Figure::InboxFew => inbox::applied(self, self.events, 100).await,
             Figure::InboxPoison => inbox::poisoned(self, 10_000).await,
             Figure::InboxLag => inbox::lag(self).await,
-            Figure::InboxMemory => inbox::memory(self, 100_000).await,
+            Figure::InboxMemory => inbox::memory(self, self.events).await,
+            Figure::History => history::history(self, &self.past).await,
+            Figure::Simulation => Ok(simulation::simulate()),
+            Figure::Partitions => partitions::partitions(self, self.events).await,
             Figure::LoadCurve => curves::load(self).await,
             Figure::DrainCurve => curves::drain(self).await,
             Figure::HistoryCurve => curves::history(self).await,
@@ -185,32 +219,49 @@ async fn main() -> anyhow::Result<ExitCode> {
     );
     let folder = cli.folder.unwrap_or_else(|| target().join("bench"));
     let folder = std::path::absolute(folder)?;
-    let servers = Servers::start(fs::canonicalize(&cli.program)?, folder).await?;
-    let token = servers.token()?;
-    let bench = Bench {
-        servers,
-        token,
-        rounds: cli.rounds,
-        plots: cli.plots.unwrap_or_else(|| target().join("plots")),
+    let program = fs::canonicalize(&cli.program)?;
+    let plots = cli.plots.unwrap_or_else(|| target().join("plots"));
+    let of_all = || Figure::value_variants().iter().copied();
+    let chosen: Vec<Figure> = if cli.only.is_empty() {
+        of_all().filter(|figure| figure.is_of_all()).collect()
+    } else {
+        cli.only
     };
-    let figures = match cli.only.as_slice() {
-        [] => Figure::value_variants(),
-        chosen => chosen,
-    };
-    let mut rows = Vec::new();
-    table::print_head();
-    for (number, figure) in figures.iter().enumerate() {
-        eprintln!("bench: {figure:?}, {} of {}", number + 1, figures.len());
-        for row in bench.measure(*figure).await? {
-            row.print();
-            rows.push(row);
+    let mut report = Report::of_this_machine();
+    let mut number = 0;
+    for nodes in [1, 3] {
+        let figures = chosen.iter().filter(|figure| figure.nodes() == nodes);
+        let figures: Vec<Figure> = figures.copied().collect();
+        if figures.is_empty() {
+            continue;
+        }
+        let servers = Servers::start(program.clone(), folder.clone(), nodes).await?;
+        let bench = Bench {
+            token: servers.token()?,
+            servers,
+            rounds: cli.rounds,
+            plots: plots.clone(),
+            events: cli.events,
+            past: Past {
+                events: cli.old_events,
+                tickets: cli.old_tickets,
+            },
+        };
+        println!("{}, {nodes} of each server", report.head(&bench).await?);
+        table::print_head();
+        for figure in figures {
+            number += 1;
+            eprintln!("bench: {figure:?}, {number} of {}", chosen.len());
+            for row in bench.measure(figure).await? {
+                row.print();
+                report.add(figure, nodes, row);
+            }
         }
     }
-    let json = cli.json.unwrap_or_else(|| target().join("bench.json"));
-    fs::write(&json, serde_json::to_vec_pretty(&rows)?)?;
+    let json = target().join(cli.json);
+    fs::write(&json, serde_json::to_vec_pretty(&report)?)?;
     println!("\nthe figures are in {}", json.display());
-    let missed = rows.iter().filter(|row| !row.is_met()).count();
-    Ok(if missed == 0 {
+    Ok(if report.is_met() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -78,27 +78,47 @@ pub(crate) async fn transactions(
     let states = (0..writers).map(|_| database.clone()).collect();
     load::run(states, lasts, move |database| async move {
         let (ticket, event) = documents(ObjectId::new(), 0, "NO");
-        let mut session = database.client().start_session().await?;
-        let (tickets, events) = (
-            database.collection::<Document>("tickets"),
-            database.collection::<Document>("events"),
-        );
-        session
-            .start_transaction()
-            .and_run(
-                (tickets, events, ticket, event),
-                |session, (tickets, events, ticket, event)| {
-                    async move {
-                        tickets.insert_one(&*ticket).session(&mut *session).await?;
-                        events.insert_one(&*event).session(session).await.map(drop)
-                    }
-                    .boxed()
-                },
-            )
-            .await?;
+        transaction(&database, &ticket, &event).await?;
         Ok(database)
     })
     .await
+}
+
+/// Saves both.
+pub(crate) async fn transaction(
+    database: &Database,
+    ticket: &Document,
+    event: &Document,
+) -> anyhow::Result<()> {
+    let mut session = database.client().start_session().await?;
+    let (tickets, events) = (
+        database.collection::<Document>("tickets"),
+        database.collection::<Document>("events"),
+    );
+    session
+        .start_transaction()
+        .and_run(
+            (tickets, events, ticket, event),
+            |session, (tickets, events, ticket, event)| {
+                async move {
+                    tickets.insert_one(*ticket).session(&mut *session).await?;
+                    events.insert_one(*event).session(session).await.map(drop)
+                }
+                .boxed()
+            },
+        )
+        .await?;
+    Ok(())
+}
+
+/// Marks events as sent.
+pub(crate) async fn mark(database: &Database, ids: Vec<ObjectId>) -> anyhow::Result<()> {
+    let update = doc! { "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true } };
+    let events = database.collection::<Document>("events");
+    events
+        .update_many(doc! { "_id": { "$in": ids } }, update)
+        .await?;
+    Ok(())
 }
 
 /// Reads, counts up and writes one ticket, with its event, in one transaction: the driver retries conflicts.
@@ -173,7 +193,7 @@ pub(crate) enum Headers {
     Whole,
 }
 
-fn headers(event: &Document, of: Headers) -> anyhow::Result<HeaderMap> {
+pub(crate) fn headers(event: &Document, of: Headers) -> anyhow::Result<HeaderMap> {
     let id = event.get_object_id("_id")?.to_hex();
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", id.as_str());
@@ -219,19 +239,11 @@ pub(crate) async fn drain(
             }
             let ids = std::mem::take(&mut acked);
             done += ids.len();
-            let (events, update) = (
-                events.clone(),
-                doc! { "$set": { "sent": "YES" }, "$currentDate": { "sentAt": true } },
-            );
-            marks.push(async move {
-                events
-                    .update_many(doc! { "_id": { "$in": ids } }, update)
-                    .await
-            });
+            marks.push(mark(database, ids));
         }
         tokio::select! {
             Some(ack) = acks.next() => acked.push(ack?),
-            Some(marked) = marks.next() => drop(marked?),
+            Some(marked) = marks.next() => marked?,
             event = cursor.try_next(), if !at_end && acks.len() < IN_FLIGHT => match event? {
                 None => at_end = true,
                 Some(event) => {

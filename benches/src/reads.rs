@@ -16,10 +16,10 @@ use crate::{
 const LASTS: Duration = Duration::from_secs(8);
 const BATCH: usize = 10_000;
 
-async fn fill(database: &Database, tickets: usize) -> anyhow::Result<Vec<ObjectId>> {
+pub(crate) async fn fill(database: &Database, tickets: usize) -> anyhow::Result<Vec<ObjectId>> {
     let collection = database.collection::<Document>("tickets");
     let ids: Vec<ObjectId> = (0..tickets).map(|_| ObjectId::new()).collect();
-    let began = DateTime::now().timestamp_millis();
+    let began = DateTime::now().timestamp_millis() - i64::try_from(tickets)?;
     for (number, batch) in ids.chunks(BATCH).enumerate() {
         let of = |(at, id): (usize, &ObjectId)| {
             let (mut ticket, _) = raw::documents(*id, 0, "NO");
@@ -82,12 +82,7 @@ pub(crate) async fn pages(bench: &Bench, tickets: usize) -> anyhow::Result<Vec<R
             "a page was answered {}",
             answer.status
         );
-        let (next, _) = answer
-            .link
-            .trim_start_matches('<')
-            .split_once('>')
-            .context("no next page")?;
-        last = next.to_owned();
+        last = answer.next_page().context("no next page")?;
     }
     let mut p50_ms = vec![];
     for _ in 0..bench.rounds {

@@ -25,6 +25,16 @@ pub(crate) const STREAM: &str = "BENCH";
 /// Of the orders, which the service consumes.
 pub(crate) const ORDERS: &str = "BENCH_ORDERS";
 
+impl<'a> Place<'a> {
+    pub(crate) fn of(database: &'a str) -> Self {
+        Self {
+            database,
+            stream: STREAM,
+            prefix: "",
+        }
+    }
+}
+
 /// MongoDB and NATS, which run, and how the service is started.
 pub(crate) struct Servers {
     mongo: Mongo,
@@ -32,16 +42,29 @@ pub(crate) struct Servers {
     nats_url: String,
     program: PathBuf,
     folder: PathBuf,
-    /// Where the service listens.
-    address: String,
+    /// How many members MongoDB's replica set has, and NATS' cluster, and the stream replicas.
+    pub(crate) nodes: usize,
+}
+
+/// The names of what an instance of the service works on.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) stream: &'a str,
+    /// Of its subjects, where there are several streams.
+    pub(crate) prefix: &'a str,
 }
 
 impl Servers {
     /// Starts both with their data in `folder`, which is emptied first.
-    pub(crate) async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        program: PathBuf,
+        folder: PathBuf,
+        nodes: usize,
+    ) -> anyhow::Result<Self> {
         empty(&folder)?;
-        let mut mongo = Mongo::in_folder(&folder, 1, OF_MONGO);
-        let mut nats = Nats::in_folder(&folder, 1);
+        let mut mongo = Mongo::in_folder(&folder, nodes, OF_MONGO);
+        let mut nats = Nats::in_folder(&folder, nodes);
         mongo.start().await;
         nats.start().await;
         Ok(Self {
@@ -50,7 +73,7 @@ impl Servers {
             nats: Mutex::new(nats),
             program,
             folder,
-            address: local(free_port()).to_string(),
+            nodes,
         })
     }
 
@@ -87,10 +110,15 @@ impl Servers {
     /// Starts the service on an empty stream and the database of this name; how long it took to be ready.
     pub(crate) async fn service(&self, database: &str) -> anyhow::Result<(Service, Duration)> {
         drop(self.jetstream().await?.delete_stream(STREAM).await);
+        self.instance(Place::of(database)).await
+    }
+
+    /// Starts one more instance; how long it took to be ready.
+    pub(crate) async fn instance(&self, at: Place<'_>) -> anyhow::Result<(Service, Duration)> {
         let began = Instant::now();
-        let service = self.process("serve", database);
+        let service = self.process("serve", at);
         loop {
-            if let Ok(mut connection) = Connection::open(&self.address).await
+            if let Ok(mut connection) = service.connect().await
                 && connection
                     .send("GET", "/health/ready", "", "")
                     .await?
@@ -106,26 +134,28 @@ impl Servers {
 
     /// Starts a process that only consumes orders, into the database of this name.
     pub(crate) fn consumer(&self, database: &str) -> Service {
-        self.process("consume", database)
+        self.process("consume", Place::of(database))
     }
 
-    fn process(&self, does: &str, database: &str) -> Service {
+    fn process(&self, does: &str, at: Place<'_>) -> Service {
+        let address = local(free_port()).to_string();
         let mut command = Command::new(&self.program);
         command
             .arg(does)
-            .env("MONGO_URI", self.mongo_uri(database))
+            .env("MONGO_URI", self.mongo_uri(at.database))
             .env("NATS_URL", &self.nats_url)
-            .env("NATS_STREAM", STREAM)
+            .env("NATS_STREAM", at.stream)
+            .env("NATS_SUBJECT_PREFIX", at.prefix)
+            .env("NATS_REPLICAS", self.nodes.to_string())
             .env("RESERVATIONS_STREAM", ORDERS)
             .env("JWT_KEY", JWT_KEY)
-            .env("LISTEN_ADDR", &self.address)
+            .env("LISTEN_ADDR", &address)
             .env("ADMIN_ADDR", "127.0.0.1:0")
             .env("RATE_LIMIT", "0")
             .env("WRITE_RATE_LIMIT", "0");
         let log = self.folder.join("service.log");
         let mut process = Process::new("service", command, log);
         process.start();
-        let address = self.address.clone();
         Service { process, address }
     }
 
@@ -154,6 +184,19 @@ impl Service {
     /// Processor time so far, in seconds: user and system, of all threads.
     pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
         cpu_seconds(self.pid()?)
+    }
+
+    /// The same to the nanosecond, of the threads that there are now.
+    pub(crate) fn cpu_of_threads(&self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
+            let times = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let first = times.split_whitespace().next();
+            nanoseconds += first
+                .context("the scheduler keeps no times")?
+                .parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     /// The largest resident set so far, in MiB.

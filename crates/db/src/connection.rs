@@ -172,19 +172,16 @@ impl Db {
         indexes: impl IntoIterator<Item = IndexModel>,
     ) -> mongodb::error::Result<()> {
         const NAMESPACE_EXISTS: i32 = 48;
-        match self.database().create_collection(name).await {
-            Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => return Err(error),
-            _ => {}
-        }
         let mut indexes = indexes.into_iter().peekable();
-        // The server refuses to make no index.
-        if indexes.peek().is_none() {
-            return Ok(());
+        // An index makes its collection, and the server refuses to make no index.
+        if indexes.peek().is_some() {
+            let collection = self.collection::<()>(name);
+            return collection.create_indexes(indexes).await.map(drop);
         }
-        self.collection::<()>(name)
-            .create_indexes(indexes)
-            .await
-            .map(drop)
+        match self.database().create_collection(name).await {
+            Err(error) if error_code(&error) != Some(NAMESPACE_EXISTS) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Says that collections and indexes are there: from now on requests are served.

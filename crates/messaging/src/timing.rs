@@ -49,7 +49,7 @@ pub struct Timing {
     pub failing_key_limit: Duration,
     /// An instance that gave the lease up does not ask for it for this long.
     pub precedence: Duration,
-    /// A change stream that says nothing for this long is opened anew. The server answers every second, with nothing if need be.
+    /// A change stream that says nothing for this long is opened anew. The server answers three times in it, with nothing if need be.
     pub watch_silence_limit: Duration,
     /// The pause before a change stream that failed is opened anew.
     pub watch_again: Duration,

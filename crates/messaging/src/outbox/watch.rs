@@ -1,5 +1,7 @@
 //! The change streams, one for each collection: one on the whole database would need the right to read all of it.
 
+use std::time::Duration;
+
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 
@@ -33,10 +35,12 @@ impl Watched {
 }
 
 impl Outbox {
-    /// Tells of what `watched` is about, and not of what the publisher itself does there.
+    /// Tells of what `watched` is about, and not of what the publisher itself does there; with nothing to tell, the server says so every
+    /// `pulse`.
     pub(crate) async fn watch(
         self,
         watched: Watched,
+        pulse: Duration,
     ) -> mongodb::error::Result<ChangeStream<RawDocumentBuf>> {
         let (name, told) = match watched {
             Watched::Events => (
@@ -68,7 +72,7 @@ impl Outbox {
         // The sweep that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
         let since = self.db.majority_time().await?;
         let collection = self.db.collection::<Document>(name);
-        let watch = collection.watch().pipeline(pipeline);
+        let watch = collection.watch().pipeline(pipeline).max_await_time(pulse);
         Ok(watch.start_at_operation_time(since).await?.with_type())
     }
 }

@@ -58,7 +58,7 @@ async fn ring_for(watched: Watched, publisher: &Publisher, bell: &Bell) {
     let connection = publisher.jetstream.connection();
     let silence = timing.watch_silence_limit;
     loop {
-        let opened = outbox.bounded(silence, |outbox| outbox.watch(watched));
+        let opened = outbox.bounded(silence, |outbox| outbox.watch(watched, silence / 3));
         match opened.await {
             Err(error) => told.tell(watched.cannot_be_watched(), cause(&error)),
             Ok(mut stream) => {

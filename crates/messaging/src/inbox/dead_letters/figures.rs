@@ -61,6 +61,16 @@ impl Inbox {
     /// The driver's.
     pub async fn status(&self, consumer: &str) -> mongodb::error::Result<InboxStatus> {
         let letters = self.dead_letters::<Document>();
+        let any = letters.find_one(doc! { "_id.consumer": consumer });
+        if any.projection(doc! { "_id": 1 }).await?.is_none() {
+            return Ok(InboxStatus {
+                consumer: consumer.to_owned(),
+                waiting: 0,
+                oldest_waiting_seconds: None,
+                retrying: 0,
+                dead: 0,
+            });
+        }
         let count = async |state: &str| {
             let of_state = doc! { "_id.consumer": consumer, "state": state };
             letters.count_documents(of_state).limit(MOST).await
