@@ -13,12 +13,12 @@ use crate::{
 };
 
 /// Events of one key in a turn at most: a hot key's run does not keep the others waiting.
-const LONGEST_TURN: usize = 128;
+const LONGEST_TURN: usize = 64;
 /// In bytes; an event that is larger is a turn by itself.
 const LARGEST_TURN: usize = 1024 * 1024;
 const BATCH_SIZE: u32 = 1_000;
-/// Behind a key with a long run comes likely another, of which a turn is read, and one event that tells that there are more.
-const BATCH_SIZE_BEHIND: u32 = LONGEST_TURN as u32 + 1;
+/// Behind a key with a long run comes likely another: most of a whole batch would be read in vain.
+const BATCH_SIZE_BEHIND: u32 = 128;
 
 /// Unsent events of one key, to be published one after the other.
 #[derive(Debug)]
@@ -169,13 +169,13 @@ pub(super) mod tests {
     #[test]
     fn a_turn_is_full_after_so_many_events() {
         let mut turn = turn();
-        for version in 0..128 {
+        for version in 0..64 {
             assert!(!turn.is_full(), "{version}");
             add(&mut turn, &event(version));
         }
         assert!(turn.is_full());
-        assert_eq!(turn.events.len(), 128);
-        assert_eq!(turn.events[127].version, 127);
+        assert_eq!(turn.events.len(), 64);
+        assert_eq!(turn.events[63].version, 63);
     }
 
     #[test]
