@@ -122,6 +122,8 @@ async fn a_change_stream_that_failed_is_opened_anew_after_a_pause_of_its_own() {
         doc! { "errorCode": 286 },
     )
     .await;
+    // What the stream asked before is answered now.
+    toy.create().await;
     has_entered(&toy.place, 5).await;
     toy.create().await;
     toy.place.drained().await;
