@@ -141,6 +141,15 @@ impl JetStream {
         *self.connected.borrow()
     }
 
+    /// Whether there is a connection, or there is one before `limit` is over: after a doubt the publisher makes a new one.
+    pub async fn is_connected_within(&self, limit: Duration) -> bool {
+        let mut connected = self.connection();
+        let connected = connected.wait_for(|is_connected| *is_connected);
+        tokio::time::timeout(limit, connected)
+            .await
+            .is_ok_and(|it| it.is_ok())
+    }
+
     /// Why there is no connection, where that is known: each server's address and cause.
     pub(crate) fn why_not_connected(&self) -> Option<String> {
         self.outage.why()

@@ -34,9 +34,6 @@ async fn what_is_parked_is_shown_with_its_reason_and_payload_and_tried_again_or_
  {
     let (log, _guard) = Log::capture();
     let toy = Toy::with_page(Place::shared(), Timing::default(), "127.0.0.1:0", None).await;
-    // NATS is there: without it, nothing is given up.
-    toy.create().await;
-    toy.place.drained().await;
     let events = [event("a", "other"), event("b", "other")];
     let [a, b] = [&events[0], &events[1]].map(|it| it.get_object_id("_id").unwrap());
     plant(&toy.place, events).await;

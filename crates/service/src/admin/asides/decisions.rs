@@ -1,6 +1,6 @@
 //! What an operator decides: another try, or to give something up, as the commands `outbox` and `inbox` do. Each is logged, with who decided.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use bson::oid::ObjectId;
@@ -13,6 +13,8 @@ use crate::admin::access::Operator;
 
 /// In characters.
 const LONGEST_REASON: usize = 500;
+/// For how long a connection that is being made anew is waited for.
+const RECONNECTS: Duration = Duration::from_secs(2);
 const TOO_LONG: &str = "the servers took too long; it may be done all the same";
 const NO_STREAM: &str =
     "this instance has no connection to the stream, which has to take what tells consumers";
@@ -77,8 +79,11 @@ impl Asides {
     }
 
     async fn skip_event(&self, id: ObjectId, reason: &str) -> Result<String, NotDone> {
-        let jetstream = self.jetstream.as_ref().filter(|it| it.is_connected());
-        let jetstream = jetstream.ok_or_else(|| unavailable(NO_STREAM))?.clone();
+        let jetstream = self.jetstream.clone();
+        let jetstream = jetstream.ok_or_else(|| unavailable(NO_STREAM))?;
+        if !jetstream.is_connected_within(RECONNECTS).await {
+            return Err(unavailable(NO_STREAM));
+        }
         let connect = async || Ok(jetstream);
         let given_up = self.outbox.give_up(self.events, (id, reason), connect);
         let given_up = timeout(LIMIT, given_up).await;
