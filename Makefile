@@ -8,7 +8,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 build = cargo build --locked --workspace --bins --tests
 
 .PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling openapi asyncapi
-.PHONY: asyncapi-valid new-service chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: asyncapi-valid new-service try-new-service chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -31,7 +31,6 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	@scripts/try-docs-page
 	@scripts/try-live-page
 	@scripts/try-walks
-	@scripts/try-new-service
 	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
@@ -134,6 +133,9 @@ new-service: ## write a service of one resource into siblings/: NAME=payments, i
 	@for document in openapi asyncapi; do \
 		cargo run --quiet -p "$(NAME)" -- $$document > "siblings/$(NAME)/$$document.json" || exit 1; \
 	done
+
+try-new-service: tools services ## make one in a copy of the tree, and run its tests there
+	@scripts/try-new-service
 
 services: ## start MongoDB (replica set) and NATS (JetStream); MONGO_PORT and NATS_PORT choose other ports
 	@scripts/services up
