@@ -39,7 +39,7 @@ fn hosts(value: &str) -> Result<Hosts, String> {
         authority.is_ok_and(|authority| authority.host() == it)
     };
     let named: Option<_> = all.map(|it| is_host(it).then(|| it.to_owned())).collect();
-    let wants = "names without ports, such as tickets.internal, separated by commas";
+    let wants = "names without ports, such as service.internal, separated by commas";
     named.ok_or_else(|| wants.to_owned())
 }
 

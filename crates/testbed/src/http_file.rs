@@ -1,4 +1,4 @@
-//! A file of requests in the form of editors' REST clients (`docs/tickets.http`), sent as an editor would send it.
+//! A file of requests in the form of editors' REST clients (`.http`), sent as an editor would send it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,7 +103,7 @@ pub async fn send_all<const N: usize>(file: &str, variables: [(&str, &str); N]) 
     }
 }
 
-/// The operations of an OpenAPI document, such as `PUT /api/tickets/{id}`, that no request of the file asks for.
+/// The operations of an OpenAPI document, such as `PUT /api/counters/{id}`, that no request of the file asks for.
 pub fn not_asked_for(file: &str, openapi: &Value) -> BTreeSet<String> {
     let mut missing = BTreeSet::new();
     for (path, operations) in openapi["paths"].as_object().unwrap() {

@@ -51,7 +51,7 @@ fn collect(
     }
 }
 
-/// The letters and digits alone: `ticket_id`, `ticketId` and `ticket-id` are the same field.
+/// The letters and digits alone: `order_id`, `orderId` and `order-id` are the same field.
 fn plain(field: &str) -> String {
     let letters = field.chars().filter(|it| it.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
@@ -84,7 +84,7 @@ mod tests {
     #[serde(rename_all = "camelCase")]
     struct Camel {
         #[validate(length(min = 1, message = "not empty"))]
-        ticket_id: String,
+        order_id: String,
         #[validate(nested)]
         best_seat: Seat,
         #[validate(nested)]
@@ -95,13 +95,13 @@ mod tests {
     #[serde(rename_all = "kebab-case")]
     struct Kebab {
         #[validate(length(min = 1, message = "not empty"))]
-        ticket_id: String,
+        order_id: String,
     }
 
     #[derive(Deserialize, Validate)]
     struct Snake {
         #[validate(length(min = 1, message = "not empty"))]
-        ticket_id: String,
+        order_id: String,
     }
 
     fn fields<T: DeserializeOwned + Validate>(body: &str) -> Vec<String> {
@@ -114,10 +114,10 @@ mod tests {
 
     #[test]
     fn a_field_is_told_as_the_client_spells_it() {
-        let wrong = r#"{"ticketId": "", "bestSeat": {"row_number": 0}, "allSeats": [{"row_number": 1}, {"row_number": 0}]}"#;
-        let expected = ["allSeats[1].rowNumber", "bestSeat.rowNumber", "ticketId"];
+        let wrong = r#"{"orderId": "", "bestSeat": {"row_number": 0}, "allSeats": [{"row_number": 1}, {"row_number": 0}]}"#;
+        let expected = ["allSeats[1].rowNumber", "bestSeat.rowNumber", "orderId"];
         assert_eq!(fields::<Camel>(wrong), expected);
-        assert_eq!(fields::<Kebab>(r#"{"ticket-id": ""}"#), ["ticket-id"]);
-        assert_eq!(fields::<Snake>(r#"{"ticket_id": ""}"#), ["ticket_id"]);
+        assert_eq!(fields::<Kebab>(r#"{"order-id": ""}"#), ["order-id"]);
+        assert_eq!(fields::<Snake>(r#"{"order_id": ""}"#), ["order_id"]);
     }
 }

@@ -121,7 +121,7 @@ async fn a_name_that_somebody_else_gave_our_address_is_refused() {
             "127.0.0.1:1",
             "[::1]:9090",
             "10.0.0.7",
-            "tickets.internal:80",
+            "service.internal:80",
         ] {
             assert_eq!(asked(path, host).await, 200, "{host}");
         }

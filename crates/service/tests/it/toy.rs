@@ -181,7 +181,7 @@ impl Toy {
         let admin = Admin {
             listener: TcpListener::bind(bind).await.unwrap(),
             token: token.map(SecretString::from),
-            hosts: vec!["tickets.internal".to_owned()],
+            hosts: vec!["service.internal".to_owned()],
         };
         let parts = (http(), Vec::new());
         let toy = Self::begin(place, timing, counters(), NoOptions {}, parts, Some(admin)).await;
