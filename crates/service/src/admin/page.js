@@ -74,6 +74,7 @@ async function followForEver() {
       await follow();
     } catch (error) {
       shown.lost = String(error.message ?? error);
+      shown.stopping = false; // it has ended
     }
     shown.lost ??= "the stream has ended";
     if (!shown.paused) drawFigures();
