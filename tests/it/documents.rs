@@ -290,11 +290,10 @@ fn every_file_that_a_page_names_is_there() {
 #[test]
 fn every_picture_that_a_page_shows_is_there() {
     for page in pages() {
-        let text = fs::read_to_string(&page).unwrap();
+        let (text, folder) = (fs::read_to_string(&page).unwrap(), page.parent().unwrap());
         let shown = text.split("![").skip(1);
         let shown = shown.filter_map(|it| it.split_once("](")?.1.split_once(')'));
         for (path, _) in shown.filter(|(path, _)| !path.starts_with("http")) {
-            let folder = page.parent().unwrap();
             assert!(folder.join(path).exists(), "{}: {path}", page.display());
         }
     }
