@@ -1,6 +1,6 @@
 """What scripts/try-live-page does in the browser, and to NATS and the service meanwhile."""
 
-import argparse, http.client, json, os, pathlib, re, signal, socket, subprocess, sys, threading, time
+import argparse, atexit, http.client, json, os, pathlib, re, signal, socket, subprocess, sys, threading, time
 from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, expect, sync_playwright
@@ -202,6 +202,7 @@ def main():
     nats = Nats()
     nats.allow(LARGEST)
     nats.start()
+    atexit.register(nats.stop)
     made = nats.ask("$JS.API.STREAM.CREATE.ORDERS", {"name": "ORDERS", "subjects": [f"{given.prefix}.order.>"]})
     assert "error" not in made, made
     # By a name that the page knows, and the only one that this browser can resolve.
@@ -234,7 +235,6 @@ def main():
             problems.append(str(error).partition("\nAria snapshot")[0])
             page.screenshot(path=pathlib.Path(given.pictures, "live-page-failed.png"), full_page=True)
         browser.close()
-    nats.stop()
     for problem in problems:
         print("try-live-page:", problem, file=sys.stderr)
     if problems:
