@@ -11,6 +11,7 @@ mod inbox;
 mod lag;
 mod load;
 mod machine;
+mod neighbours;
 mod overload;
 mod partitions;
 mod raw;
@@ -76,6 +77,7 @@ enum Figure {
     Creates256,
     Create1,
     Overload,
+    Neighbours,
     Hot,
     Lag,
     Drain,
@@ -165,6 +167,7 @@ impl Bench {
             Figure::Creates256 | Figure::ThreeCreates256 => writes::creates(self, 256).await,
             Figure::Create1 => writes::one_at_a_time(self).await,
             Figure::Overload => overload::overload(self).await,
+            Figure::Neighbours => neighbours::neighbours(self).await,
             Figure::Hot => writes::hot_ticket(self).await,
             Figure::Lag | Figure::ThreeLag => lag::lag(self).await,
             Figure::Drain | Figure::ThreeDrain => {
@@ -237,7 +240,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         let servers = Servers::start(program.clone(), folder.clone(), nodes).await?;
         let bench = Bench {
-            token: servers.token()?,
+            token: servers.token("bench")?,
             servers,
             rounds: cli.rounds,
             plots: plots.clone(),

@@ -159,9 +159,9 @@ impl Servers {
         Service { process, address }
     }
 
-    /// A token that the service itself signs.
-    pub(crate) fn token(&self) -> anyhow::Result<String> {
-        let args = ["token", "--user", "bench", "--ttl", "1d"];
+    /// A user's token that the service itself signs.
+    pub(crate) fn token(&self, user: &str) -> anyhow::Result<String> {
+        let args = ["token", "--user", user, "--ttl", "1d"];
         let output = Command::new(&self.program)
             .args(args)
             .env("JWT_KEY", JWT_KEY)

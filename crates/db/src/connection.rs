@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -40,8 +41,13 @@ const POOL_SIZE_BESIDE: u32 = 16;
 pub(crate) const MOST_UNDER_WAY: usize = 1_024;
 
 /// A handle to the service's database; clones share it.
+///
+/// One pointer: a request passes a dozen layers, and each of them clones what its handler works with.
 #[derive(Debug, Clone)]
-pub struct Db {
+pub struct Db(Arc<Shared>);
+
+#[derive(Debug, Clone)]
+pub struct Shared {
     servers: Servers,
     options: Arc<ClientOptions>,
     pub(crate) access: Arc<Access>,
@@ -59,6 +65,14 @@ pub struct Db {
     tasks_beside: TaskTracker,
     /// Whether collections and indexes are there: a transaction must not meet a database without them.
     prepared: Arc<AtomicBool>,
+}
+
+impl Deref for Db {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Db {
@@ -80,7 +94,7 @@ impl Db {
         let access = Access::new(options.clone(), database, servers.clone(), None);
         let access = access.map_err(unusable("MONGO_URI"))?;
         let writes = options.max_pool_size.unwrap_or(MAX_POOL_SIZE) * WRITES / OF;
-        Ok(Self {
+        Ok(Self(Arc::new(Shared {
             access_of_requests: Arc::clone(&access),
             access,
             servers,
@@ -94,7 +108,7 @@ impl Db {
             tasks: TaskTracker::new(),
             tasks_beside: TaskTracker::new(),
             prepared: Arc::default(),
-        })
+        })))
     }
 
     /// The same database over connections of its own, for work beside the requests: it goes on where all of theirs hang.
@@ -107,11 +121,11 @@ impl Db {
         options.cmap_event_handler = Some(metrics::pool("beside"));
         let (database, servers) = (self.database(), self.servers.clone());
         let of_requests = &*self.access_of_requests;
-        Ok(Self {
+        Ok(Self(Arc::new(Shared {
             access: Access::new(options, database.name(), servers, Some(of_requests))?,
             tasks: self.tasks_beside.clone(),
-            ..self.clone()
-        })
+            ..(*self.0).clone()
+        })))
     }
 
     /// Looks by the requests' connections: each client finds out by itself what the servers are.

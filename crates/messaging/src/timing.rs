@@ -17,10 +17,11 @@ pub struct Timing {
     pub standby_interval: Duration,
     /// The publisher looks for unsent events this often, even where no change stream woke it.
     pub safety_interval: Duration,
-    /// The shortest pause between the beginnings of two sweeps: an event alone goes at once, several go together.
+    /// The pause between the beginnings of two sweeps, which grows with the number of keys in hand: an event alone goes at once, several
+    /// go together.
     pub sweep_pause: Duration,
-    /// The shortest pause while publications of earlier sweeps are in flight.
-    pub busy_sweep_pause: Duration,
+    /// What that pause grows to, however many are in hand.
+    pub longest_sweep_pause: Duration,
     /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
     pub sweep_stalled_after: Duration,
     /// On a stop, the publisher takes events from the backlog for this long.
@@ -75,7 +76,7 @@ impl Default for Timing {
             standby_interval: Duration::from_millis(500),
             safety_interval: Duration::from_secs(30),
             sweep_pause: Duration::from_millis(2),
-            busy_sweep_pause: Duration::from_millis(5),
+            longest_sweep_pause: Duration::from_millis(20),
             sweep_stalled_after: Duration::from_secs(15),
             last_sweep: Duration::from_secs(1),
             first_retry: Duration::from_millis(50),

@@ -226,11 +226,15 @@ impl<O: Send + Sync + 'static> Service<O> {
         stack: Stack<'_>,
     ) -> Router {
         let (domain, _) = self.domain().with_state(context).split_for_parts();
+        // A clone of the token itself takes a lock, and the layers above clone this one several times for each request.
+        let prepared = Arc::new(prepared);
         let domain = domain.layer(map_request(move |request: Request| {
-            let prepared = prepared.clone();
+            let prepared = Arc::clone(&prepared);
             async move {
-                // Afterwards it is refused where the database is asked for.
-                drop(timeout_at(limit, prepared.cancelled()).await);
+                if !prepared.is_cancelled() {
+                    // Afterwards it is refused where the database is asked for.
+                    drop(timeout_at(limit, prepared.cancelled()).await);
+                }
                 request
             }
         }));

@@ -3,11 +3,10 @@
 use std::{collections::HashMap, panic::resume_unwind, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, RawPathParams, Request, State},
     http::{Method, StatusCode},
-    middleware::{self, Next},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use metrics::counter;
@@ -23,24 +22,21 @@ use crate::{
 pub const CHANGES_AT_ONCE: usize = 4;
 
 #[derive(Clone)]
-struct Workload {
+pub(crate) struct Workload {
     permits: Arc<Semaphore>,
     changes: Changes,
     timing: Timing,
 }
 
-/// Works on `concurrency_limit` requests to `routes` at once, and refuses those above (503).
-pub(crate) fn with_bounded_work(
-    routes: Router,
-    concurrency_limit: usize,
-    timing: Timing,
-) -> Router {
-    let workload = Workload {
-        permits: Arc::new(Semaphore::new(concurrency_limit)),
-        changes: Changes::default(),
-        timing,
-    };
-    routes.layer(middleware::from_fn_with_state(workload, bound_work))
+impl Workload {
+    /// Of so many requests at once; those above are refused (503).
+    pub(crate) fn new(concurrency_limit: usize, timing: Timing) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(concurrency_limit)),
+            changes: Changes::default(),
+            timing,
+        }
+    }
 }
 
 /// Nothing failed, as far as is known: whoever reads the log is told what ended the request.
@@ -53,7 +49,11 @@ fn too_late(limit: Duration) -> Response {
 
 /// Work goes on in a task of its own when its client hangs up, as it does in the database, and counts until it is done or
 /// its time is over: clients that give up and send again would else pile up more than is allowed.
-async fn bound_work(State(workload): State<Workload>, request: Request, next: Next) -> Response {
+pub(crate) async fn bound_work(
+    State(workload): State<Workload>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Workload {
         permits,
         changes,

@@ -12,10 +12,9 @@ use std::{
 };
 
 use axum::{
-    Router,
     extract::{ConnectInfo, Request, State},
     http::{HeaderName, HeaderValue, header},
-    middleware::{self, Next},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use governor::{
@@ -114,12 +113,17 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
-        Arc::new(Self {
-            all: Rate::new("caller", options.rate_limit),
-            writes: Rate::new("writes", options.write_rate_limit),
-            trusted_proxies: options.trusted_proxies.clone(),
-            unheard: Mutex::default(),
+    /// `None` where there is none.
+    pub(crate) fn new(options: &HttpOptions) -> Option<Arc<Self>> {
+        let all = Rate::new("caller", options.rate_limit);
+        let writes = Rate::new("writes", options.write_rate_limit);
+        (all.is_some() || writes.is_some()).then(|| {
+            Arc::new(Self {
+                all,
+                writes,
+                trusted_proxies: options.trusted_proxies.clone(),
+                unheard: Mutex::default(),
+            })
         })
     }
 
@@ -152,23 +156,12 @@ impl Rates {
     }
 }
 
-/// Limits the callers of `routes`, who are known by now.
-pub(crate) fn with_rate_limit(routes: Router, rates: &Arc<Rates>) -> Router {
-    if rates.all.is_none() && rates.writes.is_none() {
-        return routes;
-    }
-    routes.layer(middleware::from_fn_with_state(Arc::clone(rates), limit))
-}
-
 /// Does not look at tokens of an address whose bad ones have used up its limit.
-pub(crate) fn with_deaf_ear(routes: Router, rates: &Arc<Rates>) -> Router {
-    routes.layer(middleware::from_fn_with_state(
-        Arc::clone(rates),
-        refuse_unheard,
-    ))
-}
-
-async fn refuse_unheard(State(rates): State<Arc<Rates>>, request: Request, next: Next) -> Response {
+pub(crate) async fn refuse_unheard(
+    State(rates): State<Arc<Rates>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let tokens = [header::AUTHORIZATION, header::COOKIE];
     let may_have_token = tokens.iter().any(|it| request.headers().contains_key(it));
     if let Some(rate) = rates.all.as_ref().filter(|_| may_have_token)
@@ -187,7 +180,11 @@ async fn refuse_unheard(State(rates): State<Arc<Rates>>, request: Request, next:
 
 /// Counts a request for its user or, where the token names none, for the client's address: that at the other end of the connection, or what
 /// trusted proxies say. What others say can be made up.
-async fn limit(State(rates): State<Arc<Rates>>, request: Request, next: Next) -> Response {
+pub(crate) async fn limit(
+    State(rates): State<Arc<Rates>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let caller = request.extensions().get::<Caller>().map(|it| &it.user);
     let is_bad_token = matches!(caller, Some(Err(Nobody::InvalidToken(_))));
     let (counted, is_user) = match caller {

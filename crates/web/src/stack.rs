@@ -26,10 +26,10 @@ use crate::{
     caching,
     host::ask_for_one_host,
     json::REPLAYED,
-    limits::with_bounded_work,
+    limits::{Workload, bound_work},
     observe::{self, X_REQUEST_ID},
     problem::PROBLEM_JSON,
-    rate::{RATE_LIMIT, RATE_LIMIT_POLICY, Rates, with_deaf_ear, with_rate_limit},
+    rate::{RATE_LIMIT, RATE_LIMIT_POLICY, Rates, limit, refuse_unheard},
     refusal::{Cause, NotBegun},
 };
 
@@ -83,15 +83,21 @@ pub fn stack(
         is_traced,
     }: Stack<'_>,
 ) -> Router {
-    let domain = with_bounded_work(domain, options.concurrency_limit, timing);
-    let auth = Arc::new(auth);
-    let cross_site = middleware::from_fn_with_state(Arc::clone(&auth), refuse_cross_site);
-    let rates = Rates::new(options);
-    // Counted before anything else is refused, for the caller that its token names.
-    let domain = with_rate_limit(domain.layer(cross_site), &rates);
-    let domain = domain.layer(middleware::from_fn(caching::say_who_may_keep_it));
-    let domain = domain.layer(middleware::from_fn_with_state(auth, identify));
-    let domain = with_deaf_ear(domain, &rates);
+    let (auth, rates) = (Arc::new(auth), Rates::new(options));
+    let unheard = rates.clone();
+    let unheard = unheard.map(|rates| middleware::from_fn_with_state(rates, refuse_unheard));
+    let limited = rates.map(|rates| middleware::from_fn_with_state(rates, limit));
+    let workload = Workload::new(options.concurrency_limit, timing);
+    // In one stack: each `Router::layer` would put a box around every route, to be cloned by all layers above it.
+    let layers = ServiceBuilder::new()
+        .option_layer(unheard)
+        .layer(middleware::from_fn_with_state(Arc::clone(&auth), identify))
+        .layer(middleware::from_fn(caching::say_who_may_keep_it))
+        // Counted before anything else is refused, for the caller that its token names.
+        .option_layer(limited)
+        .layer(middleware::from_fn_with_state(auth, refuse_cross_site))
+        .layer(middleware::from_fn_with_state(workload, bound_work));
+    let domain = domain.layer(layers);
     let cors = (!options.cors_origins.is_empty()).then(|| cors(&options.cors_origins, methods));
     with_middleware(domain.merge(open), cors, is_traced)
 }

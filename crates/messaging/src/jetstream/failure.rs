@@ -25,6 +25,8 @@ pub(crate) enum Whose {
     Streams,
     /// This key's alone.
     Keys,
+    /// Nobody's: the stream is still storing a message of this key.
+    OnItsWay,
 }
 
 impl Failure {
@@ -71,7 +73,7 @@ impl From<PublishError> for Failure {
             (_, Some(code)) if FULL_OR_BUSY.contains(&code) => {
                 Self::Passing(Whose::Streams, error.into())
             }
-            (_, Some(COPY_ON_ITS_WAY)) => Self::Passing(Whose::Keys, error.into()),
+            (_, Some(COPY_ON_ITS_WAY)) => Self::Passing(Whose::OnItsWay, error.into()),
             _ => Self::Passing(Whose::Unclear, error.into()),
         }
     }
@@ -103,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_is_being_stored_delays_its_own_key_only() {
+    fn a_copy_that_is_being_stored_is_nobodys_failure() {
         let on_its_way = refused(10158, PublishErrorKind::Other);
         assert!(matches!(
             Failure::from(on_its_way),
-            Failure::Passing(Whose::Keys, _)
+            Failure::Passing(Whose::OnItsWay, _)
         ));
     }
 

@@ -79,7 +79,7 @@ impl JetStream {
             }
         }
         Err(Failure::Passing(
-            Whose::Keys,
+            Whose::OnItsWay,
             anyhow::anyhow!("the subject keeps changing: {refused:?}"),
         ))
     }

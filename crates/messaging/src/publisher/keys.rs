@@ -3,7 +3,10 @@
 mod failing;
 mod run;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bson::oid::ObjectId;
 use tokio::time::Instant;
@@ -83,6 +86,11 @@ impl Keys {
         if self.failing.is_empty() && self.in_hand.is_empty() {
             self.gave_up.forget_the_unnamed();
         }
+    }
+
+    /// How many are in hand.
+    pub(super) fn in_hand(&self) -> u32 {
+        u32::try_from(self.in_hand.len()).unwrap_or(u32::MAX)
     }
 
     /// Those that a query should leave out, the ones with the most behind them first.
@@ -186,21 +194,28 @@ impl Keys {
         self.failing.end_delays(self.sweep);
     }
 
-    /// A publication of the key that was begun at `began` failed, and the key waits. Where all delays have ended since, it says nothing of
+    /// A publication of the key that was begun at `began` failed, and the key waits, for no longer than `longest`. Where all delays have ended since, it says nothing of
     /// how things are now: the key is to be tried again at once, which is returned.
-    pub(super) fn failed(&mut self, key: Stored, began: Instant, now: Instant) -> bool {
+    pub(super) fn failed(
+        &mut self,
+        key: Stored,
+        began: Instant,
+        longest: Duration,
+        now: Instant,
+    ) -> bool {
         self.run.add(&key, now);
         self.stream_failed |= self.stream_fails();
         let says_nothing = self.delays_ended.is_some_and(|ended| ended > began);
         if !says_nothing {
-            self.failing.wait(key, false, now);
+            self.failing.wait(key, false, longest, now);
         }
         says_nothing
     }
 
     /// The database refused the key's mark, or its parking: it waits, through no failure of the stream.
     pub(super) fn refused(&mut self, key: Stored, now: Instant) {
-        self.failing.wait(key, true, now);
+        self.failing
+            .wait(key, true, self.timing.longest_key_retry, now);
     }
 
     /// The stream says that it is full or busy.

@@ -1,6 +1,6 @@
 //! A sweep: reads what is unsent, and begins the turns of all keys that nothing holds back.
 
-use std::future::pending;
+use std::{future::pending, time::Duration};
 
 use db::cause;
 use metrics::histogram;
@@ -25,6 +25,8 @@ use crate::{
 
 /// Turns that are read before there is room for them.
 const TURNS_AHEAD: usize = 128;
+/// What the pause between two sweeps is longer by for each key in hand.
+const PAUSE_FOR_EACH: Duration = Duration::from_micros(500);
 /// Keys that a query names; the others are read in vain.
 const MOST_LEFT_OUT: usize = 1_000;
 
@@ -87,11 +89,12 @@ impl Holder<'_> {
         let timing = self.publisher.timing;
         let is_free = self.sweep.is_none() && self.reconnects.is_none() && self.prepares.is_none();
         let may = is_free && !self.is_ending() && !self.broker.is_away();
-        let pause = match (self.is_wanted, self.in_flight) {
-            (false, _) => timing.safety_interval,
-            (true, 0) => timing.sweep_pause,
-            // More gather meanwhile, as long as the slowest is not slow.
-            (true, _) => timing.busy_sweep_pause,
+        let pause = if self.is_wanted {
+            // It would read again what is in hand: the more that is, the more are to gather meanwhile.
+            let longer = timing.sweep_pause + PAUSE_FOR_EACH * self.keys.in_hand();
+            longer.min(timing.longest_sweep_pause)
+        } else {
+            timing.safety_interval
         };
         (may && !self.marks.are_too_many()).then(|| self.not_before.max(self.swept_at + pause))
     }

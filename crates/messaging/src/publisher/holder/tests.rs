@@ -59,8 +59,16 @@ async fn a_sweep_begins_after_a_pause_and_only_where_nothing_is_in_its_way() {
     let (now, timing) = (Instant::now(), timing());
     holder.swept_at = now;
     assert_eq!(holder.next_sweep(), Some(now + timing.sweep_pause));
-    holder.in_flight = 1;
-    assert_eq!(holder.next_sweep(), Some(now + timing.busy_sweep_pause));
+    for (keys, pause) in [
+        (8, timing.sweep_pause + Duration::from_millis(4)),
+        (1_000, timing.longest_sweep_pause),
+    ] {
+        for number in 0..keys {
+            let key = Stored::from(&*number.to_string());
+            holder.keys.begin(key, vec![], false);
+        }
+        assert_eq!(holder.next_sweep(), Some(now + pause));
+    }
     holder.is_wanted = false;
     assert_eq!(holder.next_sweep(), Some(now + timing.safety_interval));
     holder.not_before = now + 3600 * SECOND;
@@ -147,7 +155,9 @@ async fn the_loop_sleeps_until_what_comes_next() {
     holder.swept_at = now;
     holder.is_wanted = false;
     assert_eq!(holder.next_due(now), now + timing().safety_interval);
-    holder.keys.failed(Stored::from("a"), now, now);
+    holder
+        .keys
+        .failed(Stored::from("a"), now, Duration::MAX, now);
     assert_eq!(Some(holder.next_due(now)), holder.keys.next_try());
     holder.keys.forget(&Stored::from("a"));
     holder.sweep = backlog();
@@ -268,7 +278,9 @@ async fn a_key_whose_delay_is_over_is_a_reason_to_look_again() {
     let now = Instant::now();
     holder.is_wanted = false;
     holder.swept_at = now;
-    holder.keys.failed(Stored::from("a"), now, now);
+    holder
+        .keys
+        .failed(Stored::from("a"), now, Duration::MAX, now);
     let over = holder.keys.next_try().unwrap();
     holder.do_what_is_due(now);
     assert!(!holder.is_wanted);

@@ -1,6 +1,9 @@
 //! The keys that failed: those that wait, and those that are tried again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -63,8 +66,8 @@ impl Failing {
         self.keys.get(key).is_some_and(|it| it.is_refused)
     }
 
-    /// The key waits from now on, for longer than the time before.
-    pub(super) fn wait(&mut self, key: Stored, is_refused: bool, now: Instant) {
+    /// The key waits from now on, for longer than the time before, but no longer than `longest`.
+    pub(super) fn wait(&mut self, key: Stored, is_refused: bool, longest: Duration, now: Instant) {
         if self.is_full() && !self.keys.contains_key(&key) {
             return;
         }
@@ -76,7 +79,7 @@ impl Failing {
             is_refused,
         });
         state.is_refused |= is_refused;
-        let until = now + state.pauses.next();
+        let until = now + state.pauses.next().min(longest);
         if let Some(before) = state.waits_until.replace(until) {
             self.waiting.remove(&(before, key.clone()));
         }
@@ -140,7 +143,7 @@ mod tests {
         for refused in [[false, true], [true, false]] {
             let mut failing = Failing::new(Timing::default());
             for is_refused in refused {
-                failing.wait(key.clone(), is_refused, now);
+                failing.wait(key.clone(), is_refused, Duration::MAX, now);
             }
             assert!(failing.is_refused(&key));
         }

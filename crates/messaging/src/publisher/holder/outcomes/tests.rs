@@ -90,7 +90,9 @@ async fn the_success_of_a_failing_key_is_a_reason_to_look_again_where_it_was_the
     let mut holder = house.holder();
     let began = Instant::now();
     for key in ["a", "b", "c"] {
-        holder.keys.failed(Stored::from(key), began, began);
+        holder
+            .keys
+            .failed(Stored::from(key), began, Duration::MAX, began);
     }
     let id = begin(&mut holder, false);
     ends(&mut holder, vec![id], Then::Nothing);
@@ -159,7 +161,7 @@ async fn when_the_broker_answers_again_or_the_stream_is_new_no_key_waits() {
         let house = House::new().await;
         let mut holder = house.holder();
         let now = Instant::now();
-        holder.keys.failed(key(), now, now);
+        holder.keys.failed(key(), now, Duration::MAX, now);
         if was_away {
             holder.broker.is_cut_off(now);
         }
@@ -201,7 +203,7 @@ async fn the_key_of_an_event_that_is_parked_is_held_back_and_fails_no_more() {
     let house = House::new().await;
     let mut holder = house.holder();
     let (id, now) = (Stored::from(ObjectId::new()), Instant::now());
-    holder.keys.failed(key(), now, now);
+    holder.keys.failed(key(), now, Duration::MAX, now);
     begin(&mut holder, true);
     holder.written(Written::Parked((key(), id), Ok(())));
     assert!(holder.parked.keys.contains(&key()));
