@@ -120,6 +120,29 @@ async fn a_key_that_failed_waits_unless_its_failure_is_an_old_one() {
 }
 
 #[tokio::test]
+async fn a_key_whose_message_the_stream_is_still_storing_waits_for_seconds_however_often_it_fails()
+{
+    let house = House::new().await;
+    let timing = Timing::default();
+    for (whose, longest) in [
+        (Whose::OnItsWay, timing.longest_retry),
+        (Whose::Keys, timing.longest_key_retry),
+    ] {
+        let mut holder = house.holder();
+        for _ in 0..20 {
+            begin(&mut holder, false);
+            let failed = Then::Failed(whose, error(), Instant::now());
+            ends(&mut holder, Vec::new(), failed);
+        }
+        let waits = holder.keys.next_try().unwrap() - Instant::now();
+        assert!(
+            waits <= longest && waits > longest / 2,
+            "{whose:?}: {waits:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn of_a_failure_that_may_be_the_brokers_the_stream_is_asked_and_its_answer_decides() {
     let narrow = StreamState::Narrow("it takes little".to_owned());
     let unfit = StreamState::Unfit("it is another".to_owned());
