@@ -52,12 +52,19 @@ impl Feed {
     /// Feeds until nobody opens or closes it any more.
     pub(super) async fn run(mut self) {
         let mut usable = Usable::new(self.consumer, &self.config.name, self.timing);
+        let mut connection = self.jetstream.connection();
         loop {
             if !self.jetstream.is_connected() {
                 usable.without_connection();
                 self.jetstream.connected().await;
             }
-            let mut durable = match self.jetstream.durable(&self.config).await {
+            connection.mark_unchanged();
+            let opened = tokio::select! {
+                opened = self.open() => opened,
+                // What was asked over the lost connection is not answered any more: a server that stops says so before it closes.
+                _ = connection.changed() => continue,
+            };
+            let mut durable = match opened {
                 Ok(durable) => durable,
                 Err(error) => {
                     usable.is_lost(&error).await;
@@ -65,9 +72,8 @@ impl Feed {
                 }
             };
             usable.is_opened();
-            self.put_unreadable_aside().await;
             let began = Instant::now();
-            match self.feed(&mut durable, &mut usable).await {
+            match self.feed(&mut durable, &mut connection, &mut usable).await {
                 End::Closed => return durable.close().await,
                 End::Reconnected => {
                     tracing::debug!("the consumer is opened over another connection")
@@ -80,10 +86,20 @@ impl Feed {
         }
     }
 
-    /// Feeds as long as the consumer is there.
-    async fn feed(&mut self, durable: &mut Durable, usable: &mut Usable) -> End {
-        let mut connection = self.jetstream.connection();
-        connection.mark_unchanged();
+    /// Opens the consumer, and looks for what it can't bring.
+    async fn open(&self) -> anyhow::Result<Durable> {
+        let durable = self.jetstream.durable(&self.config).await?;
+        self.put_unreadable_aside().await;
+        Ok(durable)
+    }
+
+    /// Feeds as long as the consumer is there, over one connection.
+    async fn feed(
+        &mut self,
+        durable: &mut Durable,
+        connection: &mut watch::Receiver<bool>,
+        usable: &mut Usable,
+    ) -> End {
         let mut without_limit = false;
         loop {
             if *self.is_open.borrow() && !durable.is_pulled() && self.in_hand.has_room() {
@@ -137,22 +153,24 @@ impl Feed {
     }
 
     async fn keep_unreadable(&self, message: Message, reply: &Subject) {
-        let (db, sequence) = (&self.inbox.db, message.sequence);
-        let reason = "the NATS client can't read its headers".to_owned();
-        let inbox = self.inbox.clone();
-        let kept = inbox.keep(self.consumer, self.jetstream.clone(), message, reason);
-        match db.bounded(self.timing.inbox.write_limit, kept).await {
-            Ok(is_new) => {
-                if is_new {
-                    counter!(PUT_ASIDE, "consumer" => self.consumer, "state" => DEAD).increment(1);
-                    tracing::error!(
-                        consumer = self.consumer,
-                        message.sequence = sequence,
-                        "the headers of a message can't be read; it is a dead letter"
-                    );
-                }
-                self.jetstream.tell(reply, AckKind::Ack);
+        let (consumer, sequence) = (self.consumer, message.sequence);
+        let (inbox, jetstream) = (self.inbox.clone(), self.jetstream.clone());
+        // It is told where it is kept: nobody may wait for that any more.
+        let kept = async move {
+            let reason = "the NATS client can't read its headers".to_owned();
+            if inbox.keep(consumer, jetstream, message, reason).await? {
+                counter!(PUT_ASIDE, "consumer" => consumer, "state" => DEAD).increment(1);
+                tracing::error!(
+                    consumer,
+                    message.sequence = sequence,
+                    "the headers of a message can't be read; it is a dead letter"
+                );
             }
+            Ok(())
+        };
+        let limit = self.timing.inbox.write_limit;
+        match self.inbox.db.bounded(limit, kept).await {
+            Ok(()) => self.jetstream.tell(reply, AckKind::Ack),
             Err(error) => tracing::debug!(%error, "cannot put aside what can't be read"),
         }
     }

@@ -122,6 +122,27 @@ async fn nats_may_be_away_before_and_after_messages_are_in_hand() {
     tally.stop().await;
 }
 
+/// A server that stops tells whoever pulls before it closes connections; what it is asked then stays without an answer.
+#[tokio::test]
+async fn a_consumer_goes_on_as_soon_as_nats_is_back_whatever_was_asked_before() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let mut place = Place::at(&mongo_uri(), &nats.url());
+    // Longer than a test lasts.
+    place.timing.ack_timeout = Duration::from_secs(3600);
+    numbers(&place).await;
+    let tally = Tally::start_at(place).await;
+    for version in 0..4 {
+        send(&tally.place, [number("a", version)]).await;
+        are_applied(&tally.place, "a", 0..=version).await;
+        for node in &mut nats.nodes {
+            node.terminate().await.unwrap();
+        }
+        nats.start().await;
+    }
+    tally.finish().await;
+}
+
 #[tokio::test]
 async fn two_services_with_a_consumer_of_one_name_do_not_take_messages_from_each_other() {
     let first = Tally::start().await;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bson::{Document, doc};
 use clap::Parser;
 use messaging::{
-    Inbox,
+    Inbox, RetryDead,
     commands::{InboxCommand, execute_inbox},
 };
+use mongodb::Collection;
 use serde_json::json;
 use testbed::{Mongo, eventually, nats_url};
 
@@ -182,6 +183,40 @@ async fn all_dead_letters_are_tried_at_once_while_messages_come() {
     })
     .await;
     tally.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_given_up_while_another_retries_it_stays_given_up() {
+    let tally = Tally::start().await;
+    send(&tally.place, [then("a", 0, json!("refuse"))]).await;
+    are_aside(&tally.place, "a", &[(0, "dead")]).await;
+    let database = tally.place.database().await;
+    let letters = database.collection::<Document>("deadLetters");
+    // As `skip` does, but that it waits before it commits.
+    let mut session = database.client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let skip = letters.update_one(doc! {}, doc! { "$set": { "state": "skipped" } });
+    skip.session(&mut session).await.unwrap();
+    let inbox = tally.inbox.clone();
+    let retries = async move { inbox.retry(CONSUMER, RetryDead::Key("a")).await };
+    let retried = tokio::spawn(retries);
+    meets_a_conflict(&letters).await;
+    session.commit_transaction().await.unwrap();
+    assert_eq!(retried.await.unwrap().unwrap(), 0);
+    are_aside(&tally.place, "a", &[(0, "skipped")]).await;
+    tally.finish().await;
+}
+
+/// Waits until a command at this collection meets what a transaction has written.
+async fn meets_a_conflict(at: &Collection<Document>) {
+    let admin = at.client().database("admin");
+    let meets = doc! { "ns": at.namespace().to_string(), "writeConflicts": { "$gt": 0 } };
+    let meets = [doc! { "$currentOp": {} }, doc! { "$match": meets }];
+    eventually("a command meets a conflict", async || {
+        let mut found = admin.aggregate(meets.clone()).await.unwrap();
+        found.advance().await.unwrap()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 
 use async_nats::HeaderMap;
 use serde_json::json;
-use testbed::{Nats, eventually, mongo_uri};
+use testbed::{Mongo, Nats, at_the_next, eventually, has_entered, mongo_uri, nats_url};
 
 use crate::{
     sent::{
@@ -17,6 +17,7 @@ use crate::{
     },
     tally::Tally,
     toy::Place,
+    waits::hangs,
 };
 
 /// Publishes headers that no client would, by NATS's own protocol.
@@ -66,6 +67,43 @@ async fn headers_that_the_client_cannot_read_are_dead_letters_and_hold_nobody_up
         assert_eq!(letter.get_binary_generic("headers").unwrap(), headers);
     }
     tally.finish().await;
+}
+
+/// The write hangs that puts aside a message with these headers.
+async fn is_kept_although_a_write_hangs(headers: &[u8]) {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let mut place = Place::at(&mongo.uri(), &nats_url());
+    place.timing.inbox.write_limit = Duration::from_millis(500);
+    place.timing.inbox.ack_wait = Duration::from_secs(2);
+    place.timing.inbox.progress = Duration::from_millis(500);
+    numbers(&place).await;
+    let tally = Tally::start_at(place).await;
+    send(&tally.place, [number("a", 0)]).await;
+    are_applied(&tally.place, "a", [0]).await;
+    let subject = format!("{}.number.added.x", tally.place.name);
+    at_the_next(&tally.place, "update", hangs()).await;
+    publish_raw(&tally.place, &subject, headers, b"{}");
+    has_entered(&tally.place, 1).await;
+    send(&tally.place, [number("a", 1)]).await;
+    are_applied(&tally.place, "a", 0..2).await;
+    eventually("it is kept", async || {
+        dead_letters(&tally.place).await.len() == 1
+    })
+    .await;
+    acknowledged(&tally.place).await;
+    // A stop would wait for what hangs.
+    tally.kill().remove().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_placed_is_kept_although_a_write_of_it_hangs() {
+    is_kept_although_a_write_hangs(b"NATS/1.0\r\nce-type: number.added\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_kept_although_a_write_of_it_hangs() {
+    is_kept_although_a_write_hangs(b"NATS/1.0\r\nno field at all\r\n\r\n").await;
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn own_mongo(adjust: impl FnOnce(&mut Timing)) -> (Mongo, Place) {
     (mongo, place)
 }
 
-fn hangs() -> Document {
+pub(crate) fn hangs() -> Document {
     doc! { "blockConnection": true, "blockTimeMS": NEVER_MS }
 }
 

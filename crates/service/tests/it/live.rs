@@ -174,13 +174,14 @@ async fn more_viewers_than_there_is_room_for_are_told_to_come_again() {
 }
 
 /// Whoever looks, and reads nothing.
-async fn look_away(toy: &Toy) -> TcpStream {
+pub(crate) async fn look_away(toy: &Toy, token: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 * 1024).unwrap();
     let address = ([127, 0, 0, 1], toy.admin.unwrap().port()).into();
     let mut stream = socket.connect(address).await.unwrap();
-    let request = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    stream.write_all(request).await.unwrap();
+    let request =
+        format!("GET /live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     stream
 }
 
@@ -190,7 +191,7 @@ async fn a_stop_is_told_to_viewers_and_does_not_wait_for_them() {
     toy.create().await;
     toy.place.drained().await;
     let mut viewer = Viewer::open(&toy, None).await;
-    let _away = look_away(&toy).await;
+    let _away = look_away(&toy, "").await;
     viewer.until("figures", |_| true).await;
     let began = Instant::now();
     toy.ask_to_stop();

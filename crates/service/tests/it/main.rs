@@ -17,4 +17,5 @@ mod stalls;
 mod timing;
 mod toy;
 mod upgrades;
+mod viewers;
 mod waits;

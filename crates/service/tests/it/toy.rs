@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{Authenticator, HttpOptions, Id, Refusal};
 
+use crate::viewers;
+
 /// Longer than any test lasts.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 pub(crate) const COUNTERS: &str = "counters";
@@ -179,7 +181,7 @@ impl Toy {
         token: Option<&str>,
     ) -> Self {
         let admin = Admin {
-            listener: TcpListener::bind(bind).await.unwrap(),
+            listener: viewers::listener(bind),
             token: token.map(SecretString::from),
             hosts: vec!["service.internal".to_owned()],
         };
