@@ -103,7 +103,7 @@ chaos-broken: ## runs that can't prove anything, each of which must fail and say
 	$(build)
 	"$(target_dir)/debug/chaos" broken --program "$(target_dir)/debug/$(program)"
 
-bench: tools ## each figure beside its limit, measured in the same run, and plots; BENCH_ONLY and BENCH_ROUNDS choose, BENCH_PLOTS is the plots' folder
+bench: tools ## each figure beside its limit, measured in the same run; BENCH_ONLY and BENCH_ROUNDS choose, BENCH_PLOTS is the plots' folder
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p bench
 	"$(target_dir)/release/bench" --program "$(target_dir)/release/$(program)"

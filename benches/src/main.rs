@@ -50,7 +50,7 @@ struct Cli {
     /// Rounds of each figure, of which the medians are shown.
     #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3)]
     rounds: usize,
-    /// Only these figures; by default all but `history`, `partitions`, `simulation` and the `three-…`.
+    /// Only these figures; by default all but the curves, `history`, `partitions`, `simulation` and the `three-…`.
     #[arg(long, env = "BENCH_ONLY", value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
     /// Events of a backlog, for the drains.
@@ -119,7 +119,16 @@ impl Figure {
 
     /// Whether it is measured where nothing is chosen.
     fn is_of_all(self) -> bool {
-        self.nodes() == 1 && !matches!(self, Self::History | Self::Partitions | Self::Simulation)
+        let is_apart = matches!(
+            self,
+            Self::LoadCurve
+                | Self::DrainCurve
+                | Self::HistoryCurve
+                | Self::History
+                | Self::Partitions
+                | Self::Simulation
+        );
+        self.nodes() == 1 && !is_apart
     }
 }
 
