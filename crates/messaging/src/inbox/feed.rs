@@ -169,9 +169,9 @@ impl Feed {
             Ok(())
         };
         let limit = self.timing.inbox.write_limit;
-        match self.inbox.db.bounded(limit, kept).await {
-            Ok(()) => self.jetstream.tell(reply, AckKind::Ack),
-            Err(error) => tracing::debug!(%error, "cannot put aside what can't be read"),
+        if let Err(error) = self.inbox.db.bounded(limit, kept).await {
+            return tracing::debug!(%error, "cannot put aside what can't be read");
         }
+        self.jetstream.tell(reply, AckKind::Ack);
     }
 }

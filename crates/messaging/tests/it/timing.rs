@@ -259,7 +259,7 @@ async fn a_stop_does_not_wait_for_a_long_backlog() {
 async fn two_sweeps_begin_no_sooner_after_each_other_than_they_should() {
     let pause = Duration::from_secs(2);
     let mut place = Place::new();
-    place.timing.sweep_pause = pause;
+    (place.timing.sweep_pause, place.timing.longest_sweep_pause) = (pause, pause);
     let toy = Toy::start_at(place).await;
     toy.create().await;
     toy.place.drained().await;
