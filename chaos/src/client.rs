@@ -62,21 +62,12 @@ impl Client {
     /// Sends `write`, each time to an instance that `rng` chooses, until the answer is clear; dated by `clock`.
     pub(crate) async fn attempt(&self, write: Write, clock: Clock, mut rng: Rng) -> Attempt {
         let trace = format!("{:032x}", rng.u128(1..));
-        let addresses = if write.path.starts_with(domain::orders::PATH) {
-            &self.of_orders
-        } else {
-            &self.addresses
-        };
+        let addresses = self.addresses_for(&write);
         let began = Instant::now();
         let (mut tries, mut status, mut outcome) = (0, 0, Outcome::NotSent);
         let (mut answers, mut is_under_way) = (Vec::new(), false);
         loop {
-            let at_once = if tries == 0 && write.intent == Intent::Twice {
-                2
-            } else {
-                1
-            };
-            let sent = (0..at_once).map(|_| {
+            let sent = (0..write.at_once(tries)).map(|_| {
                 tries += 1;
                 let address = &addresses[rng.usize(..addresses.len())];
                 self.send(&write, address, &trace, tries)
@@ -106,8 +97,8 @@ impl Client {
             sleep(pause).await;
         }
         // A try without an answer may be under way still, and an order that kept out the other may end before it is done.
-        let may_pass = status == 409 || write.or_refused.contains(&status);
-        if is_under_way && outcome == Outcome::Refused && may_pass {
+        let may_end = outcome == Outcome::Refused && write.is_refused_for_others(status);
+        if is_under_way && may_end {
             outcome = Outcome::Unknown;
         }
         Attempt {
@@ -125,6 +116,14 @@ impl Client {
             tries,
             began_ms: clock.ms(began),
             ended_ms: clock.now_ms(),
+        }
+    }
+
+    fn addresses_for(&self, write: &Write) -> &[String] {
+        if write.path.starts_with(domain::orders::PATH) {
+            &self.of_orders
+        } else {
+            &self.addresses
         }
     }
 

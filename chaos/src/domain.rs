@@ -100,6 +100,17 @@ impl Write {
         Self { intent, ..self }
     }
 
+    /// To how many instances it is sent at once.
+    pub(crate) fn at_once(&self, tries: u32) -> u32 {
+        let is_twice = tries == 0 && self.intent == Intent::Twice;
+        if is_twice { 2 } else { 1 }
+    }
+
+    /// Whether a refusal with this status is due to what others did, and may end.
+    pub(crate) fn is_refused_for_others(&self, status: u16) -> bool {
+        status == 409 || self.or_refused.contains(&status)
+    }
+
     pub(crate) fn if_match(self, version: i64) -> Self {
         Self {
             intent: Intent::IfMatch,

@@ -166,15 +166,34 @@ pub(crate) async fn settled(world: &World, events: Vec<OrderEvent>) -> anyhow::R
     if let Err(error) = within(LIMIT, "each order's event is applied", applied).await {
         eprintln!("chaos: {error:#}");
     }
-    let mut put_aside = Vec::new();
-    for database in world.databases() {
-        put_aside.extend(put_aside_in(database).await?);
-    }
     Ok(History {
         marks: marks(world).await?,
-        put_aside,
+        put_aside: Vec::new(),
         events,
     })
+}
+
+/// Waits until nothing is put aside, in any service, but what was planted; what is put aside all the same.
+pub(crate) async fn put_aside(world: &World, planted: &[String]) -> anyhow::Result<Vec<PutAside>> {
+    let all = || async {
+        let mut all = Vec::new();
+        for database in world.databases() {
+            all.extend(put_aside_in(database).await?);
+        }
+        anyhow::Ok(all)
+    };
+    let none = || async {
+        let all = all().await?;
+        let is_planted = |it: &PutAside| planted.contains(&it.message_id);
+        let waits = all.iter().find(|it| !is_planted(it));
+        ensure!(waits.is_none(), "{waits:?} is");
+        Ok(())
+    };
+    // What comes behind a slow one is put aside for a while.
+    if let Err(error) = within(LIMIT, "nothing is put aside", none).await {
+        eprintln!("chaos: {error:#}");
+    }
+    all().await
 }
 
 /// Waits until the other service knows the newest version of each document; what it knows.

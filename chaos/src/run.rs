@@ -14,7 +14,7 @@ use crate::{
     history::{Attempt, Observed},
     inject::{Due, Injected, Log, inject},
     live::Consumer,
-    load::load,
+    load::{Told, load},
     observe,
     orders::{self, Orders},
     report::Report,
@@ -110,35 +110,53 @@ impl Experiment {
         }
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
+        let consumers = (consumer, of_orders);
+        let (observed, injected) = self
+            .end(&world, clock, &log, orders, told, consumers)
+            .await?;
+        let mut report = Report::new(&self.aim, self.size, &observed, injected, crashes);
+        report.usage = [before, usage::of_all(&world).await];
+        self.tell(&report, &observed, clock)?;
+        Ok(report)
+    }
+
+    /// What was told and what is left, when nothing moves any more; and the faults.
+    async fn end(
+        &self,
+        world: &World,
+        clock: Clock,
+        log: &Log,
+        orders: Option<Orders>,
+        told: Told,
+        (consumer, of_orders): (Consumer, Option<Consumer>),
+    ) -> anyhow::Result<(Observed, Vec<Injected>)> {
         let (mut injected, planted, lost) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
         let placed = (told.placed, of_orders);
-        let sibling = self.sibling(&world, clock, placed, &injected).await?;
+        let sibling = self.sibling(world, clock, placed, &injected).await?;
         let events = match (&orders, &sibling) {
             (Some(orders), _) => orders.told(),
             (None, Some(sibling)) => orders::recorded(&sibling.events),
             (None, None) => Vec::new(),
         };
-        let orders = orders::settled(&world, events).await?;
+        let mut orders = orders::settled(world, events).await?;
         observe::settled(&world.database, SETTLE_LIMIT).await?;
         let known = match &world.sibling {
-            Some(sibling) => orders::known(&world, sibling).await?,
+            Some(sibling) => orders::known(world, sibling).await?,
             None => Vec::new(),
         };
+        orders.put_aside = orders::put_aside(world, &planted).await?;
         eprintln!("chaos: reading documents, events and messages");
         let told = (told.attempts, told.reads);
         let own = (TICKETS, &world.database);
-        let mut observed = observe::all(&world, own, clock, told, planted, consumer).await?;
+        let mut observed = observe::all(world, own, clock, told, planted, consumer).await?;
         observed.unhealthy = unhealthy(&injected, self.size, TICKETS);
         observed.lost = lost;
         observed.orders = orders;
         observed.sibling = sibling;
         observed.known = known;
         observed.two_primaries = two_primaries(&injected);
-        let mut report = Report::new(&self.aim, self.size, &observed, injected, crashes);
-        report.usage = [before, usage::of_all(&world).await];
-        self.tell(&report, &observed, clock)?;
-        Ok(report)
+        Ok((observed, injected))
     }
 
     /// What clients of the other service were told, and what the servers hold of it, where there is one.

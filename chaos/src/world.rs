@@ -153,6 +153,15 @@ pub(crate) struct Sibling {
     pub(crate) database: Database,
 }
 
+impl Sibling {
+    fn new(addresses: Vec<String>, observer: &Client) -> Self {
+        Self {
+            addresses,
+            database: observer.database(domain::ORDERS.database),
+        }
+    }
+}
+
 impl World {
     /// Starts everything in the plan's folder, which is emptied first.
     pub(crate) async fn start(plan: &Plan<'_>) -> anyhow::Result<Self> {
@@ -184,19 +193,14 @@ impl World {
             to_mongo: &to_mongo,
             to_nats: &to_nats,
         };
-        let Instances {
-            processes,
-            mut addresses,
-        } = Instances::start(&setup);
-        let sibling = plan.orders.map(|_| Sibling {
-            addresses: addresses.split_off(size.instances),
-            database: observer.database(domain::ORDERS.database),
-        });
+        let mut instances = Instances::start(&setup);
+        let others = instances.addresses.split_off(size.instances);
+        let sibling = plan.orders.map(|_| Sibling::new(others, &observer));
         let url = |port: &u16| format!("nats://{}", local(*port));
         let world = Self {
-            instances: processes.into_iter().map(shared).collect(),
+            instances: instances.processes.into_iter().map(shared).collect(),
+            addresses: instances.addresses,
             names,
-            addresses,
             sibling,
             mongo_links: to_mongo.links,
             nats_links: to_nats.links,

@@ -109,21 +109,33 @@ pub(super) fn at_the_end(observed: &Observed, index: &Index<'_>, found: &mut Fin
             );
         }
     }
-    let marks = observed.orders.marks.iter();
-    let marks: HashMap<&str, Option<i64>> = marks
-        .map(|mark| (mark.order.as_str(), mark.version))
-        .collect();
-    for (order, version) in last.iter().filter(|(order, _)| !unknown.contains(*order)) {
-        let mark = marks.get(order).copied().flatten();
-        if mark != Some(*version) {
-            let shown = json!({ "order": order, "version": version, "mark": mark });
-            found.add(Kind::Lost, "an order's event without its mark", shown);
-        }
-    }
     for put_aside in &observed.orders.put_aside {
         if !observed.planted.contains(&put_aside.message_id) {
             let what = "a message that is put aside, although nothing is wrong with it";
             found.add(Kind::Stuck, what, json!(put_aside));
+        }
+    }
+    let known = last
+        .into_iter()
+        .filter(|(order, _)| !unknown.contains(order));
+    marks(observed, known, found);
+}
+
+/// The mark of each order stands at its last version.
+fn marks<'a>(
+    observed: &Observed,
+    last: impl Iterator<Item = (&'a str, i64)>,
+    found: &mut Findings,
+) {
+    let marks = observed.orders.marks.iter();
+    let marks: HashMap<&str, Option<i64>> = marks
+        .map(|mark| (mark.order.as_str(), mark.version))
+        .collect();
+    for (order, version) in last {
+        let mark = marks.get(order).copied().flatten();
+        if mark != Some(version) {
+            let shown = json!({ "order": order, "version": version, "mark": mark });
+            found.add(Kind::Lost, "an order's event without its mark", shown);
         }
     }
 }

@@ -200,7 +200,9 @@ fn a_cancelled_order_that_never_had_its_free_document_came_before_its_creation()
     assert_eq!(kinds(&free), [Kind::Reordered]);
 
     let mut later = waited(0);
-    later.events[1..].iter_mut().for_each(|it| it.made_at_ms = 20_200);
+    later.events[1..]
+        .iter_mut()
+        .for_each(|it| it.made_at_ms = 20_200);
     assert_eq!(kinds(&later), [Kind::Reordered]);
 }
 
