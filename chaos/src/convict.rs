@@ -142,24 +142,24 @@ const OF_THE_LOOP: [Defect; 4] = [
         kind: Kind::Lost,
         rule: Some("a document without the orders that want it, or with others"),
     },
-    // The instance that has the creation in hand is slow, and the other has the cancellation.
+    // One instance has creations in hand, and is stopped; the other has their cancellations.
     Defect {
         name: "any-newer-version-is-next",
         writes_a_second: 100,
-        faults: &SLOW,
+        faults: &STOPPED,
         kind: Kind::Reordered,
         rule: Some("a cancelled order that never had its document, although no other had it"),
     },
-    // One puts the cancellation aside while the other applies the creation, and neither sees the other.
+    // The same: who applies the creation then does not see that its cancellation waits.
     Defect {
         name: "put-aside-without-the-mark",
         writes_a_second: 100,
-        faults: &SLOW,
+        faults: &STOPPED,
         kind: Kind::Late,
         rule: Some("a document that an order has, or gives back, over 20 s after its commit"),
     },
 ];
-const SLOW: [(Fault, u64, u64); 1] = [(Fault::SlowMongo, 1, 5)];
+const STOPPED: [(Fault, u64, u64); 1] = [(Fault::PauseInstance, 1, 8)];
 const KILLED_OFTEN: [(Fault, u64, u64); 4] = [
     (Fault::KillInstance, 2, 0),
     (Fault::KillInstance, 4, 0),
