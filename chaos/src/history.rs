@@ -96,9 +96,11 @@ impl Attempt {
         self.is_clear() && (is_right || self.or_refused.contains(&self.status))
     }
 
-    /// Whether it was refused because an order holds the document, where that may be.
+    /// Whether it was refused because an order holds the document, where that may be. A last answer of 409 that is unclear says only that it is
+    /// under way.
     pub(crate) fn met_an_order(&self) -> bool {
-        self.status == 409 && [200, 412].contains(&self.expected)
+        let may_be = self.status == 409 && [200, 412].contains(&self.expected);
+        may_be && self.outcome == Outcome::Refused
     }
 
     pub(crate) fn has_key(&self) -> bool {

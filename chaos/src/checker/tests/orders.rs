@@ -181,4 +181,8 @@ fn a_refusal_for_an_order_needs_one_that_may_hold_the_document() {
         ended_ms: 15,
     });
     assert_eq!(kinds(&free), [Kind::WronglyRefused]);
+
+    // It was under way when its client gave up.
+    free.attempts[1].outcome = Outcome::Unknown;
+    assert_eq!(kinds(&free), []);
 }
