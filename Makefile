@@ -8,7 +8,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 build = cargo build --locked --workspace --bins --tests
 
 .PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling openapi asyncapi
-.PHONY: asyncapi-valid new-service try-new-service chaos chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: asyncapi-valid new-service try-new-service chaos chaos-loop chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -81,6 +81,11 @@ chaos: ## faults under load on clusters of three, then the verdict and chaos.htm
 	@scripts/services bin >/dev/null
 	cargo build --locked --release -p "$(program)" -p chaos
 	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/$(program)"
+
+chaos-loop: ## the same with orders, which clients place and cancel at two instances of siblings/orders: each takes its ticket once, in time
+	@scripts/services bin >/dev/null
+	cargo build --locked --release -p "$(program)" -p orders -p chaos
+	"$(target_dir)/release/chaos" run --program "$(target_dir)/release/$(program)" --orders "$(target_dir)/release/orders" --json "$(target_dir)/chaos-loop.json"
 
 # The seed is fixed, so that a run can be repeated; 35 s hold twelve faults of this list. All of them can be had without root.
 short_faults := kill-instance,kill-publisher,terminate-instance,pause-instance,pause-publisher,kill-nats,kill-all-nats,pause-nats,kill-primary,pause-primary,cut-nats,slow-nats,tear-nats,slow-mongo,tear-mongo,lose-history,poison,purge-key,skip,retry,replay

@@ -29,12 +29,12 @@ const BROKEN: [(&str, Wrong, &str); 5] = [
     (
         "the service reaches no NATS",
         Wrong::Variable("NATS_URL", "nats://127.0.0.1:9"),
-        "the event of the first write, before any fault, is in stream CHAOS",
+        "the event of the first write, before any fault, is in stream TICKETS",
     ),
     (
         "the service publishes to another stream",
         Wrong::Variable("NATS_STREAM", "ANOTHER"),
-        "the event of the first write, before any fault, is in stream CHAOS",
+        "the event of the first write, before any fault, is in stream TICKETS",
     ),
     (
         "no fault has an effect",

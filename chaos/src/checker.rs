@@ -1,9 +1,11 @@
 //! Compares what clients were told with what database and stream hold, and names every broken promise.
 //! It knows nothing of how the data came about, so hand-made data can prove the checker itself (see `tests`).
-//! `attempts` and `answers` judge what clients were told, `times` when, `saved` the database, `published`, `headers` and `copies` the stream.
+//! `attempts` and `answers` judge what clients were told, `times` when, `saved` the database, `published`, `headers` and `copies` the stream,
+//! `orders` what orders do to documents, `both` what two services know of each other.
 
 mod answers;
 mod attempts;
+mod both;
 mod copies;
 mod headers;
 mod kind;
@@ -19,6 +21,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use both::moves;
 pub(crate) use kind::Kind;
 
 use crate::history::{Attempt, Document, Event, Message, Observed};
@@ -33,29 +36,38 @@ pub(crate) struct Violation {
 
 /// Every broken promise in what was observed; none is what we hope for.
 pub(crate) fn check(observed: &Observed) -> Vec<Violation> {
-    let index = Index::new(observed);
     let mut found = Findings::default();
-    attempts::answers(observed, &mut found);
-    attempts::accepted(observed, &index, &mut found);
-    attempts::without_trace(observed, &mut found);
-    answers::said(observed, &index, &mut found);
-    answers::stored(observed, &index, &mut found);
-    answers::read(observed, &index, &mut found);
-    times::writes(observed, &index, &mut found);
-    times::reads(observed, &mut found);
-    times::preconditions(observed, &index, &mut found);
-    times::publications(observed, &index, &mut found);
-    saved::documents(observed, &index, &mut found);
-    saved::events(observed, &index, &mut found);
-    published::marks(observed, &index, &mut found);
-    published::messages(observed, &index, &mut found);
-    published::parked(observed, &mut found);
-    orders::versions(observed, &index, &mut found);
-    orders::at_the_end(observed, &index, &mut found);
-    orders::refusals(observed, &index, &mut found);
-    copies::replicas(observed, &mut found);
-    copies::seen(observed, &mut found);
+    promises(observed, &mut found);
+    if let Some(sibling) = &observed.sibling {
+        promises(sibling, &mut found);
+        both::judge(observed, sibling, &mut found);
+    }
     found.0
+}
+
+/// Of one service.
+fn promises(observed: &Observed, found: &mut Findings) {
+    let index = Index::new(observed);
+    attempts::answers(observed, found);
+    attempts::accepted(observed, &index, found);
+    attempts::without_trace(observed, found);
+    answers::said(observed, &index, found);
+    answers::stored(observed, &index, found);
+    answers::read(observed, &index, found);
+    times::writes(observed, &index, found);
+    times::reads(observed, found);
+    times::preconditions(observed, &index, found);
+    times::publications(observed, &index, found);
+    saved::documents(observed, &index, found);
+    saved::events(observed, &index, found);
+    published::marks(observed, &index, found);
+    published::messages(observed, &index, found);
+    published::parked(observed, found);
+    orders::versions(observed, &index, found);
+    orders::at_the_end(observed, &index, found);
+    orders::refusals(observed, &index, found);
+    copies::replicas(observed, found);
+    copies::seen(observed, found);
 }
 
 #[derive(Default)]
@@ -132,14 +144,20 @@ impl<'a> Index<'a> {
     fn attempt(&self, event: &Event) -> Option<&'a Attempt> {
         self.attempts.get(event.trace()?).copied()
     }
+
+    /// By then it was saved, as far as anybody knows.
+    fn saved_ms(&self, event: &Event) -> u64 {
+        let answered = self.attempt(event).filter(|attempt| attempt.is_clear());
+        answered.map_or(event.made_at_ms, |attempt| attempt.ended_ms)
+    }
 }
 
 fn by<T>(all: &[T], name: impl Fn(&T) -> &String) -> HashMap<&str, &T> {
     all.iter().map(|one| (name(one).as_str(), one)).collect()
 }
 
-/// Whether each member of `says` is in `data`, with the same value.
+/// Whether each member of `says` is in `data`, with the same value; one may be named by its path, such as `/ticket/id`.
 fn agree(data: &Value, says: &Value) -> bool {
     let mut members = says.as_object().into_iter().flatten();
-    members.all(|(name, value)| data.get(name) == Some(value))
+    members.all(|(name, value)| data.get(name).or(data.pointer(name)) == Some(value))
 }

@@ -34,6 +34,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Client {
     http: reqwest::Client,
     addresses: Arc<[String]>,
+    /// Where orders are placed.
+    of_orders: Arc<[String]>,
     tokens: Arc<[String]>,
 }
 
@@ -43,6 +45,8 @@ impl Client {
         for user in 0..domain::USERS {
             tokens.push(world.token(&domain::user_name(user)).await?);
         }
+        let sibling = world.sibling.as_ref();
+        let of_orders = sibling.map_or_else(Vec::new, |it| it.addresses.clone());
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(1))
             .timeout(ANSWER_LIMIT)
@@ -50,6 +54,7 @@ impl Client {
         Ok(Self {
             http,
             addresses: world.addresses.clone().into(),
+            of_orders: of_orders.into(),
             tokens: tokens.into(),
         })
     }
@@ -57,18 +62,14 @@ impl Client {
     /// Sends `write`, each time to an instance that `rng` chooses, until the answer is clear; dated by `clock`.
     pub(crate) async fn attempt(&self, write: Write, clock: Clock, mut rng: Rng) -> Attempt {
         let trace = format!("{:032x}", rng.u128(1..));
+        let addresses = self.addresses_for(&write);
         let began = Instant::now();
         let (mut tries, mut status, mut outcome) = (0, 0, Outcome::NotSent);
         let (mut answers, mut is_under_way) = (Vec::new(), false);
         loop {
-            let at_once = if tries == 0 && write.intent == Intent::Twice {
-                2
-            } else {
-                1
-            };
-            let sent = (0..at_once).map(|_| {
+            let sent = (0..write.at_once(tries)).map(|_| {
                 tries += 1;
-                let address = &self.addresses[rng.usize(..self.addresses.len())];
+                let address = &addresses[rng.usize(..addresses.len())];
                 self.send(&write, address, &trace, tries)
             });
             let mut pause = PAUSE;
@@ -96,7 +97,8 @@ impl Client {
             sleep(pause).await;
         }
         // A try without an answer may be under way still, and an order that kept out the other may end before it is done.
-        if is_under_way && outcome == Outcome::Refused && status == 409 {
+        let may_end = outcome == Outcome::Refused && write.is_refused_for_others(status);
+        if is_under_way && may_end {
             outcome = Outcome::Unknown;
         }
         Attempt {
@@ -107,12 +109,21 @@ impl Client {
             if_match: write.if_match,
             says: write.says,
             expected: write.expected,
+            or_refused: write.or_refused,
             status: counts(&answers).map_or(status, |answer| answer.status),
             outcome,
             answers,
             tries,
             began_ms: clock.ms(began),
             ended_ms: clock.now_ms(),
+        }
+    }
+
+    fn addresses_for(&self, write: &Write) -> &[String] {
+        if write.path.starts_with(domain::orders::PATH) {
+            &self.of_orders
+        } else {
+            &self.addresses
         }
     }
 
@@ -129,11 +140,13 @@ impl Client {
         if write.intent != Intent::Keyless {
             http = http.header("idempotency-key", trace);
         }
+        if !write.body.is_null() {
+            http = http.json(&write.body);
+        }
         let http = http
             .bearer_auth(&self.tokens[write.user])
             .header("traceparent", format!("00-{trace}-{number:016x}-00"))
-            .header("tracestate", tracestate(write.operation))
-            .json(&write.body);
+            .header("tracestate", tracestate(write.operation));
         Try::of(http.send().await).await
     }
 

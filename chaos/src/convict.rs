@@ -124,6 +124,42 @@ const DEFECTS: [Defect; 14] = [
         rule: Some("a change of a document that an order holds"),
     },
 ];
+/// Those that two services show: with two instances of each.
+const OF_THE_LOOP: [Defect; 4] = [
+    // The instance dies with messages in hand, which nobody gives back.
+    Defect {
+        name: "inbox-acknowledges-what-it-has-not-applied",
+        writes_a_second: 100,
+        faults: &KILLED_OFTEN,
+        kind: Kind::Lost,
+        rule: Some("an order's event without its mark"),
+    },
+    // The transaction fails, and its message counts as applied.
+    Defect {
+        name: "mark-outside-the-transaction",
+        writes_a_second: 100,
+        faults: &KILLED_OFTEN,
+        kind: Kind::Lost,
+        rule: Some("a document without the orders that want it, or with others"),
+    },
+    // One instance has creations in hand, and is stopped; the other has their cancellations.
+    Defect {
+        name: "any-newer-version-is-next",
+        writes_a_second: 100,
+        faults: &STOPPED,
+        kind: Kind::Reordered,
+        rule: Some("a cancelled order that never had its document, although no other had it"),
+    },
+    // The same: who applies the creation then does not see that its cancellation waits.
+    Defect {
+        name: "put-aside-without-the-mark",
+        writes_a_second: 100,
+        faults: &STOPPED,
+        kind: Kind::Late,
+        rule: Some("a document that an order has, or gives back, over 20 s after its commit"),
+    },
+];
+const STOPPED: [(Fault, u64, u64); 1] = [(Fault::PauseInstance, 1, 8)];
 const KILLED_OFTEN: [(Fault, u64, u64); 4] = [
     (Fault::KillInstance, 2, 0),
     (Fault::KillInstance, 4, 0),
@@ -137,7 +173,9 @@ const CONVICTION_SECONDS: u64 = 11;
 /// # Errors
 /// When it is not convicted, or can't be tried.
 pub(crate) async fn convict(name: &str, programs: &Programs) -> anyhow::Result<()> {
-    let defect = DEFECTS.iter().find(|defect| defect.name == name);
+    let is_it = |defect: &&Defect| defect.name == name;
+    let of_the_loop = OF_THE_LOOP.iter().find(is_it);
+    let defect = of_the_loop.or(DEFECTS.iter().find(is_it));
     let Defect {
         writes_a_second,
         faults,
@@ -159,7 +197,16 @@ pub(crate) async fn convict(name: &str, programs: &Programs) -> anyhow::Result<(
         target: 0,
         is_of_one: false,
     });
-    let mut experiment = programs.experiment(aim, Size::ONE, faults.collect())?;
+    let size = match of_the_loop {
+        Some(_) => Size::ONE.of_the_loop(),
+        None => Size::ONE,
+    };
+    let mut experiment = programs.experiment(aim, size, faults.collect())?;
+    if of_the_loop.is_none() {
+        experiment.orders = None;
+    } else {
+        ensure!(experiment.orders.is_some(), "{name} needs --orders");
+    }
     experiment.folder.push(name);
     let report = experiment.run().await?;
     report.print_writes();

@@ -1,5 +1,7 @@
 //! All that chaos knows of tickets: what it sends, what must be refused and how, and how to read what was stored. Another service
-//! replaces this file; the rest speaks of documents, keys, versions, events and users.
+//! replaces this file; the rest speaks of documents, keys, versions, events and users. `orders` knows the service that orders them.
+
+pub(crate) mod orders;
 
 use bson::oid::ObjectId;
 use reqwest::Method;
@@ -7,14 +9,33 @@ use serde_json::{Value, json};
 
 use crate::history::{Document, Intent, Outcome};
 
-/// The collection that holds the documents.
-pub(crate) const COLLECTION: &str = "tickets";
-/// The type of the event that a creation records, of one that a change records, and of the message that stands for one that was given up.
+pub(crate) use orders::ORDERS;
+
+/// One of the services: its instances, and where that lies by which it is judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Service {
+    pub(crate) stream: &'static str,
+    pub(crate) database: &'static str,
+    /// How the names of its instances begin.
+    pub(crate) instances: &'static str,
+    /// The collection that holds the documents, and how to read one.
+    pub(crate) collection: &'static str,
+    pub(crate) document: fn(&bson::Document) -> anyhow::Result<Document>,
+    /// Its own.
+    pub(crate) settings: &'static [(&'static str, &'static str)],
+}
+
+pub(crate) const TICKETS: Service = Service {
+    stream: "TICKETS",
+    database: "tickets",
+    instances: "instance-",
+    collection: "tickets",
+    document,
+    settings: &[],
+};
+/// The type of the event that a creation records, and of one that a change records.
 pub(crate) const CREATED: &str = "ticket.created";
 pub(crate) const CHANGED: &str = "ticket.updated";
-pub(crate) const SKIPPED: &str = "ticket.skipped";
-/// `ce-source` of its messages.
-pub(crate) const SOURCE: &str = "/tickets";
 /// How many users write. Whoever creates a ticket owns it, and nobody else may change it.
 pub(crate) const USERS: usize = 5;
 /// Where documents are made, and listed.
@@ -22,8 +43,7 @@ pub(crate) const PATH: &str = "/api/tickets";
 
 const PRICE_AT_FIRST: f64 = 20.5;
 const PRICE_LATER: f64 = 2.5;
-/// The stream of orders, the first word of their subjects, and the consumer of ours that applies them.
-pub(crate) const ORDERS: &str = "ORDERS";
+/// The first word of the subjects of orders' events, and the consumer of ours that applies them.
 pub(crate) const ORDER: &str = "order";
 pub(crate) const RESERVATIONS: &str = "reservations";
 /// The member of a document, and of an event's data, that says which order holds it.
@@ -65,6 +85,8 @@ pub(crate) struct Write {
     pub(crate) says: Value,
     /// The status that the answer must have.
     pub(crate) expected: u16,
+    /// Those that it may have instead, because of what others did.
+    pub(crate) or_refused: &'static [u16],
 }
 
 impl Write {
@@ -76,6 +98,17 @@ impl Write {
     pub(crate) fn twice(self) -> Self {
         let intent = Intent::Twice;
         Self { intent, ..self }
+    }
+
+    /// To how many instances it is sent at once.
+    pub(crate) fn at_once(&self, tries: u32) -> u32 {
+        let is_twice = tries == 0 && self.intent == Intent::Twice;
+        if is_twice { 2 } else { 1 }
+    }
+
+    /// Whether a refusal with this status is due to what others did, and may end.
+    pub(crate) fn is_refused_for_others(&self, status: u16) -> bool {
+        status == 409 || self.or_refused.contains(&status)
     }
 
     pub(crate) fn if_match(self, version: i64) -> Self {
@@ -105,6 +138,7 @@ pub(crate) fn creation(number: u64, user: usize) -> Write {
         says: of_user(&body, user),
         body,
         expected: 201,
+        or_refused: &[],
     }
 }
 
@@ -176,11 +210,11 @@ pub(crate) fn read(body: &Value) -> Option<(String, i64)> {
     Some((body["id"].as_str()?.to_owned(), body["version"].as_i64()?))
 }
 
-/// Reads a document of [`COLLECTION`].
+/// Reads a stored ticket.
 ///
 /// # Errors
 /// When it is not one of the service's.
-pub(crate) fn document(stored: &bson::Document) -> anyhow::Result<Document> {
+fn document(stored: &bson::Document) -> anyhow::Result<Document> {
     let key = stored.get_object_id("_id").map(ObjectId::to_hex)?;
     let version = stored.get_i64("version")?;
     let order_id = serde_json::to_value(stored.get("orderId"))?;

@@ -11,9 +11,9 @@ use testbed::within;
 use crate::{
     client::Client,
     clock::Clock,
-    domain,
+    domain::{self, TICKETS},
     history::{Attempt, Outcome},
-    world::{STREAM, World},
+    world::World,
 };
 
 const PUBLISH_LIMIT: Duration = Duration::from_secs(15);
@@ -29,9 +29,12 @@ pub(crate) async fn first_write(world: &World, client: &Client) -> anyhow::Resul
     };
     let nats = async_nats::connect(world.nats_urls.as_slice()).await?;
     let context = jetstream::new(nats);
-    let what = format!("the event of the first write, before any fault, is in stream {STREAM}");
+    let what = format!(
+        "the event of the first write, before any fault, is in stream {}",
+        TICKETS.stream
+    );
     within(PUBLISH_LIMIT, &what, || async {
-        let stream = context.get_stream(STREAM).await?;
+        let stream = context.get_stream(TICKETS.stream).await?;
         let subject = format!("{}.{key}", domain::CREATED);
         stream.get_last_raw_message_by_subject(&subject).await?;
         Ok(())

@@ -1,6 +1,8 @@
 //! What a run must have done to prove anything: enough writes, faults that had an effect, messages under load. A run below
 //! one of these floors fails, whatever the checker found: where nothing happens, no promise is broken.
 
+mod placed;
+
 use std::{collections::HashSet, fmt};
 
 use serde::Serialize;
@@ -110,7 +112,7 @@ impl fmt::Display for Floor {
 
 /// Every floor of a run, those that hold and those that do not.
 pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec<Floor> {
-    let attempts = &observed.attempts;
+    let attempts = &observed.all_attempts();
     let accepted = count(attempts, |attempt| {
         matches!(attempt.outcome, Outcome::Accepted { .. })
     });
@@ -157,6 +159,9 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
     ];
     floors.extend(of_each_intent(attempts, writes));
     floors.extend(of_all_else(observed, writes));
+    if let Some(sibling) = &observed.sibling {
+        floors.extend(placed::floors(observed, sibling, writes));
+    }
     if aim.includes_nats {
         floors.extend(while_only_nats_was_at_fault(rate, attempts, faults));
     }

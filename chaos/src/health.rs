@@ -1,16 +1,16 @@
 //! When no instance could publish, and when MongoDB may have had two primaries, by the faults that were injected.
 
-use crate::{fault::Fault, inject::Injected, world::Size};
+use crate::{domain::Service, fault::Fault, inject::Injected, world::Size};
 
 /// An election, a lease, a restart: so long after a fault its effect may go on.
 const AFTERMATH_MS: u64 = 10_000;
 
-/// When a majority of the servers of a kind was away, or all instances: from, until.
-pub(crate) fn unhealthy(injected: &[Injected], size: Size) -> Vec<(u64, u64)> {
+/// When a majority of the servers of a kind was away, or all instances of the service: from, until.
+pub(crate) fn unhealthy(injected: &[Injected], size: Size, of: Service) -> Vec<(u64, u64)> {
     let of_kind = [
         ("mongo-", size.mongo / 2 + 1),
         ("nats-", size.nats / 2 + 1),
-        ("instance-", size.instances),
+        (of.instances, size.instances),
     ];
     let mut spans = Vec::new();
     // What is away changes at these moments only.
@@ -47,6 +47,7 @@ pub(crate) fn two_primaries(injected: &[Injected]) -> Vec<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{ORDERS, TICKETS};
 
     fn fault(began_ms: u64, ended_ms: u64, away: &[&str]) -> Injected {
         Injected {
@@ -63,22 +64,23 @@ mod tests {
     #[test]
     fn nobody_publishes_while_a_majority_of_servers_or_each_instance_is_away() {
         let one = [fault(0, 5_000, &["nats-0"])];
-        assert_eq!(unhealthy(&one, Size::THREE), []);
-        assert_eq!(unhealthy(&one, Size::ONE), [(0, 15_000)]);
+        assert_eq!(unhealthy(&one, Size::THREE, TICKETS), []);
+        assert_eq!(unhealthy(&one, Size::ONE, TICKETS), [(0, 15_000)]);
 
         let two = [
             fault(0, 5_000, &["nats-0"]),
             fault(3_000, 9_000, &["nats-1"]),
         ];
-        assert_eq!(unhealthy(&two, Size::THREE), [(3_000, 15_000)]);
+        assert_eq!(unhealthy(&two, Size::THREE, TICKETS), [(3_000, 15_000)]);
 
         let of_each = [
             fault(0, 5_000, &["nats-0"]),
             fault(3_000, 9_000, &["mongo-1"]),
         ];
-        assert_eq!(unhealthy(&of_each, Size::THREE), []);
+        assert_eq!(unhealthy(&of_each, Size::THREE, TICKETS), []);
 
         let all = [fault(0, 1_000, &["instance-0", "instance-1", "instance-2"])];
-        assert_eq!(unhealthy(&all, Size::THREE), [(0, 11_000)]);
+        assert_eq!(unhealthy(&all, Size::THREE, TICKETS), [(0, 11_000)]);
+        assert_eq!(unhealthy(&all, Size::THREE, ORDERS), []);
     }
 }

@@ -6,8 +6,8 @@ mod stored;
 use serde::Serialize;
 use serde_json::Value;
 
-pub(crate) use orders::{Mark, OrderEvent, Orders};
-pub(crate) use stored::{Copy, Document, Event, Message, Replica, Seen, StoredAnswer};
+pub(crate) use orders::{Mark, OrderEvent, Orders, PutAside};
+pub(crate) use stored::{Copy, Document, Event, Known, Message, Replica, Seen, StoredAnswer};
 
 /// What a write is to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -42,6 +42,8 @@ pub(crate) struct Attempt {
     pub(crate) says: Value,
     /// The status that the answer must have.
     pub(crate) expected: u16,
+    /// Those that it may have instead, because of what others did.
+    pub(crate) or_refused: &'static [u16],
     pub(crate) outcome: Outcome,
     /// Every clear answer of its tries.
     pub(crate) answers: Vec<Answer>,
@@ -91,12 +93,14 @@ impl Attempt {
     pub(crate) fn is_answered_rightly(&self) -> bool {
         let was_overtaken = self.if_match.is_some() && self.status == 412;
         let is_right = self.status == self.expected || was_overtaken || self.met_an_order();
-        self.is_clear() && is_right
+        self.is_clear() && (is_right || self.or_refused.contains(&self.status))
     }
 
-    /// Whether it was refused because an order holds the document, where that may be.
+    /// Whether it was refused because an order holds the document, where that may be. A last answer of 409 that is unclear says only that it is
+    /// under way.
     pub(crate) fn met_an_order(&self) -> bool {
-        self.status == 409 && [200, 412].contains(&self.expected)
+        let may_be = self.status == 409 && [200, 412].contains(&self.expected);
+        may_be && self.outcome == Outcome::Refused
     }
 
     pub(crate) fn has_key(&self) -> bool {
@@ -152,8 +156,19 @@ pub(crate) struct Observed {
     /// When MongoDB may have had two primaries: from, until.
     pub(crate) two_primaries: Vec<(u64, u64)>,
     pub(crate) orders: Orders,
+    /// The service that orders the documents, where it is a real one; and what it knows of them in the end.
+    pub(crate) sibling: Option<Box<Observed>>,
+    pub(crate) known: Vec<Known>,
     /// Of these keys the stream has lost messages, on purpose.
     pub(crate) lost: Lost,
+}
+
+impl Observed {
+    /// Of both services.
+    pub(crate) fn all_attempts(&self) -> Vec<Attempt> {
+        let placed = self.sibling.iter().flat_map(|it| &it.attempts);
+        self.attempts.iter().chain(placed).cloned().collect()
+    }
 }
 
 /// Whose messages the stream has lost on purpose.

@@ -164,10 +164,10 @@ async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<Ef
     let of = |of: &[Shared]| Arc::clone(&of[target % of.len()]);
     match fault {
         Fault::KillInstance => processes::kill(&[of(&world.instances)], lasts).await,
-        Fault::KillPublisher => processes::kill(&[publisher(world).await?], lasts).await,
+        Fault::KillPublisher => processes::kill(&[publisher(world, target).await?], lasts).await,
         Fault::TerminateInstance => processes::terminate(&of(&world.instances), lasts).await,
         Fault::PauseInstance => processes::pause(&of(&world.instances), lasts).await,
-        Fault::PausePublisher => processes::pause(&publisher(world).await?, lasts).await,
+        Fault::PausePublisher => processes::pause(&publisher(world, target).await?, lasts).await,
         Fault::KillNats => processes::kill(&[of(&world.nats)], lasts).await,
         Fault::KillAllNats => processes::kill(&world.nats, lasts).await,
         Fault::PauseNats => processes::pause(&of(&world.nats), lasts).await,
@@ -176,10 +176,12 @@ async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<Ef
         Fault::PausePrimary => processes::pause(&mongo::primary(world).await?, lasts).await,
         Fault::StepDownPrimary => mongo::step_down_primary(world).await,
         Fault::CutNats | Fault::BlackHoleNats | Fault::SlowNats | Fault::TearNats => {
-            links::change(&world.nats_links, planned).await
+            links::change(&world.names, &world.nats_links, planned).await
         }
-        Fault::PartInstanceNats => links::part_one(&world.nats_links, planned).await,
-        Fault::PartInstanceMongo => links::part_one(&world.mongo_links, planned).await,
+        Fault::PartInstanceNats => links::part_one(&world.names, &world.nats_links, planned).await,
+        Fault::PartInstanceMongo => {
+            links::part_one(&world.names, &world.mongo_links, planned).await
+        }
         Fault::PartNats => links::part_member("nats", &world.nats_pairs, planned).await,
         Fault::PartMongo => links::part_member("mongo", &world.mongo_pairs, planned).await,
         Fault::RestartNatsOften => processes::restart_often(&of(&world.nats)).await,
@@ -195,16 +197,17 @@ async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<Ef
         Fault::Replay => operators::replay(world).await,
         Fault::PoisonOfEachKind => poison::of_each_kind(world, log).await,
         Fault::CutMongo | Fault::BlackHoleMongo | Fault::SlowMongo | Fault::TearMongo => {
-            links::change(&world.mongo_links, planned).await
+            links::change(&world.names, &world.mongo_links, planned).await
         }
-        Fault::LoseHistory => mongo::lose_history(world).await,
+        Fault::LoseHistory => mongo::lose_history(world, target).await,
         Fault::Poison => poison::plant(world, log).await,
     }
 }
 
-/// The instance that publishes.
-async fn publisher(world: &World) -> anyhow::Result<Shared> {
-    let leases = world.database.collection::<Document>("leases");
+/// The instance that publishes, of one service or the other.
+async fn publisher(world: &World, target: usize) -> anyhow::Result<Shared> {
+    let databases = world.databases();
+    let leases = databases[target % databases.len()].collection::<Document>("leases");
     let holder = || async {
         let lease = leases.find_one(doc! { "_id": "publisher" }).await?;
         let lease = lease.context("nobody has the lease")?;

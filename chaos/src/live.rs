@@ -17,17 +17,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    clock::Clock,
-    history::Seen,
-    world::{STREAM, World},
-};
+use crate::{clock::Clock, history::Seen, world::World};
 
 /// A consumer that sees nothing for so long is made anew: it may have been lost with its server.
 const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 /// It has seen the last message by then.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(30);
+
+/// When the stream was made, and how often before.
+#[derive(Default)]
+struct Made {
+    at: Option<i128>,
+    before: u32,
+}
 
 type List = Arc<Mutex<Vec<Seen>>>;
 
@@ -37,10 +40,15 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub(crate) async fn start(world: &World, clock: Clock) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        world: &World,
+        stream: &'static str,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let client = async_nats::connect(world.nats_urls.as_slice()).await?;
         let seen = List::default();
-        let task = tokio::spawn(consume(jetstream::new(client), Arc::clone(&seen), clock));
+        let context = jetstream::new(client);
+        let task = tokio::spawn(consume(context, stream, Arc::clone(&seen), clock));
         Ok(Self { seen, task })
     }
 
@@ -59,31 +67,29 @@ impl Consumer {
 }
 
 /// Goes on from the last message that it saw, whatever fails.
-async fn consume(context: jetstream::Context, seen: List, clock: Clock) {
-    let (mut stream, mut made) = (0, None);
+async fn consume(context: jetstream::Context, stream: &str, seen: List, clock: Clock) {
+    let mut made = Made::default();
     loop {
         // Away, or without a leader.
-        drop(consume_until_it_fails(&context, &seen, clock, &mut stream, &mut made).await);
+        drop(consume_until_it_fails(&context, stream, &seen, clock, &mut made).await);
         sleep(PAUSE).await;
     }
 }
 
 async fn consume_until_it_fails(
     context: &jetstream::Context,
+    stream: &str,
     seen: &List,
     clock: Clock,
-    stream_number: &mut u32,
-    made: &mut Option<i128>,
+    made: &mut Made,
 ) -> anyhow::Result<()> {
-    let stream = context.get_stream(STREAM).await?;
+    let stream = context.get_stream(stream).await?;
     let created = stream.cached_info().created.unix_timestamp_nanos();
-    if made
-        .replace(created)
-        .is_some_and(|before| before != created)
-    {
-        *stream_number += 1;
+    let before = made.at.replace(created);
+    if before.is_some_and(|before| before != created) {
+        made.before += 1;
     }
-    let number = *stream_number;
+    let number = made.before;
     let last = {
         let seen = seen.lock().expect("no panic while it is held");
         let of_this = seen.last().filter(|seen| seen.stream == number);

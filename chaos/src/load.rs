@@ -2,6 +2,7 @@
 //! attempt is sent in `client`, and which operation does what in `operation`. The same seed makes the same operations.
 
 mod operation;
+mod placing;
 
 use std::{
     collections::BTreeMap,
@@ -38,6 +39,8 @@ const LONGEST: u32 = 2;
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) attempts: Vec<Attempt>,
+    /// At the other service.
+    pub(crate) placed: Vec<Attempt>,
     pub(crate) reads: Vec<Read>,
     /// Reads without an answer, or one that says nothing.
     pub(crate) unread: usize,
@@ -57,6 +60,7 @@ struct Created {
 /// What one operation came to.
 enum Done {
     Written(Attempt),
+    Placed(Attempt),
     Read(Option<Vec<Read>>),
     Ordered,
 }
@@ -65,6 +69,7 @@ impl Told {
     fn add(&mut self, done: Done) {
         match done {
             Done::Written(attempt) => self.attempts.push(attempt),
+            Done::Placed(attempt) => self.placed.push(attempt),
             Done::Read(Some(reads)) => self.reads.extend(reads),
             Done::Ordered => {}
             Done::Read(None) => self.unread += 1,
@@ -72,10 +77,11 @@ impl Told {
     }
 }
 
-/// Begins the operations of `aim` at its rate, and tells `progress` the number of each; what was told, when all have their answer.
+/// Begins the operations of `aim` at its rate, and tells `progress` the number of each; what was told, when all have their answer. Without
+/// `orders` clients place theirs.
 pub(crate) async fn load(
     client: &Client,
-    orders: &Orders,
+    orders: Option<&Orders>,
     aim: &Aim,
     clock: Clock,
     progress: &watch::Sender<u64>,
@@ -83,7 +89,7 @@ pub(crate) async fn load(
     let latest = clock.at(Duration::from_secs(aim.seconds) * LONGEST);
     let most_in_flight = (aim.rate * IN_FLIGHT_SECONDS).min(IN_FLIGHT_LIMIT) as usize;
     let known = Known::default();
-    let mut operations = Operations::new(aim.seed);
+    let mut operations = Operations::new(aim.seed, orders.is_none());
     let mut told = Told::default();
     let (mut running, mut ordering) = (JoinSet::new(), JoinSet::new());
     let mut tick = interval(Duration::from_secs(1) / aim.rate);
@@ -103,14 +109,20 @@ pub(crate) async fn load(
         }
         progress.send_replace(number);
         let (operation, rng) = operations.next(number, &known);
-        let (client, known) = (client.clone(), Arc::clone(&known));
-        if let Operation::Order(told) = operation {
-            // It takes as long as the stream is away, and no client waits.
-            let orders = orders.clone();
-            ordering.spawn(async move { orders.tell(told, clock).await });
-            continue;
+        let known = match &operation {
+            Operation::Place { .. } => operations.placed(),
+            _ => Arc::clone(&known),
+        };
+        match (operation, orders) {
+            (Operation::Order(told), Some(orders)) => {
+                // It takes as long as the stream is away, and no client waits.
+                let orders = orders.clone();
+                ordering.spawn(async move { orders.tell(told, clock).await });
+            }
+            (operation, _) => {
+                running.spawn(run(operation, client.clone(), clock, rng, known));
+            }
         }
-        running.spawn(run(operation, client, clock, rng, known));
     }
     while let Some(done) = running.join_next().await {
         told.add(done?);
@@ -125,6 +137,9 @@ async fn run(operation: Operation, client: Client, clock: Clock, rng: Rng, known
     match operation {
         Operation::Write { write, of } => {
             Done::Written(attempt(write, of, client, clock, rng, known).await)
+        }
+        Operation::Place { write, of } => {
+            Done::Placed(attempt(write, of, client, clock, rng, known).await)
         }
         Operation::Get { key, version } => {
             let read = client.read(&key, version, clock, rng).await;
@@ -150,13 +165,17 @@ async fn attempt(
         && let Some(answer) = attempt.answers.first()
     {
         let mut known = known.lock().expect("no panic while it is held");
-        let newest = known.entry(of).or_insert_with(|| Created {
-            key: key.clone(),
-            owner,
-            version: -1,
-            says: Value::Null,
-        });
-        if *version > newest.version {
+        if *version == 0 {
+            known.entry(of).or_insert_with(|| Created {
+                key: key.clone(),
+                owner,
+                version: -1,
+                says: Value::Null,
+            });
+        }
+        if let Some(newest) = known.get_mut(&of)
+            && *version > newest.version
+        {
             newest.version = *version;
             newest.says = answer.body.clone();
         }

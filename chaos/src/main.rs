@@ -83,6 +83,9 @@ struct Programs {
     /// The service's binary.
     #[arg(long)]
     program: PathBuf,
+    /// The binary of a service whose orders the clients place and cancel there; without one the harness tells of orders itself.
+    #[arg(long)]
+    orders: Option<PathBuf>,
     /// The folder for data and logs, which is emptied; by default `chaos` in cargo's target directory.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -104,7 +107,7 @@ struct Run {
     /// Mean pause between the beginnings of two faults, in seconds.
     #[arg(long, env = "CHAOS_GAP", default_value_t = 5.0)]
     gap: f64,
-    /// One instance, one MongoDB and one NATS server instead of three of each.
+    /// One instance, one MongoDB and one NATS server instead of three of each; two instances of each service where there are two.
     #[arg(long, env = "CHAOS_SMALL", value_parser = FalseyValueParser::new())]
     small: bool,
     /// Only these faults.
@@ -138,6 +141,10 @@ async fn main() -> ExitCode {
 
 async fn run_once(run: Run) -> anyhow::Result<()> {
     let size = if run.small { Size::ONE } else { Size::THREE };
+    let size = match run.programs.orders {
+        Some(_) => size.of_the_loop(),
+        None => size,
+    };
     let chosen = match run.faults.as_slice() {
         [] => Fault::value_variants(),
         chosen => chosen,
@@ -200,6 +207,9 @@ fn again(run: &Run) -> String {
     let mut command = format!(
         "chaos run --program {program} --seed {seed} --seconds {seconds} --rate {rate} --gap {gap}"
     );
+    if let Some(orders) = &run.programs.orders {
+        command += &format!(" --orders {}", orders.display());
+    }
     if run.small {
         command += " --small";
     }
@@ -222,6 +232,7 @@ impl Programs {
             size,
             faults,
             program: absolute(&self.program)?,
+            orders: self.orders.as_ref().map(absolute).transpose()?,
             folder: std::path::absolute(folder)?,
             environment: Vec::new(),
             command: String::new(),

@@ -1,7 +1,8 @@
-//! The other service: it tells of orders, each event until the stream has acknowledged it, and some of them again when the stream takes
-//! them for new.
+//! Where there is no other service, the harness tells of orders, each event until the stream has acknowledged it, and some of them again when
+//! the stream takes them for new. Where there is one, its events are those of its clients' orders. What became of them is the same.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,14 +14,18 @@ use async_nats::{
 };
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
+use mongodb::Database;
 use testbed::within;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     clock::Clock,
-    domain,
-    history::{Mark, OrderEvent, Orders as History},
-    world::World,
+    domain::{
+        self, TICKETS,
+        orders::{self, REPLICA, of_document},
+    },
+    history::{Event, Known, Mark, OrderEvent, Orders as History, PutAside},
+    world::{Sibling, World},
 };
 
 const WINDOW: Duration = Duration::from_secs(2);
@@ -51,7 +56,7 @@ impl Orders {
         let client = async_nats::connect(world.nats_urls.as_slice()).await?;
         let jetstream = jetstream::new(client);
         let config = Config {
-            name: domain::ORDERS.to_owned(),
+            name: domain::ORDERS.stream.to_owned(),
             subjects: vec![format!("{}.>", domain::ORDER)],
             num_replicas: world.nats_urls.len(),
             duplicate_window: WINDOW,
@@ -124,29 +129,96 @@ impl Orders {
         acked.await.is_ok()
     }
 
-    /// Waits until each event is applied; what became of them.
-    pub(crate) async fn settled(&self, world: &World) -> anyhow::Result<History> {
-        let events = self.told.lock().expect("no panic while it is held").clone();
-        let applied = || async {
-            let marks = marks(world).await?;
-            let is_applied = |event: &&OrderEvent| {
-                let mut marks = marks.iter();
-                marks.any(|mark| mark.order == event.order && mark.version >= Some(event.version))
-            };
-            let count = events.iter().filter(is_applied).count();
-            ensure!(count == events.len(), "{count} of {} are", events.len());
-            Ok(())
-        };
-        // Where they are not, the checker says so.
-        if let Err(error) = within(LIMIT, "each order's event is applied", applied).await {
-            eprintln!("chaos: {error:#}");
-        }
-        Ok(History {
-            marks: marks(world).await?,
-            put_aside: put_aside(world).await?,
-            events,
-        })
+    /// All that was told.
+    pub(crate) fn told(&self) -> Vec<OrderEvent> {
+        self.told.lock().expect("no panic while it is held").clone()
     }
+}
+
+/// What the other service has recorded.
+pub(crate) fn recorded(events: &[Event]) -> Vec<OrderEvent> {
+    let order = |event: &Event| OrderEvent {
+        trace: event.trace().unwrap_or_default().to_owned(),
+        order: event.key.clone(),
+        version: event.version,
+        document: of_document(&event.data).unwrap_or_default().to_owned(),
+        began_ms: event.made_at_ms,
+        is_acked: event.is_sent,
+    };
+    events.iter().map(order).collect()
+}
+
+/// Waits until each event is applied; what became of them.
+pub(crate) async fn settled(world: &World, events: Vec<OrderEvent>) -> anyhow::Result<History> {
+    let applied = || async {
+        let marks = marks(world).await?.into_iter();
+        let marks: HashMap<String, Option<i64>> =
+            marks.map(|mark| (mark.order, mark.version)).collect();
+        let is_applied = |event: &&OrderEvent| {
+            let mark = marks.get(&event.order).copied().flatten();
+            mark >= Some(event.version)
+        };
+        let count = events.iter().filter(is_applied).count();
+        ensure!(count == events.len(), "{count} of {} are", events.len());
+        Ok(())
+    };
+    // Where they are not, the checker says so.
+    if let Err(error) = within(LIMIT, "each order's event is applied", applied).await {
+        eprintln!("chaos: {error:#}");
+    }
+    Ok(History {
+        marks: marks(world).await?,
+        put_aside: Vec::new(),
+        events,
+    })
+}
+
+/// Waits until nothing is put aside, in any service, but what was planted; what is put aside all the same.
+pub(crate) async fn put_aside(world: &World, planted: &[String]) -> anyhow::Result<Vec<PutAside>> {
+    let all = || async {
+        let mut all = Vec::new();
+        for database in world.databases() {
+            all.extend(put_aside_in(database).await?);
+        }
+        anyhow::Ok(all)
+    };
+    let none = || async {
+        let all = all().await?;
+        let is_planted = |it: &PutAside| planted.contains(&it.message_id);
+        let waits = all.iter().find(|it| !is_planted(it));
+        ensure!(waits.is_none(), "{waits:?} is");
+        Ok(())
+    };
+    // What comes behind a slow one is put aside for a while.
+    if let Err(error) = within(LIMIT, "nothing is put aside", none).await {
+        eprintln!("chaos: {error:#}");
+    }
+    all().await
+}
+
+/// Waits until the other service knows the newest version of each document; what it knows.
+pub(crate) async fn known(world: &World, sibling: &Sibling) -> anyhow::Result<Vec<Known>> {
+    let replica = sibling.database.collection::<Document>(REPLICA);
+    let known = || async {
+        let known: Vec<Document> = replica.find(doc! {}).await?.try_collect().await?;
+        let known: anyhow::Result<Vec<Known>> = known.iter().map(orders::known).collect();
+        known
+    };
+    let documents = world.database.collection::<Document>(TICKETS.collection);
+    let newest = || async {
+        let of = |it: Document| Ok((it.get_object_id("_id")?.to_hex(), it.get_i64("version")?));
+        let newest: Vec<Document> = documents.find(doc! {}).await?.try_collect().await?;
+        let newest: HashMap<String, i64> =
+            newest.into_iter().map(of).collect::<anyhow::Result<_>>()?;
+        let is_newest = |it: &&Known| newest.get(&it.key) == Some(&it.version);
+        let count = known().await?.iter().filter(is_newest).count();
+        ensure!(count == newest.len(), "{count} of {} are", newest.len());
+        Ok(())
+    };
+    if let Err(error) = within(LIMIT, "the newest versions are known", newest).await {
+        eprintln!("chaos: {error:#}");
+    }
+    known().await
 }
 
 async fn marks(world: &World) -> anyhow::Result<Vec<Mark>> {
@@ -163,12 +235,18 @@ async fn marks(world: &World) -> anyhow::Result<Vec<Mark>> {
     marks.iter().map(mark).collect()
 }
 
-async fn put_aside(world: &World) -> anyhow::Result<Vec<(String, String)>> {
-    let letters = world.database.collection::<Document>("deadLetters");
+async fn put_aside_in(database: &Database) -> anyhow::Result<Vec<PutAside>> {
+    let letters = database.collection::<Document>("deadLetters");
     let letters: Vec<Document> = letters.find(doc! {}).await?.try_collect().await?;
-    let text = |letter: &Document, name: &str| letter.get_str(name).unwrap_or("?").to_owned();
-    let told = letters
-        .iter()
-        .map(|it| (text(it, "key"), text(it, "reason")));
-    Ok(told.collect())
+    let put_aside = |letter: &Document| {
+        let text = |of: &Document, name: &str| of.get_str(name).unwrap_or("?").to_owned();
+        PutAside {
+            message_id: text(letter, "messageId"),
+            key: letter
+                .get_document("_id")
+                .map_or_else(|_| "?".to_owned(), |id| text(id, "key")),
+            reason: text(letter, "reason"),
+        }
+    };
+    Ok(letters.iter().map(put_aside).collect())
 }

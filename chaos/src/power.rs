@@ -12,6 +12,7 @@ use crate::{
     checker::{Kind, check},
     client::Client,
     clock::Clock,
+    domain::TICKETS,
     first_write::first_write,
     floors::Aim,
     history::Observed,
@@ -112,6 +113,7 @@ impl Scenario {
         let mut world = World::start(&Plan {
             size: self.size,
             program: &experiment.program,
+            orders: None,
             folder: &experiment.folder,
             environment: &experiment.environment,
             disks: Disks::Images,
@@ -124,11 +126,11 @@ impl Scenario {
         let clock = Clock::start();
         let (begun, _) = watch::channel(0);
         attempts.extend(
-            load(&client, &orders, &aim(seconds), clock, &begun)
+            load(&client, Some(&orders), &aim(seconds), clock, &begun)
                 .await?
                 .attempts,
         );
-        observe::settled(&world, LIMIT).await?;
+        observe::settled(&world.database, LIMIT).await?;
         self.lose_power(&mut world).await?;
         world.ready().await?;
         let after = seen(&world, clock).await?;
@@ -202,9 +204,17 @@ fn aim(seconds: u64) -> Aim {
 /// What the servers hold; without what each replica does.
 async fn seen(world: &World, clock: Clock) -> anyhow::Result<Observed> {
     within(LIMIT, "the servers are read", || async {
-        let consumer = Consumer::start(world, clock).await?;
+        let consumer = Consumer::start(world, TICKETS.stream, clock).await?;
         let told = (Vec::new(), Vec::new());
-        observe::all(world, clock, told, Vec::new(), consumer).await
+        observe::all(
+            world,
+            (TICKETS, &world.database),
+            clock,
+            told,
+            Vec::new(),
+            consumer,
+        )
+        .await
     })
     .await
 }

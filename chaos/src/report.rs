@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     availability::{Availability, Windows, is_under},
-    checker::{Kind, Violation, check},
+    checker::{Kind, Violation, check, moves},
     fault::Fault,
     floors::{Aim, Floor, floors},
     history::{Attempt, Observed, Outcome},
@@ -28,6 +28,8 @@ pub(crate) struct Report {
     size: Size,
     writes: BTreeMap<&'static str, usize>,
     statuses: BTreeMap<u16, usize>,
+    /// Of the service that takes them, where there is one.
+    orders: Option<Orders>,
     documents: usize,
     events: usize,
     messages: usize,
@@ -46,6 +48,37 @@ pub(crate) struct Report {
     pub(crate) timeline: Vec<Second>,
 }
 
+/// Orders, and what became of them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Orders {
+    placed: usize,
+    cancelled: usize,
+    /// From the making of an order's event to the message of its document's: of half of them, of 99 of a hundred, and the longest.
+    reserved_ms: [u64; 3],
+}
+
+impl Orders {
+    fn new(observed: &Observed) -> Option<Self> {
+        let sibling = observed.sibling.as_ref()?;
+        let placed = sibling.events.iter().filter(|it| it.version == 0).count();
+        let moves = moves(observed, sibling);
+        let reserved = moves.iter().filter(|it| it.event.version == 0);
+        let took = reserved.map(|it| it.moved_ms.saturating_sub(it.event.made_at_ms));
+        let mut took: Vec<u64> = took.collect();
+        took.sort_unstable();
+        let at = |share: f64| {
+            let place = (took.len() as f64 * share) as usize;
+            took.get(place).or(took.last()).copied().unwrap_or_default()
+        };
+        Some(Self {
+            placed,
+            cancelled: sibling.events.len() - placed,
+            reserved_ms: [at(0.5), at(0.99), at(1.0)],
+        })
+    }
+}
+
 impl Report {
     pub(crate) fn new(
         aim: &Aim,
@@ -54,7 +87,7 @@ impl Report {
         injected: Vec<Injected>,
         crashes: u32,
     ) -> Self {
-        let attempts = &observed.attempts;
+        let attempts = &observed.all_attempts();
         let mut writes = BTreeMap::new();
         let mut statuses = BTreeMap::new();
         for attempt in attempts {
@@ -79,6 +112,7 @@ impl Report {
             size,
             writes,
             statuses,
+            orders: Orders::new(observed),
             documents: observed.documents.len(),
             events: observed.events.len(),
             messages: observed.messages.len(),
@@ -132,6 +166,16 @@ impl Report {
     pub(crate) fn print_writes(&self) {
         println!("\nseed {}, {}", self.aim.seed, self.summary());
         println!("writes {:?}, statuses {:?}", self.writes, self.statuses);
+        if let Some(Orders {
+            placed,
+            cancelled,
+            reserved_ms: [middle, late, last],
+        }) = &self.orders
+        {
+            println!(
+                "orders: {placed} placed, {cancelled} cancelled; reserved after {middle} ms (p50), {late} ms (p99), {last} ms at the latest"
+            );
+        }
         println!(
             "\n  {:<20} {:>6} {:>8} {:>10} {:>11}",
             "during", "faults", "writes", "failed", "p99 of rest"

@@ -7,20 +7,21 @@ use tokio::{sync::watch, task::JoinSet, time::interval};
 use crate::{
     client::Client,
     clock::Clock,
+    domain::{ORDERS, TICKETS},
     first_write::first_write,
     floors::Aim,
     health::{two_primaries, unhealthy},
-    history::Observed,
-    inject::{Due, Log, inject},
+    history::{Attempt, Observed},
+    inject::{Due, Injected, Log, inject},
     live::Consumer,
-    load::load,
+    load::{Told, load},
     observe,
-    orders::Orders,
+    orders::{self, Orders},
     report::Report,
     schedule::Planned,
     story::Story,
     usage,
-    world::{Disks, Plan, Size, World},
+    world::{Disks, Plan, Sibling, Size, World},
 };
 
 /// After the last fault, the outbox is drained within this.
@@ -32,6 +33,8 @@ pub(crate) struct Experiment {
     pub(crate) size: Size,
     pub(crate) faults: Vec<Planned>,
     pub(crate) program: PathBuf,
+    /// The other service's, where there is one.
+    pub(crate) orders: Option<PathBuf>,
     /// For data and logs.
     pub(crate) folder: PathBuf,
     /// More variables of the service's.
@@ -52,6 +55,7 @@ impl Experiment {
         let plan = Plan {
             size: self.size,
             program: &self.program,
+            orders: self.orders.as_deref(),
             folder: &self.folder,
             environment: &self.environment,
             disks: if is_filled {
@@ -72,9 +76,16 @@ impl Experiment {
         let client = Client::new(&world).await?;
         let first = first_write(&world, &client).await?;
         let log = Arc::new(Log::default());
-        let orders = Orders::new(&world).await?;
+        let orders = match world.sibling {
+            Some(_) => None,
+            None => Some(Orders::new(&world).await?),
+        };
         let clock = Clock::start();
-        let consumer = Consumer::start(&world, clock).await?;
+        let consumer = Consumer::start(&world, TICKETS.stream, clock).await?;
+        let of_orders = match world.sibling {
+            Some(_) => Some(Consumer::start(&world, ORDERS.stream, clock).await?),
+            None => None,
+        };
         let before = usage::of_all(&world).await;
         let (begun, _) = watch::channel(0);
         let mut injections = JoinSet::new();
@@ -84,13 +95,14 @@ impl Experiment {
             injections.spawn(inject(world, planned, due, clock, log));
         }
         let progress = tokio::spawn(progress(self.aim.seconds));
-        let mut told = load(&client, &orders, &self.aim, clock, &begun).await?;
+        let mut told = load(&client, orders.as_ref(), &self.aim, clock, &begun).await?;
         told.attempts.push(first);
         drop(begun);
         progress.abort();
         eprintln!(
-            "chaos: {} writes and {} reads; waiting for the last faults to end",
+            "chaos: {} writes, {} of orders, and {} reads; waiting for the last faults to end",
             told.attempts.len(),
+            told.placed.len(),
             told.reads.len()
         );
         while let Some(injected) = injections.join_next().await {
@@ -98,21 +110,72 @@ impl Experiment {
         }
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
-        let orders = orders.settled(&world).await?;
-        observe::settled(&world, SETTLE_LIMIT).await?;
-        eprintln!("chaos: reading documents, events and messages");
-        let (mut injected, planted, lost) = log.taken();
-        injected.sort_by_key(|injected| injected.began_ms);
-        let told = (told.attempts, told.reads);
-        let mut observed = observe::all(&world, clock, told, planted, consumer).await?;
-        observed.unhealthy = unhealthy(&injected, self.size);
-        observed.lost = lost;
-        observed.orders = orders;
-        observed.two_primaries = two_primaries(&injected);
+        let consumers = (consumer, of_orders);
+        let (observed, injected) = self
+            .end(&world, clock, &log, orders, told, consumers)
+            .await?;
         let mut report = Report::new(&self.aim, self.size, &observed, injected, crashes);
         report.usage = [before, usage::of_all(&world).await];
         self.tell(&report, &observed, clock)?;
         Ok(report)
+    }
+
+    /// What was told and what is left, when nothing moves any more; and the faults.
+    async fn end(
+        &self,
+        world: &World,
+        clock: Clock,
+        log: &Log,
+        orders: Option<Orders>,
+        told: Told,
+        (consumer, of_orders): (Consumer, Option<Consumer>),
+    ) -> anyhow::Result<(Observed, Vec<Injected>)> {
+        let (mut injected, planted, lost) = log.taken();
+        injected.sort_by_key(|injected| injected.began_ms);
+        let placed = (told.placed, of_orders);
+        let sibling = self.sibling(world, clock, placed, &injected).await?;
+        let events = match (&orders, &sibling) {
+            (Some(orders), _) => orders.told(),
+            (None, Some(sibling)) => orders::recorded(&sibling.events),
+            (None, None) => Vec::new(),
+        };
+        let mut orders = orders::settled(world, events).await?;
+        observe::settled(&world.database, SETTLE_LIMIT).await?;
+        let known = match &world.sibling {
+            Some(sibling) => orders::known(world, sibling).await?,
+            None => Vec::new(),
+        };
+        orders.put_aside = orders::put_aside(world, &planted).await?;
+        eprintln!("chaos: reading documents, events and messages");
+        let told = (told.attempts, told.reads);
+        let own = (TICKETS, &world.database);
+        let mut observed = observe::all(world, own, clock, told, planted, consumer).await?;
+        observed.unhealthy = unhealthy(&injected, self.size, TICKETS);
+        observed.lost = lost;
+        observed.orders = orders;
+        observed.sibling = sibling;
+        observed.known = known;
+        observed.two_primaries = two_primaries(&injected);
+        Ok((observed, injected))
+    }
+
+    /// What clients of the other service were told, and what the servers hold of it, where there is one.
+    async fn sibling(
+        &self,
+        world: &World,
+        clock: Clock,
+        (placed, consumer): (Vec<Attempt>, Option<Consumer>),
+        injected: &[Injected],
+    ) -> anyhow::Result<Option<Box<Observed>>> {
+        let (Some(Sibling { database, .. }), Some(consumer)) = (&world.sibling, consumer) else {
+            return Ok(None);
+        };
+        observe::settled(database, SETTLE_LIMIT).await?;
+        let (of, told) = ((ORDERS, database), (placed, Vec::new()));
+        let mut observed = observe::all(world, of, clock, told, Vec::new(), consumer).await?;
+        observed.unhealthy = unhealthy(injected, self.size, ORDERS);
+        observed.two_primaries = two_primaries(injected);
+        Ok(Some(Box::new(observed)))
     }
 
     /// Why it failed, where it did.

@@ -10,6 +10,8 @@ use crate::fault::Fault;
 /// How much of the time belongs to faults of NATS alone, and how many seconds at most.
 const NATS_ALONE_SHARE: f64 = 1.0 / 3.0;
 const NATS_ALONE_LIMIT: f64 = 30.0;
+/// A multiple of how many servers or instances there may be of a kind.
+const TARGETS: usize = 12;
 /// For an election, for what waited, and for what a dead process had locked.
 const RECOVERY: f64 = 2.0;
 
@@ -105,7 +107,7 @@ impl Dealer<'_> {
             at: Duration::from_secs_f64(self.at),
             lasts: Duration::from_secs_f64(lasts),
             fault,
-            target: self.rng.usize(0..3),
+            target: self.rng.usize(0..TARGETS),
             is_of_one: self.rng.bool(),
         });
         lasts

@@ -51,12 +51,12 @@ impl Story<'_> {
         write("timeline.txt", self.timeline(&moments).as_bytes())?;
         write("report.json", &serde_json::to_vec_pretty(self.report)?)?;
         let observed = self.observed;
-        let history = json!({
-            "attempts": observed.attempts, "reads": observed.reads, "documents": observed.documents,
-            "events": observed.events, "messages": observed.messages, "seen": observed.seen,
-            "orders": observed.orders, "answers": observed.answers, "planted": observed.planted,
-        });
+        let history = history_of(observed);
         write("history.json", &serde_json::to_vec(&history)?)?;
+        if let Some(sibling) = &observed.sibling {
+            let history = history_of(sibling);
+            write("history-of-orders.json", &serde_json::to_vec(&history)?)?;
+        }
         let times = moments.iter().filter_map(|moment| moment.at_ms);
         let times = times.map(|at_ms| self.clock.date_of(at_ms)).collect();
         logs::copy_around(self.logs, &self.folder.join("logs"), times)?;
@@ -104,7 +104,11 @@ impl Story<'_> {
             text += &format!(
                 "\n## {kind}: {what}\n\n{count} times; the first at {at}, of document {key}:\n\n"
             );
-            for line in operations::around(self.observed, moment.key.as_deref(), moment.at_ms) {
+            let about = (moment.key.as_deref(), moment.at_ms);
+            let sibling = self.observed.sibling.as_deref();
+            let of_orders = sibling.map(|it| operations::around(it, about.0, about.1));
+            let lines = operations::around(self.observed, about.0, about.1);
+            for line in lines.into_iter().chain(of_orders.into_iter().flatten()) {
                 text += &format!("    {line}\n");
             }
             text += &format!("\n```json\n{:#}\n```\n", violation.documents);
@@ -145,6 +149,16 @@ impl Story<'_> {
         };
         lines.iter().map(line).collect()
     }
+}
+
+/// All that was tried at a service, and stored of it.
+fn history_of(observed: &Observed) -> Value {
+    json!({
+        "attempts": observed.attempts, "reads": observed.reads, "documents": observed.documents,
+        "events": observed.events, "messages": observed.messages, "seen": observed.seen,
+        "orders": observed.orders, "answers": observed.answers, "planted": observed.planted,
+        "known": observed.known,
+    })
 }
 
 /// The document that a violation is about.

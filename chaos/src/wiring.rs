@@ -6,8 +6,6 @@ use testbed::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 
-pub(crate) const DATABASE: &str = "chaos";
-
 /// Each instance has proxies of its own.
 pub(crate) struct ToNats {
     /// By instance, then by server.
@@ -83,19 +81,19 @@ pub(crate) struct ToMongo {
 
 impl ToMongo {
     pub(crate) async fn new(
-        instances: usize,
+        instances: &[String],
         ports: &[u16],
         proxies: &mut JoinSet<()>,
     ) -> anyhow::Result<Self> {
-        let mut links = vec![Vec::new(); instances];
+        let mut links = vec![Vec::new(); instances.len()];
         let (mut members, mut pairs) = (Vec::new(), vec![Vec::new(); ports.len()]);
         for port in ports {
             let listener = listen().await?;
             members.push(listener.local_addr()?.to_string());
             let mut named = Vec::new();
-            for (instance, links) in links.iter_mut().enumerate() {
+            for (name, links) in instances.iter().zip(&mut links) {
                 let link = Link::default();
-                named.push((instance_name(instance), link.clone()));
+                named.push((name.clone(), link.clone()));
                 links.push(link);
             }
             for (from, pairs) in ports.iter().zip(&mut pairs) {
@@ -113,16 +111,12 @@ impl ToMongo {
     }
 
     /// `name` tells the proxies whose connection it is.
-    pub(crate) fn uri(&self, name: &str) -> String {
+    pub(crate) fn uri(&self, name: &str, database: &str) -> String {
         let hosts = self.members.join(",");
         format!(
-            "mongodb://{hosts}/{DATABASE}?replicaSet=rs0&appName={name}&serverSelectionTimeoutMS=3000"
+            "mongodb://{hosts}/{database}?replicaSet=rs0&appName={name}&serverSelectionTimeoutMS=3000"
         )
     }
-}
-
-pub(crate) fn instance_name(number: usize) -> String {
-    format!("instance-{number}")
 }
 
 async fn listen() -> anyhow::Result<TcpListener> {

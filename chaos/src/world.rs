@@ -5,6 +5,7 @@ mod operator;
 
 use std::{
     ffi::OsString,
+    iter,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,10 +17,11 @@ use serde::Serialize;
 use testbed::{Image, Mongo, Mount, Nats, Process, empty, local, proxy::Link, within};
 use tokio::{sync::Mutex, task::JoinSet};
 
-use crate::wiring::{DATABASE, NatsPeers, Pairs, ToMongo, ToNats};
+use crate::{
+    domain,
+    wiring::{NatsPeers, Pairs, ToMongo, ToNats},
+};
 use instances::{Instances, Setup};
-
-pub(crate) use instances::STREAM;
 
 /// The oplog is short, for a pause of the publisher to outlast it; it is cut no further than the last checkpoint, hence one
 /// every two seconds. What a process that died with a transaction open had locked is free after five. With test commands a member tells
@@ -35,7 +37,7 @@ const IMAGE_MEGABYTES: u64 = 1_500;
 
 pub(crate) type Shared = Arc<Mutex<Process>>;
 
-/// How much there is of each.
+/// How much there is of each; of instances, for each service.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Size {
     pub(crate) instances: usize,
@@ -54,12 +56,22 @@ impl Size {
         mongo: 3,
         nats: 3,
     };
+
+    /// Two instances of each service.
+    pub(crate) const fn of_the_loop(self) -> Self {
+        Self {
+            instances: 2,
+            ..self
+        }
+    }
 }
 
 /// What a world is made of.
 pub(crate) struct Plan<'a> {
     pub(crate) size: Size,
     pub(crate) program: &'a Path,
+    /// The other service's, where there is one.
+    pub(crate) orders: Option<&'a Path>,
     /// For data and logs.
     pub(crate) folder: &'a Path,
     /// More variables of the service's.
@@ -70,6 +82,13 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// The services, by their programs.
+    fn services(&self) -> Vec<(&Path, domain::Service)> {
+        let orders = self.orders.map(|program| (program, domain::ORDERS));
+        let tickets = (self.program, domain::TICKETS);
+        iter::once(tickets).chain(orders).collect()
+    }
+
     fn small_disk(&self, name: &str, megabytes: u32) -> anyhow::Result<Option<Mount>> {
         let mount = || Mount::new(&self.folder.join(name), megabytes);
         (self.disks == Disks::Small).then(mount).transpose()
@@ -100,9 +119,13 @@ pub(crate) enum Disks {
 pub(crate) struct World {
     pub(crate) mongo: Vec<Shared>,
     pub(crate) nats: Vec<Shared>,
+    /// Of all services, and their names.
     pub(crate) instances: Vec<Shared>,
+    pub(crate) names: Vec<String>,
     /// Base addresses of the instances.
     pub(crate) addresses: Vec<String>,
+    /// The other service, where it is a real one.
+    pub(crate) sibling: Option<Sibling>,
     /// By instance, then by server.
     pub(crate) mongo_links: Vec<Vec<Link>>,
     pub(crate) nats_links: Vec<Vec<Link>>,
@@ -124,6 +147,21 @@ pub(crate) struct World {
     _proxies: JoinSet<()>,
 }
 
+/// Another service beside the one that is judged first.
+pub(crate) struct Sibling {
+    pub(crate) addresses: Vec<String>,
+    pub(crate) database: Database,
+}
+
+impl Sibling {
+    fn new(addresses: Vec<String>, observer: &Client) -> Self {
+        Self {
+            addresses,
+            database: observer.database(domain::ORDERS.database),
+        }
+    }
+}
+
 impl World {
     /// Starts everything in the plan's folder, which is emptied first.
     pub(crate) async fn start(plan: &Plan<'_>) -> anyhow::Result<Self> {
@@ -136,28 +174,34 @@ impl World {
         let mut proxies = JoinSet::new();
         let mut nats = Nats::in_folder(folder, size.nats);
         nats.args.clone_from(&plan.nats_args);
-        let to_nats = ToNats::new(size.instances, &nats.ports, &mut proxies).await?;
+        let names = instances::names(plan);
+        let to_nats = ToNats::new(names.len(), &nats.ports, &mut proxies).await?;
         let nats_peers = NatsPeers::new(&nats.routes, &mut proxies).await?;
         let mut mongo = Mongo::in_folder(folder, size.mongo, OF_MONGO);
-        let to_mongo = ToMongo::new(size.instances, &mongo.ports, &mut proxies).await?;
+        let to_mongo = ToMongo::new(&names, &mongo.ports, &mut proxies).await?;
         mongo.hosts.clone_from(&to_mongo.members);
         nats.peers = nats_peers.urls;
         nats.start().await;
         mongo.start().await;
-        let observer_uri = to_mongo.uri("observer");
+        let observer_uri = to_mongo.uri("observer", domain::TICKETS.database);
         let observer = Client::with_uri_str(&observer_uri).await?;
         let jwt_key = format!("{:032x}", fastrand::u128(..));
         let setup = Setup {
             plan,
+            names: &names,
             jwt_key: &jwt_key,
             to_mongo: &to_mongo,
             to_nats: &to_nats,
         };
-        let instances = Instances::start(&setup);
+        let mut instances = Instances::start(&setup);
+        let others = instances.addresses.split_off(size.instances);
+        let sibling = plan.orders.map(|_| Sibling::new(others, &observer));
         let url = |port: &u16| format!("nats://{}", local(*port));
         let world = Self {
             instances: instances.processes.into_iter().map(shared).collect(),
             addresses: instances.addresses,
+            names,
+            sibling,
             mongo_links: to_mongo.links,
             nats_links: to_nats.links,
             mongo_pairs: to_mongo.pairs,
@@ -166,7 +210,7 @@ impl World {
             nats_disk,
             mongo_images,
             nats_images,
-            database: observer.database(DATABASE),
+            database: observer.database(domain::TICKETS.database),
             nats_urls: nats.ports.iter().map(url).collect(),
             nats: nats.nodes.into_iter().map(shared).collect(),
             mongo_ports: mongo.ports,
@@ -180,9 +224,16 @@ impl World {
         Ok(world)
     }
 
+    /// Of each service.
+    pub(crate) fn databases(&self) -> Vec<&Database> {
+        let other = self.sibling.iter().map(|sibling| &sibling.database);
+        iter::once(&self.database).chain(other).collect()
+    }
+
     /// Waits until every instance takes writes.
     pub(crate) async fn ready(&self) -> anyhow::Result<()> {
-        for address in &self.addresses {
+        let others = self.sibling.iter().flat_map(|it| &it.addresses);
+        for address in self.addresses.iter().chain(others) {
             let ready = format!("{address}/health/ready");
             within(READY_LIMIT, &format!("{address} is ready"), || async {
                 let answer = reqwest::get(&ready).await?;

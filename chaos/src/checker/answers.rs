@@ -26,7 +26,8 @@ pub(super) fn said(observed: &Observed, index: &Index<'_>, found: &mut Findings)
             }
         }
         // Between two at once an order may come or go.
-        let may_differ = |pair: &[Answer]| pair.iter().any(|answer| answer.status == 409);
+        let may_be = |status: u16| status == 409 || attempt.or_refused.contains(&status);
+        let may_differ = |pair: &[Answer]| pair.iter().any(|answer| may_be(answer.status));
         let differs = |pair: &[Answer]| !may_differ(pair) && !is_same(&pair[0], &pair[1]);
         if attempt.answers.windows(2).any(differs) {
             let what = "two answers to one write that differ";

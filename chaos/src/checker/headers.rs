@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Findings, Kind};
-use crate::{
-    domain,
-    history::{Event, Message},
-};
+use crate::history::{Event, Message};
 
 /// What the service adds for the server's eyes: the same for every event, or for one that is published again.
 const OF_THE_SERVER: [&str; 3] = [
@@ -39,16 +36,17 @@ pub(super) fn headers(event: &Event, message: &Message, found: &mut Findings) {
 pub(super) fn of(event: &Event) -> BTreeMap<String, String> {
     let version = event.version.to_string();
     let r#type = if event.is_skipped {
-        domain::SKIPPED
+        event.type_of_skipped()
     } else {
-        &event.r#type
+        event.r#type.clone()
     };
+    let source = event.source();
     let mut headers: BTreeMap<&str, &str> = BTreeMap::from([
         ("Nats-Msg-Id", event.id.as_str()),
         ("ce-specversion", "1.0"),
         ("ce-id", &event.id),
-        ("ce-source", domain::SOURCE),
-        ("ce-type", r#type),
+        ("ce-source", &source),
+        ("ce-type", &r#type),
         ("ce-subject", &event.key),
         ("ce-time", &event.made),
         ("ce-keyversion", &version),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Findings, Index, Kind, times::Known};
 use crate::{
     domain::HOLDER,
-    history::{Event, Observed, OrderEvent},
+    history::{Document, Event, Observed, OrderEvent},
 };
 
 /// Each version is one that its order's event explains, or a client's write of a document that no order holds.
@@ -57,6 +57,11 @@ fn explains(order: &OrderEvent, before: &Event, after: &Event) -> bool {
     is_moved && order.document == after.key && rest(before) == rest(after)
 }
 
+/// Whether an order holds it, or waits for it.
+fn is_wanted(document: &Document) -> bool {
+    document.says[HOLDER].is_string() || !document.waiting.is_empty()
+}
+
 /// Who holds a document and who waits for it are those that want it; each event has moved its order's mark, and none is put aside.
 pub(super) fn at_the_end(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
     let mut wanted = BTreeMap::<&str, BTreeSet<&str>>::new();
@@ -70,6 +75,9 @@ pub(super) fn at_the_end(observed: &Observed, index: &Index<'_>, found: &mut Fin
         let last = last.entry(&event.order).or_insert(event.version);
         *last = event.version.max(*last);
         wanted.entry(&event.document).or_default();
+    }
+    for document in observed.documents.iter().filter(|it| is_wanted(it)) {
+        wanted.entry(&document.key).or_default();
     }
     for event in &observed.orders.events {
         if last[event.order.as_str()] == 0 {
@@ -101,20 +109,34 @@ pub(super) fn at_the_end(observed: &Observed, index: &Index<'_>, found: &mut Fin
             );
         }
     }
+    for put_aside in &observed.orders.put_aside {
+        if !observed.planted.contains(&put_aside.message_id) {
+            let what = "a message that is put aside, although nothing is wrong with it";
+            found.add(Kind::Stuck, what, json!(put_aside));
+        }
+    }
+    let known = last
+        .into_iter()
+        .filter(|(order, _)| !unknown.contains(order));
+    marks(observed, known, found);
+}
+
+/// The mark of each order stands at its last version.
+fn marks<'a>(
+    observed: &Observed,
+    last: impl Iterator<Item = (&'a str, i64)>,
+    found: &mut Findings,
+) {
     let marks = observed.orders.marks.iter();
     let marks: HashMap<&str, Option<i64>> = marks
         .map(|mark| (mark.order.as_str(), mark.version))
         .collect();
-    for (order, version) in last.iter().filter(|(order, _)| !unknown.contains(*order)) {
+    for (order, version) in last {
         let mark = marks.get(order).copied().flatten();
-        if mark != Some(*version) {
+        if mark != Some(version) {
             let shown = json!({ "order": order, "version": version, "mark": mark });
             found.add(Kind::Lost, "an order's event without its mark", shown);
         }
-    }
-    for put_aside in &observed.orders.put_aside {
-        let what = "an order's event that is put aside";
-        found.add(Kind::Stuck, what, json!(put_aside));
     }
 }
 

@@ -5,10 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::{Findings, Index, Kind, headers};
-use crate::{
-    domain,
-    history::{Event, Message, Observed},
-};
+use crate::history::{Event, Message, Observed};
 
 /// `sent` says what the stream holds.
 pub(super) fn marks(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
@@ -93,7 +90,7 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
 /// Subject and payload.
 fn says(message: &Message, event: &Event) -> bool {
     if event.is_skipped {
-        let subject = format!("{}.{}", domain::SKIPPED, event.key);
+        let subject = format!("{}.{}", event.type_of_skipped(), event.key);
         return message.subject == subject && message.payload.is_null();
     }
     message.subject == event.subject && message.payload == event.data

@@ -1,6 +1,6 @@
 //! What was saved: each version of a document with its event, both or neither, and each write once, as it was sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
@@ -36,10 +36,11 @@ pub(super) fn documents(observed: &Observed, index: &Index<'_>, found: &mut Find
 /// Each event has its document, its own version and its own write, and says what that write said.
 pub(super) fn events(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
     let mut of_trace = HashMap::new();
+    let orders = observed.orders.events.iter();
+    let of_orders: HashSet<&str> = orders.map(|order| order.trace.as_str()).collect();
     for event in &observed.events {
         let Some(attempt) = index.attempt(event) else {
-            let mut orders = observed.orders.events.iter();
-            let is_of_an_order = orders.any(|order| Some(order.trace.as_str()) == event.trace());
+            let is_of_an_order = event.trace().is_some_and(|it| of_orders.contains(it));
             if !observed.planted.contains(&event.id) && !is_of_an_order {
                 found.add(Kind::Phantom, "an event of nobody's write", json!(event));
             }

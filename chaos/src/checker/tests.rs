@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::{
-    domain,
-    history::{Answer, Attempt, Intent, Outcome, Read, Replica, Seen, StoredAnswer, tracestate},
+use crate::history::{
+    Answer, Attempt, Intent, Outcome, Read, Replica, Seen, StoredAnswer, tracestate,
 };
 
 mod answers;
+mod both;
 mod copies;
 mod headers;
 mod orders;
@@ -39,6 +39,7 @@ fn attempt(write: &str, outcome: Outcome) -> Attempt {
         trace: write.to_owned(),
         says: json!({ "title": write }),
         expected,
+        or_refused: &[],
         outcome,
         status,
         tries: 1,

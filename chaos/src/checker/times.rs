@@ -8,7 +8,7 @@ use super::{Findings, Index, Kind};
 use crate::history::{Attempt, Observed, Outcome};
 
 /// Between commit and publication, while an instance can publish.
-const LATE_MS: u64 = 20_000;
+pub(super) const LATE_MS: u64 = 20_000;
 
 /// Which version of a document somebody knew, and since when.
 pub(super) struct Known<'a>(HashMap<&'a str, Vec<(u64, i64)>>);
@@ -130,8 +130,7 @@ pub(super) fn publications(observed: &Observed, index: &Index<'_>, found: &mut F
         if is_told_again || event.is_skipped || !is_first.insert(&event.id) {
             continue;
         }
-        let answered = index.attempt(event).filter(|attempt| attempt.is_clear());
-        let saved_ms = answered.map_or(event.made_at_ms, |attempt| attempt.ended_ms);
+        let saved_ms = index.saved_ms(event);
         let idle_ms = longest_gap(&observed.unhealthy, saved_ms, message.stored_ms);
         if idle_ms > LATE_MS {
             let shown = json!({ "event": event, "message": message, "saved_ms": saved_ms });

@@ -14,8 +14,8 @@ use crate::{
     history::{Answer, Outcome},
 };
 
-/// The problem of a 409 that is no request under way.
-const CONFLICT: &str = "/problems/conflict";
+/// The problem of a 409 that says nothing of the state: the same request is under way.
+const KEY_IN_USE: &str = "/problems/key-in-use";
 
 /// What one try came to.
 pub(super) enum Means {
@@ -61,7 +61,9 @@ impl Try {
         let (etag, location) = (header(&response, ETAG), header(&response, LOCATION));
         // The head may say that it is saved, without saying as what.
         let body: Value = response.json().await.unwrap_or_default();
-        let is_forbidden_by_state = body["type"] == CONFLICT;
+        let problem = body["type"].as_str();
+        let is_forbidden_by_state =
+            status == StatusCode::CONFLICT && problem.is_some_and(|it| it != KEY_IN_USE);
         let means = if is_temporary(status) && !is_forbidden_by_state {
             Means::Unclear
         } else if status.is_client_error() {

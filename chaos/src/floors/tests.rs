@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod kinds;
+mod placed;
 
 /// Ten writes a second for twenty seconds, of which one in twenty must be refused, and is; all of NATS is away from 2 to 8 s, and an instance is killed at 12 s.
 struct Run {
@@ -100,6 +101,7 @@ fn accepted(at_ms: u64) -> Attempt {
         trace: format!("{at_ms:032x}"),
         says: json!({}),
         expected: 201,
+        or_refused: &[],
         outcome: Outcome::Accepted {
             key: "k".to_owned(),
             version: 0,

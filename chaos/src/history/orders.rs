@@ -24,11 +24,19 @@ pub(crate) struct Mark {
     pub(crate) version: Option<i64>,
 }
 
+/// A message that a service can't apply.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PutAside {
+    pub(crate) message_id: String,
+    pub(crate) key: String,
+    pub(crate) reason: String,
+}
+
 /// All that is known of orders.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Orders {
     pub(crate) events: Vec<OrderEvent>,
     pub(crate) marks: Vec<Mark>,
-    /// Events that the service has put aside: of which order, and why.
-    pub(crate) put_aside: Vec<(String, String)>,
+    /// Messages that a service has put aside.
+    pub(crate) put_aside: Vec<PutAside>,
 }

@@ -23,6 +23,14 @@ pub(crate) struct Document {
     pub(crate) strange: Vec<String>,
 }
 
+/// What another service knows of a document.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Known {
+    pub(crate) key: String,
+    pub(crate) version: i64,
+    pub(crate) says: Value,
+}
+
 /// An event as the database holds it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Event {
@@ -96,6 +104,20 @@ impl Event {
     /// The trace id of the write that it comes from.
     pub(crate) fn trace(&self) -> Option<&str> {
         trace_of(self.traceparent.as_deref())
+    }
+
+    /// The type of the message that stands for it where it was given up.
+    pub(crate) fn type_of_skipped(&self) -> String {
+        format!("{}.skipped", self.noun())
+    }
+
+    /// `ce-source` of its message.
+    pub(crate) fn source(&self) -> String {
+        format!("/{}s", self.noun())
+    }
+
+    fn noun(&self) -> &str {
+        self.r#type.split('.').next().unwrap_or_default()
     }
 }
 

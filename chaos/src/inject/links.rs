@@ -10,18 +10,18 @@ use testbed::{
 use tokio::time::sleep;
 
 use super::Effect;
-use crate::{
-    fault::Fault,
-    schedule::Planned,
-    wiring::{Pairs, instance_name},
-};
+use crate::{fault::Fault, schedule::Planned, wiring::Pairs};
 
 const DELAY: Duration = Duration::from_millis(500);
 /// A standby's connections are silent for seconds.
 const IDLE_LIMIT: Duration = Duration::from_secs(6);
 
-/// All links of one instance, or of all. It has an effect from the moment at which it strikes something.
-pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Result<Effect> {
+/// All links of one of the named instances, or of all. It has an effect from the moment at which it strikes something.
+pub(super) async fn change(
+    names: &[String],
+    links: &[Vec<Link>],
+    planned: &Planned,
+) -> anyhow::Result<Effect> {
     let (mode, what) = match planned.fault {
         Fault::CutNats | Fault::CutMongo => (Mode::Cut, "connections were cut"),
         Fault::BlackHoleNats | Fault::BlackHoleMongo => (Mode::BlackHole, "chunks were held"),
@@ -31,28 +31,28 @@ pub(super) async fn change(links: &[Vec<Link>], planned: &Planned) -> anyhow::Re
     let chosen = planned.target % links.len();
     let is_chosen = |instance: &usize| !planned.is_of_one || *instance == chosen;
     let away = (0..links.len()).filter(is_chosen);
-    let instances = links.iter().enumerate();
-    let chosen: Vec<&Link> = instances
-        .filter(|(instance, _)| is_chosen(instance))
-        .flat_map(|(_, links)| links)
-        .collect();
+    let chosen: Vec<&Link> = away.clone().flat_map(|instance| &links[instance]).collect();
     let (since, strikes) = strike(&chosen, mode, planned.lasts).await?;
     Ok(Effect {
         since,
         seen: format!("{strikes} {what}"),
-        away: away.map(instance_name).collect(),
+        away: away.map(|instance| names[instance].clone()).collect(),
     })
 }
 
 /// One instance does not reach one server, which the others do.
-pub(super) async fn part_one(links: &[Vec<Link>], planned: &Planned) -> anyhow::Result<Effect> {
+pub(super) async fn part_one(
+    names: &[String],
+    links: &[Vec<Link>],
+    planned: &Planned,
+) -> anyhow::Result<Effect> {
     let instance = planned.target % links.len();
     // A client of NATS is connected to one server only.
     let mut in_use = links[instance].iter();
     let server = in_use.position(Link::is_in_use).unwrap_or_default();
     let (mode, what) = parting(planned);
     let (since, strikes) = strike(&[&links[instance][server]], mode, planned.lasts).await?;
-    let name = instance_name(instance);
+    let name = names[instance].clone();
     Ok(Effect {
         since,
         seen: format!("{strikes} {what} between {name} and server {server}"),

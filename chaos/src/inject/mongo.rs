@@ -58,8 +58,8 @@ pub(super) async fn step_down_primary(world: &World) -> anyhow::Result<Effect> {
 
 /// Writes more than the oplog holds while the publisher is paused. No member may be away meanwhile: it would
 /// have to be copied anew.
-pub(super) async fn lose_history(world: &World) -> anyhow::Result<Effect> {
-    let publisher = publisher(world).await?;
+pub(super) async fn lose_history(world: &World, target: usize) -> anyhow::Result<Effect> {
+    let publisher = publisher(world, target).await?;
     let mut members = Vec::new();
     for member in &world.mongo {
         members.push(Arc::clone(member).lock_owned().await);

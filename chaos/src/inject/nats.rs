@@ -8,13 +8,13 @@ use serde_json::Value;
 use testbed::within;
 
 use super::{Effect, RECOVERY_LIMIT};
-use crate::world::{STREAM, World};
+use crate::{domain::TICKETS, world::World};
 
 pub(super) async fn step_down_stream(world: &World) -> anyhow::Result<Effect> {
     let client = async_nats::connect(world.nats_urls.as_slice()).await?;
     let context = jetstream::new(client.clone());
     let leader = || async {
-        let stream = context.get_stream(STREAM).await?;
+        let stream = context.get_stream(TICKETS.stream).await?;
         let cluster = stream.cached_info().cluster.as_ref();
         cluster
             .and_then(|cluster| cluster.leader.clone())
@@ -22,7 +22,7 @@ pub(super) async fn step_down_stream(world: &World) -> anyhow::Result<Effect> {
     };
     let before = within(RECOVERY_LIMIT, "the stream has a leader", leader).await?;
     let since = Instant::now();
-    let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}");
+    let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{}", TICKETS.stream);
     let answer = client.request(subject, "".into()).await?;
     let answer: Value = serde_json::from_slice(&answer.payload).context("the answer")?;
     ensure!(answer["error"].is_null(), "{}", answer["error"]);

@@ -9,9 +9,9 @@ use testbed::within;
 
 use super::{Effect, Log, RECOVERY_LIMIT, operators::restore};
 use crate::{
-    domain::CREATED,
+    domain::{CREATED, TICKETS},
     schedule::Planned,
-    world::{STREAM, World},
+    world::World,
 };
 
 /// The publisher makes the stream anew where there is none.
@@ -42,7 +42,7 @@ pub(super) async fn purge_key(
     let (noun, _) = CREATED.split_once('.').context("a type has two words")?;
     let since = Instant::now();
     let purged = within(RECOVERY_LIMIT, "a key is purged", || async {
-        let stream = context.get_stream(STREAM).await?;
+        let stream = context.get_stream(TICKETS.stream).await?;
         Ok(stream
             .purge()
             .filter(format!("{noun}.*.{key}"))
@@ -64,17 +64,17 @@ pub(super) async fn lose(world: &World, log: &Log) -> anyhow::Result<Effect> {
     let context = context(world).await?;
     log.lose(None);
     let before = within(RECOVERY_LIMIT, "the stream is there", || async {
-        let stream = context.get_stream(STREAM).await?;
+        let stream = context.get_stream(TICKETS.stream).await?;
         Ok(stream.cached_info().created)
     })
     .await?;
     let since = Instant::now();
     within(RECOVERY_LIMIT, "the stream is deleted", || async {
-        Ok(context.delete_stream(STREAM).await?)
+        Ok(context.delete_stream(TICKETS.stream).await?)
     })
     .await?;
     within(MADE_ANEW_LIMIT, "the stream is made anew", || async {
-        let stream = context.get_stream(STREAM).await?;
+        let stream = context.get_stream(TICKETS.stream).await?;
         ensure!(stream.cached_info().created != before, "it is the same");
         Ok(())
     })

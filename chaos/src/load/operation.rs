@@ -1,10 +1,13 @@
 //! Which operation does what: made from the seed and its number alone, but for the state of the document that it is about.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use fastrand::Rng;
 
-use super::{Created, Known};
+use super::{
+    Created, Known,
+    placing::{self, Placing},
+};
 use crate::{
     domain::{self, Write},
     orders::Told,
@@ -29,6 +32,12 @@ pub(super) enum Operation {
     List,
     /// What another service tells.
     Order(Told),
+    /// At another service.
+    Place {
+        write: Write,
+        /// The operation that places the order.
+        of: u64,
+    },
 }
 
 pub(super) struct Operations {
@@ -37,15 +46,24 @@ pub(super) struct Operations {
     creations: Vec<u64>,
     /// Orders that were not cancelled yet, with their documents.
     open: VecDeque<(String, String)>,
+    /// Where there is a service that takes orders.
+    placing: Option<Placing>,
 }
 
 impl Operations {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, are_placed: bool) -> Self {
         Self {
             seed,
             creations: Vec::new(),
             open: VecDeque::new(),
+            placing: are_placed.then(Placing::default),
         }
+    }
+
+    /// The orders that are known at the other service.
+    pub(super) fn placed(&self) -> Known {
+        let placing = self.placing.as_ref();
+        placing.map_or_else(Known::default, |placing| Arc::clone(&placing.active))
     }
 
     /// The next operation, and what it draws its lots from.
@@ -61,11 +79,24 @@ impl Operations {
         let known = known.lock().expect("no panic while it is held");
         // The document of that operation, or of the last before it that is known to have made one.
         let document = about.and_then(|about| known.range(..=about).next_back());
+        if let (Some(placing), Some((_, document))) = (&self.placing, document)
+            && rng.u8(..100) < placing::SHARE
+        {
+            // Mostly of any: who holds a hot one keeps all changes of it away.
+            let any = self.creations[rng.usize(..self.creations.len())];
+            let any = known.range(..=any).next_back();
+            let is_hot = rng.u8(..4) == 0;
+            let (_, any) = any.filter(|_| !is_hot).unwrap_or((&0, document));
+            let operation = placing.next(number, &any.key, &mut rng);
+            return (operation, rng);
+        }
         let operation = match (dice, document) {
             (0..23, _) | (_, None) => create(false),
             (23..28, _) => create(true),
             (28..30, _) => Operation::List,
-            (66..70, Some((_, document))) => self.order(&document.key, &mut rng),
+            (66..70, Some((_, document))) if self.placing.is_none() => {
+                self.order(&document.key, &mut rng)
+            }
             (dice, Some((of, document))) => on(document, *of, number, dice, &mut rng),
         };
         if matches!(&operation, Operation::Write { of, .. } if *of == number) {
@@ -142,8 +173,8 @@ mod tests {
     use super::*;
 
     /// What the first operations of a seed are, where each creation succeeds at once.
-    fn of(seed: u64) -> Vec<String> {
-        let (mut operations, known) = (Operations::new(seed), Known::default());
+    fn of(seed: u64, are_placed: bool) -> Vec<String> {
+        let (mut operations, known) = (Operations::new(seed, are_placed), Known::default());
         let name = |number: u64| {
             let (operation, mut rng) = operations.next(number, &known);
             let lot = rng.u32(..);
@@ -164,6 +195,9 @@ mod tests {
                 }
                 Operation::Get { key, version } => format!("GET {key} {version:?} {lot}"),
                 Operation::List => format!("GET {lot}"),
+                Operation::Place { write, .. } => {
+                    format!("{} {} {} {lot}", write.method, write.path, write.body)
+                }
                 Operation::Order(told) => format!("{} {} {lot}", told.order, told.version),
             }
         };
@@ -172,7 +206,9 @@ mod tests {
 
     #[test]
     fn a_seed_makes_the_same_operations() {
-        assert_eq!(of(1), of(1));
-        assert_ne!(of(1), of(2));
+        for are_placed in [false, true] {
+            assert_eq!(of(1, are_placed), of(1, are_placed));
+            assert_ne!(of(1, are_placed), of(2, are_placed));
+        }
     }
 }

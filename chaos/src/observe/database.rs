@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Context;
 use bson::{RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
+use mongodb::Database;
 use serde_json::Value;
 
 use crate::{
     clock::Clock,
-    domain,
+    domain::Service,
     history::{Answer, Document, Event, StoredAnswer},
-    world::World,
 };
 
 /// What the publisher has noted of events that can't be published, or were given up.
@@ -22,13 +22,13 @@ struct Notes {
     skipped: HashSet<ObjectId>,
 }
 
-async fn notes(world: &World) -> anyhow::Result<Notes> {
+async fn notes(database: &Database) -> anyhow::Result<Notes> {
     let mut notes = Notes {
         parked: HashSet::new(),
         keys: Vec::new(),
         skipped: HashSet::new(),
     };
-    for note in raw(world, "parked").await? {
+    for note in raw(database, "parked").await? {
         let Ok(id) = note.get_object_id("_id") else {
             continue;
         };
@@ -49,29 +49,32 @@ async fn notes(world: &World) -> anyhow::Result<Notes> {
 }
 
 /// How many events are unsent of keys that are not parked.
-pub(super) async fn waiting(world: &World) -> anyhow::Result<u64> {
-    let notes = notes(world).await?;
+pub(super) async fn waiting(database: &Database) -> anyhow::Result<u64> {
+    let notes = notes(database).await?;
     let parked: Vec<_> = notes.parked.into_iter().collect();
     let waits = doc! { "sent": "NO", "key": { "$nin": notes.keys }, "_id": { "$nin": parked } };
-    let events = world.database.collection::<bson::Document>("events");
+    let events = database.collection::<bson::Document>("events");
     Ok(events.count_documents(waits).await?)
 }
 
-pub(super) async fn documents(world: &World) -> anyhow::Result<Vec<Document>> {
-    let stored = raw(world, domain::COLLECTION).await?;
-    let document = |raw: &RawDocumentBuf| domain::document(&bson::Document::try_from(raw)?);
+pub(super) async fn documents(
+    database: &Database,
+    service: Service,
+) -> anyhow::Result<Vec<Document>> {
+    let stored = raw(database, service.collection).await?;
+    let document = |raw: &RawDocumentBuf| (service.document)(&bson::Document::try_from(raw)?);
     stored.iter().map(document).collect()
 }
 
 /// All but those that were planted and can't be read.
 pub(super) async fn events(
-    world: &World,
+    database: &Database,
     clock: Clock,
     planted: &HashSet<&str>,
 ) -> anyhow::Result<Vec<Event>> {
-    let notes = notes(world).await?;
+    let notes = notes(database).await?;
     let mut events = Vec::new();
-    for stored in raw(world, "events").await? {
+    for stored in raw(database, "events").await? {
         let id = stored.get_object_id("_id")?;
         match event(&stored, id, clock, &notes) {
             Ok(event) => events.push(event),
@@ -110,7 +113,7 @@ fn event(
 }
 
 /// What is stored of answers with an `Idempotency-Key`.
-pub(super) async fn answers(world: &World) -> anyhow::Result<Vec<StoredAnswer>> {
+pub(super) async fn answers(database: &Database) -> anyhow::Result<Vec<StoredAnswer>> {
     #[derive(serde::Deserialize)]
     struct Id {
         key: String,
@@ -128,7 +131,7 @@ pub(super) async fn answers(world: &World) -> anyhow::Result<Vec<StoredAnswer>> 
         answer: Option<Given>,
     }
     let mut answers = Vec::new();
-    for stored in raw(world, "answers").await? {
+    for stored in raw(database, "answers").await? {
         let Stored { _id: id, answer } = bson::deserialize_from_slice(stored.as_bytes())?;
         let given = answer.with_context(|| format!("key {} has no answer", id.key))?;
         let header = |name: &str| given.headers.get(name).cloned();
@@ -146,7 +149,7 @@ pub(super) async fn answers(world: &World) -> anyhow::Result<Vec<StoredAnswer>> 
 }
 
 /// Every document of a collection, readable or not.
-async fn raw(world: &World, collection: &str) -> anyhow::Result<Vec<RawDocumentBuf>> {
-    let collection = world.database.collection(collection);
+async fn raw(database: &Database, collection: &str) -> anyhow::Result<Vec<RawDocumentBuf>> {
+    let collection = database.collection(collection);
     Ok(collection.find(doc! {}).await?.try_collect().await?)
 }

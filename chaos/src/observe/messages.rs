@@ -18,8 +18,9 @@ use testbed::within;
 
 use crate::{
     clock::Clock,
+    domain::TICKETS,
     history::{Copy, Message, Replica},
-    world::{STREAM, World},
+    world::World,
 };
 
 const READS_IN_FLIGHT: usize = 64;
@@ -27,10 +28,14 @@ const READS_IN_FLIGHT: usize = 64;
 const LEADER_LIMIT: Duration = Duration::from_secs(90);
 
 /// Every message, read from the stream's leader.
-pub(super) async fn of_leader(world: &World, clock: Clock) -> anyhow::Result<Vec<Message>> {
+pub(super) async fn of_leader(
+    world: &World,
+    stream: &str,
+    clock: Clock,
+) -> anyhow::Result<Vec<Message>> {
     let client = async_nats::connect(world.nats_urls.as_slice()).await?;
     let context = jetstream::new(client);
-    let read = async || all(&context.get_stream(STREAM).await?).await;
+    let read = async || all(&context.get_stream(stream).await?).await;
     // A cluster that has just been put together again is away for a moment.
     let messages = within(LEADER_LIMIT, "the stream is read", read).await?;
     let message = |message: &StreamMessage| message_of(message, clock);
@@ -39,13 +44,13 @@ pub(super) async fn of_leader(world: &World, clock: Clock) -> anyhow::Result<Vec
 
 pub(super) async fn leader(world: &World) -> anyhow::Result<Option<String>> {
     let client = async_nats::connect(world.nats_urls.as_slice()).await?;
-    let stream = jetstream::new(client).get_stream(STREAM).await?;
+    let stream = jetstream::new(client).get_stream(TICKETS.stream).await?;
     let cluster = stream.cached_info().cluster.clone();
     Ok(cluster.and_then(|cluster| cluster.leader))
 }
 
 /// What each server of a cluster holds: it is given the lead, and asked.
-pub(super) async fn of_each_server(world: &World) -> anyhow::Result<Vec<Replica>> {
+pub(super) async fn of_each_server(world: &World, name: &str) -> anyhow::Result<Vec<Replica>> {
     let mut replicas = Vec::new();
     if world.nats_urls.len() < 2 {
         return Ok(replicas);
@@ -55,13 +60,13 @@ pub(super) async fn of_each_server(world: &World) -> anyhow::Result<Vec<Replica>
     for number in 0..world.nats_urls.len() {
         let server = format!("nats-{number}");
         let leads = async || {
-            let stream = context.get_stream(STREAM).await?;
+            let stream = context.get_stream(name).await?;
             let cluster = stream.cached_info().cluster.clone();
             let leader = cluster
                 .and_then(|cluster| cluster.leader)
                 .unwrap_or_default();
             if leader != server {
-                let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}");
+                let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{name}");
                 let wanted = json!({ "placement": { "preferred": server } }).to_string();
                 let answer = client.request(subject, wanted.into()).await?;
                 let answer: Value = serde_json::from_slice(&answer.payload)?;

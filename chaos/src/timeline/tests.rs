@@ -12,6 +12,7 @@ fn attempt(began_ms: u64, ended_ms: u64, outcome: Outcome) -> Attempt {
         if_match: None,
         says: Value::Null,
         expected: 200,
+        or_refused: &[],
         outcome,
         answers: Vec::new(),
         status: 200,

@@ -6,7 +6,8 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{STREAM, World};
+use super::World;
+use crate::domain::TICKETS;
 
 impl World {
     /// A token that the service itself signs.
@@ -28,7 +29,7 @@ impl World {
             .env_clear()
             .env("MONGO_URI", &self.observer_uri)
             .env("NATS_URL", self.nats_urls.join(","))
-            .env("NATS_STREAM", STREAM)
+            .env("NATS_STREAM", TICKETS.stream)
             .env("RUST_LOG", "warn");
         let said = said(command).await?;
         serde_json::from_str(&said).with_context(|| format!("{arguments:?} said {said}"))

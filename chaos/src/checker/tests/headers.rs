@@ -44,7 +44,7 @@ fn a_skipped_event_is_told_without_its_payload() {
     assert_eq!(kinds(&skipped), []);
 
     let told = Message {
-        subject: format!("{}.p", domain::SKIPPED),
+        subject: format!("{}.p", skipped.events[3].type_of_skipped()),
         payload: Value::Null,
         ..message(4, &skipped.events[3])
     };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     domain::HOLDER,
-    history::{Mark, OrderEvent},
+    history::{Mark, OrderEvent, PutAside},
 };
 
 /// Version `version` of the only document, made by `trace`, while `holder` has it.
@@ -24,7 +24,7 @@ fn order(trace: &str, order: &str, version: i64) -> OrderEvent {
     }
 }
 
-fn mark(order: &str, version: i64) -> Mark {
+pub(super) fn mark(order: &str, version: i64) -> Mark {
     Mark {
         order: order.to_owned(),
         version: Some(version),
@@ -32,7 +32,7 @@ fn mark(order: &str, version: i64) -> Mark {
 }
 
 /// Order A takes the document, B waits for it, A gives it back, and B has it.
-fn ordered() -> Observed {
+pub(super) fn ordered() -> Observed {
     let events = vec![
         version(0, "a", Value::Null),
         version(1, "A0", json!("A")),
@@ -77,11 +77,16 @@ fn each_event_of_an_order_is_applied_once() {
     assert_eq!(kinds(&without_mark), [Kind::Lost]);
 
     let mut put_aside = ordered();
-    put_aside
-        .orders
-        .put_aside
-        .push(("B".to_owned(), "it waits".to_owned()));
+    put_aside.orders.put_aside.push(PutAside {
+        message_id: "B-0".to_owned(),
+        key: "B".to_owned(),
+        reason: "it waits".to_owned(),
+    });
     assert_eq!(kinds(&put_aside), [Kind::Stuck]);
+
+    // An injected fault's.
+    put_aside.planted.push("B-0".to_owned());
+    assert_eq!(kinds(&put_aside), []);
 }
 
 #[test]
@@ -176,4 +181,8 @@ fn a_refusal_for_an_order_needs_one_that_may_hold_the_document() {
         ended_ms: 15,
     });
     assert_eq!(kinds(&free), [Kind::WronglyRefused]);
+
+    // It was under way when its client gave up.
+    free.attempts[1].outcome = Outcome::Unknown;
+    assert_eq!(kinds(&free), []);
 }
