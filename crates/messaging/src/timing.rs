@@ -17,10 +17,10 @@ pub struct Timing {
     pub standby_interval: Duration,
     /// The publisher looks for unsent events this often, even where no change stream woke it.
     pub safety_interval: Duration,
-    /// The pause between the beginnings of two sweeps, which grows with the number of keys in hand: an event alone goes at once, several
-    /// go together.
+    /// The shortest pause between the beginnings of two sweeps: an event alone goes at once, several go together. Each key in hand
+    /// lengthens it.
     pub sweep_pause: Duration,
-    /// What that pause grows to, however many are in hand.
+    /// The longest such pause.
     pub longest_sweep_pause: Duration,
     /// A sweep in which nothing moves for this long is given up: the driver has no socket time-out.
     pub sweep_stalled_after: Duration,

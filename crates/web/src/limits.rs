@@ -29,7 +29,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Of so many requests at once; those above are refused (503).
+    /// Allows so many requests at once, and refuses those above (503).
     pub(crate) fn new(concurrency_limit: usize, timing: Timing) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(concurrency_limit)),

@@ -113,7 +113,7 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// `None` where there is none.
+    /// `None` where no limit is set.
     pub(crate) fn new(options: &HttpOptions) -> Option<Arc<Self>> {
         let all = Rate::new("caller", options.rate_limit);
         let writes = Rate::new("writes", options.write_rate_limit);

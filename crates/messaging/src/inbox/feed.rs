@@ -48,26 +48,34 @@ enum End {
     Lost(anyhow::Error),
 }
 
+/// Waits, but no longer than until the connection changes.
+async fn wait(pause: impl Future<Output = ()>, connection: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = pause => {}
+        Ok(()) = connection.changed() => {}
+    }
+}
+
 impl Feed {
     /// Feeds until nobody opens or closes it any more.
     pub(super) async fn run(mut self) {
         let mut usable = Usable::new(self.consumer, &self.config.name, self.timing);
         let mut connection = self.jetstream.connection();
         loop {
-            if !self.jetstream.is_connected() {
+            if !*connection.borrow_and_update() {
                 usable.without_connection();
                 self.jetstream.connected().await;
+                continue;
             }
-            connection.mark_unchanged();
             let opened = tokio::select! {
                 opened = self.open() => opened,
-                // What was asked over the lost connection is not answered any more: a server that stops says so before it closes.
-                _ = connection.changed() => continue,
+                // A server that shuts down ends our pulls before it closes the connection. It does not answer what we ask in between.
+                Ok(()) = connection.changed() => continue,
             };
             let mut durable = match opened {
                 Ok(durable) => durable,
                 Err(error) => {
-                    usable.is_lost(&error).await;
+                    wait(usable.is_lost(&error), &mut connection).await;
                     continue;
                 }
             };
@@ -80,7 +88,7 @@ impl Feed {
                 }
                 End::Lost(why) => {
                     let why = self.jetstream.explained_answer(why, began);
-                    usable.is_lost(&why).await;
+                    wait(usable.is_lost(&why), &mut connection).await;
                 }
             }
         }
@@ -155,7 +163,7 @@ impl Feed {
     async fn keep_unreadable(&self, message: Message, reply: &Subject) {
         let (consumer, sequence) = (self.consumer, message.sequence);
         let (inbox, jetstream) = (self.inbox.clone(), self.jetstream.clone());
-        // It is told where it is kept: nobody may wait for that any more.
+        // This task counts and tells by itself: after the time-out nobody waits for it.
         let kept = async move {
             let reason = "the NATS client can't read its headers".to_owned();
             if inbox.keep(consumer, jetstream, message, reason).await? {

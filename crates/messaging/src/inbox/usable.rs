@@ -28,9 +28,10 @@ impl Usable {
         }
     }
 
-    /// Another part of the log says why.
-    pub(super) fn without_connection(&self) {
+    /// Another part of the log says why. What was tried over the connection before says nothing of the next one.
+    pub(super) fn without_connection(&mut self) {
         self.is_missing.set(1.0);
+        self.pauses.start_again();
     }
 
     pub(super) fn is_opened(&mut self) {

@@ -54,10 +54,14 @@ fn error_code(error: &PublishError) -> Option<ErrorCode> {
     Some(refused.error_code())
 }
 
-/// Another message came first; a cluster says so in another way while that one is on its way.
+/// Another message came first.
 pub(super) fn is_wrong_sequence(error: &PublishError) -> bool {
-    error.kind() == PublishErrorKind::WrongLastSequence
-        || error_code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+    error.kind() == PublishErrorKind::WrongLastSequence || is_another_on_its_way(error)
+}
+
+/// A cluster says so in another way while that message is still being stored.
+pub(super) fn is_another_on_its_way(error: &PublishError) -> bool {
+    error_code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
 
 impl From<PublishError> for Failure {
@@ -151,6 +155,11 @@ mod tests {
         let told = PublishError::new(PublishErrorKind::WrongLastSequence);
         assert!(is_wrong_sequence(&told));
         assert!(is_wrong_sequence(&refused(10164, PublishErrorKind::Other)));
+        assert!(is_another_on_its_way(&refused(
+            10164,
+            PublishErrorKind::Other
+        )));
+        assert!(!is_another_on_its_way(&told));
         assert!(!is_wrong_sequence(&refused(10158, PublishErrorKind::Other)));
         assert!(!is_wrong_sequence(&PublishError::new(
             PublishErrorKind::TimedOut

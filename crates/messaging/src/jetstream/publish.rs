@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
     JetStream,
-    failure::{Failure, Whose, is_wrong_sequence},
+    failure::{Failure, Whose, is_another_on_its_way, is_wrong_sequence},
     held::{Before, Held, ID_HEADER, Ours, REACHED_HEADER, VERSION_HEADER},
 };
 use crate::{Event, Outbox};
@@ -78,8 +78,14 @@ impl JetStream {
                 }
             }
         }
+        let is_stored_soon = refused.as_ref().is_some_and(is_another_on_its_way);
+        let whose = if is_stored_soon {
+            Whose::OnItsWay
+        } else {
+            Whose::Keys
+        };
         Err(Failure::Passing(
-            Whose::OnItsWay,
+            whose,
             anyhow::anyhow!("the subject keeps changing: {refused:?}"),
         ))
     }

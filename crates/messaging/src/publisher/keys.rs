@@ -3,16 +3,13 @@
 mod failing;
 mod run;
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use bson::oid::ObjectId;
 use tokio::time::Instant;
 
 use super::Trouble;
-use failing::Failing;
+use failing::{Failing, Why};
 use run::Run;
 
 use crate::{Timing, lease::GaveUp, stored::Stored};
@@ -88,7 +85,7 @@ impl Keys {
         }
     }
 
-    /// How many are in hand.
+    /// How many keys are in hand.
     pub(super) fn in_hand(&self) -> u32 {
         u32::try_from(self.in_hand.len()).unwrap_or(u32::MAX)
     }
@@ -194,28 +191,26 @@ impl Keys {
         self.failing.end_delays(self.sweep);
     }
 
-    /// A publication of the key that was begun at `began` failed, and the key waits, for no longer than `longest`. Where all delays have ended since, it says nothing of
+    /// A publication of the key that was begun at `began` failed, and the key waits. Where all delays have ended since, it says nothing of
     /// how things are now: the key is to be tried again at once, which is returned.
-    pub(super) fn failed(
-        &mut self,
-        key: Stored,
-        began: Instant,
-        longest: Duration,
-        now: Instant,
-    ) -> bool {
+    pub(super) fn failed(&mut self, key: Stored, began: Instant, now: Instant) -> bool {
         self.run.add(&key, now);
         self.stream_failed |= self.stream_fails();
         let says_nothing = self.delays_ended.is_some_and(|ended| ended > began);
         if !says_nothing {
-            self.failing.wait(key, false, longest, now);
+            self.failing.wait(key, Why::Failed, now);
         }
         says_nothing
     }
 
     /// The database refused the key's mark, or its parking: it waits, through no failure of the stream.
     pub(super) fn refused(&mut self, key: Stored, now: Instant) {
-        self.failing
-            .wait(key, true, self.timing.longest_key_retry, now);
+        self.failing.wait(key, Why::Refused, now);
+    }
+
+    /// The stream is still storing a message of the key: it is tried again soon, through nobody's failure.
+    pub(super) fn on_its_way(&mut self, key: Stored, now: Instant) {
+        self.failing.wait(key, Why::OnItsWay, now);
     }
 
     /// The stream says that it is full or busy.

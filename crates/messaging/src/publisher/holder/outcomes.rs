@@ -1,7 +1,5 @@
 //! What comes of publications and writes, and what follows from it for their keys.
 
-use std::time::Duration;
-
 use db::cause;
 use futures_util::FutureExt;
 use metrics::counter;
@@ -9,7 +7,6 @@ use tokio::time::Instant;
 
 use super::{Holder, Written};
 use crate::{
-    Timing,
     jetstream::{StreamState, Whose},
     metrics::PUBLISH_FAILURES,
     outbox::Unpublishable,
@@ -39,11 +36,6 @@ impl Holder<'_> {
                 self.marks.hurry();
             }
         }
-        let Timing {
-            longest_retry,
-            longest_key_retry,
-            ..
-        } = self.publisher.timing;
         match then {
             Then::Nothing | Then::LeaseEnded => self.finish(&key),
             Then::ConnectionLost => self.broker_failed(&key),
@@ -57,13 +49,16 @@ impl Holder<'_> {
             }
             Then::Failed(Whose::Streams, error, began) => {
                 self.keys.stream_says_so();
-                self.key_failed(key, &error, began, longest_key_retry);
+                self.key_failed(key, &error, began);
             }
-            Then::Failed(Whose::Keys, error, began) => {
-                self.key_failed(key, &error, began, longest_key_retry);
-            }
-            Then::Failed(Whose::OnItsWay, error, began) => {
-                self.key_failed(key, &error, began, longest_retry);
+            Then::Failed(Whose::Keys, error, began) => self.key_failed(key, &error, began),
+            Then::Failed(Whose::OnItsWay, error, _) => {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "a message of the key is being stored"
+                );
+                self.finish(&key);
+                self.keys.on_its_way(key, now);
             }
             Then::Parks(unpublishable) => self.park(key, unpublishable),
         }
@@ -79,20 +74,13 @@ impl Holder<'_> {
         self.finish(key);
     }
 
-    /// `longest`: the key waits no longer than this.
-    fn key_failed(
-        &mut self,
-        key: Stored,
-        error: &anyhow::Error,
-        began: Instant,
-        longest: Duration,
-    ) {
+    fn key_failed(&mut self, key: Stored, error: &anyhow::Error, began: Instant) {
         let now = Instant::now();
         counter!(PUBLISH_FAILURES, "reason" => "key").increment(1);
         let error = format!("{error:#}");
         self.told_of_keys.tell(NOT_PUBLISHED, &key, error, now);
         self.finish(&key);
-        self.is_wanted |= self.keys.failed(key, began, longest, now);
+        self.is_wanted |= self.keys.failed(key, began, now);
     }
 
     fn park(&mut self, key: Stored, it: Unpublishable) {
@@ -166,10 +154,9 @@ impl Holder<'_> {
         let (was_away, now) = (self.broker.is_away(), Instant::now());
         let answers = self.broker.heed(&answer, now);
         let is_new = matches!(answer, Ok(StreamState::Made));
-        let longest = self.publisher.timing.longest_key_retry;
         for (key, error, began) in std::mem::take(&mut self.undecided) {
             if answers && !was_away && !is_new {
-                self.key_failed(key, &error, began, longest);
+                self.key_failed(key, &error, began);
             } else {
                 self.broker_failed(&key);
             }

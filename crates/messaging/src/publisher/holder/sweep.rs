@@ -25,7 +25,7 @@ use crate::{
 
 /// Turns that are read before there is room for them.
 const TURNS_AHEAD: usize = 128;
-/// What the pause between two sweeps is longer by for each key in hand.
+/// Each key in hand lengthens the pause between two sweeps by this much.
 const PAUSE_FOR_EACH: Duration = Duration::from_micros(500);
 /// Keys that a query names; the others are read in vain.
 const MOST_LEFT_OUT: usize = 1_000;
@@ -90,7 +90,7 @@ impl Holder<'_> {
         let is_free = self.sweep.is_none() && self.reconnects.is_none() && self.prepares.is_none();
         let may = is_free && !self.is_ending() && !self.broker.is_away();
         let pause = if self.is_wanted {
-            // It would read again what is in hand: the more that is, the more are to gather meanwhile.
+            // A sweep reads the events of keys in hand again, in vain: the more there are, the longer it waits.
             let longer = timing.sweep_pause + PAUSE_FOR_EACH * self.keys.in_hand();
             longer.min(timing.longest_sweep_pause)
         } else {

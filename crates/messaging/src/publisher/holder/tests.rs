@@ -155,9 +155,7 @@ async fn the_loop_sleeps_until_what_comes_next() {
     holder.swept_at = now;
     holder.is_wanted = false;
     assert_eq!(holder.next_due(now), now + timing().safety_interval);
-    holder
-        .keys
-        .failed(Stored::from("a"), now, Duration::MAX, now);
+    holder.keys.failed(Stored::from("a"), now, now);
     assert_eq!(Some(holder.next_due(now)), holder.keys.next_try());
     holder.keys.forget(&Stored::from("a"));
     holder.sweep = backlog();
@@ -278,9 +276,7 @@ async fn a_key_whose_delay_is_over_is_a_reason_to_look_again() {
     let now = Instant::now();
     holder.is_wanted = false;
     holder.swept_at = now;
-    holder
-        .keys
-        .failed(Stored::from("a"), now, Duration::MAX, now);
+    holder.keys.failed(Stored::from("a"), now, now);
     let over = holder.keys.next_try().unwrap();
     holder.do_what_is_due(now);
     assert!(!holder.is_wanted);

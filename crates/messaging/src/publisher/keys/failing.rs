@@ -1,9 +1,6 @@
 //! The keys that failed: those that wait, and those that are tried again.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
@@ -19,9 +16,22 @@ pub(super) struct Failing {
     waiting: BTreeSet<(Instant, Stored)>,
 }
 
+/// Why a key waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It could not be published.
+    Failed,
+    /// The database refused its mark, or its parking.
+    Refused,
+    /// The stream is still storing a message of it, which is no failure.
+    OnItsWay,
+}
+
 struct State {
-    since: Instant,
+    /// When it first failed; `None` where it never did.
+    since: Option<Instant>,
     pauses: Pauses,
+    pauses_on_its_way: Pauses,
     /// `None` while it is tried.
     waits_until: Option<Instant>,
     /// The sweep in which it began to be tried again.
@@ -66,20 +76,27 @@ impl Failing {
         self.keys.get(key).is_some_and(|it| it.is_refused)
     }
 
-    /// The key waits from now on, for longer than the time before, but no longer than `longest`.
-    pub(super) fn wait(&mut self, key: Stored, is_refused: bool, longest: Duration, now: Instant) {
+    /// The key waits from now on, for longer than the time before.
+    pub(super) fn wait(&mut self, key: Stored, why: Why, now: Instant) {
         if self.is_full() && !self.keys.contains_key(&key) {
             return;
         }
         let state = self.keys.entry(key.clone()).or_insert_with(|| State {
-            since: now,
+            since: None,
             pauses: Pauses::new(self.timing.first_retry, self.timing.longest_key_retry),
+            pauses_on_its_way: Pauses::new(self.timing.first_retry, self.timing.longest_retry),
             waits_until: None,
             tried_in: 0,
-            is_refused,
+            is_refused: false,
         });
-        state.is_refused |= is_refused;
-        let until = now + state.pauses.next().min(longest);
+        state.is_refused |= why == Why::Refused;
+        let pause = if why == Why::OnItsWay {
+            state.pauses_on_its_way.next()
+        } else {
+            state.since.get_or_insert(now);
+            state.pauses.next()
+        };
+        let until = now + pause;
         if let Some(before) = state.waits_until.replace(until) {
             self.waiting.remove(&(before, key.clone()));
         }
@@ -122,7 +139,7 @@ impl Failing {
     pub(super) fn since(&self, count: impl Fn(&Stored) -> bool) -> Option<Instant> {
         let counted = self.keys.iter();
         let counted = counted.filter(|(key, it)| !it.is_refused && count(key));
-        counted.map(|(_, it)| it.since).min()
+        counted.filter_map(|(_, it)| it.since).min()
     }
 }
 
@@ -140,10 +157,10 @@ mod tests {
     #[test]
     fn a_key_that_the_database_refused_once_stays_refused_however_else_it_fails() {
         let (key, now) = (Stored::from("a"), Instant::now());
-        for refused in [[false, true], [true, false]] {
+        for reasons in [[Why::Failed, Why::Refused], [Why::Refused, Why::Failed]] {
             let mut failing = Failing::new(Timing::default());
-            for is_refused in refused {
-                failing.wait(key.clone(), is_refused, Duration::MAX, now);
+            for why in reasons {
+                failing.wait(key.clone(), why, now);
             }
             assert!(failing.is_refused(&key));
         }

@@ -19,7 +19,7 @@ fn keys() -> (Keys, Instant) {
 
 fn fail(keys: &mut Keys, names: &[&str], now: Instant) {
     for name in names {
-        keys.failed(key(name), now, LATER, now);
+        keys.failed(key(name), now, now);
     }
 }
 
@@ -152,7 +152,7 @@ fn a_key_that_is_tried_again_and_has_nothing_unsent_any_more_fails_no_more() {
     );
     keys.begin_sweep();
     keys.begin(key("a"), vec![ObjectId::new()], false);
-    keys.failed(key("b"), now, LATER, now);
+    keys.failed(key("b"), now, now);
     keys.end_sweep();
     let mut left: Vec<_> = keys.failing.keys().filter_map(Stored::text).collect();
     left.sort_unstable();
@@ -191,11 +191,11 @@ fn the_pauses_of_the_one_key_that_is_tried_stay_below_a_second() {
 fn of_more_than_ten_thousand_failing_keys_the_others_are_tried_again_and_again_a_few_at_a_time() {
     let (mut keys, now) = keys();
     for number in 0..10_000 {
-        keys.failed(key(&number.to_string()), now, LATER, now);
+        keys.failed(key(&number.to_string()), now, now);
         keys.succeeded(&key("good"), now);
     }
     assert!(keys.has_room_beside(15) && !keys.has_room_beside(16));
-    keys.failed(key("another"), now, LATER, now);
+    keys.failed(key("another"), now, now);
     assert_eq!(keys.failing.keys().count(), 10_000);
     assert_eq!(keys.look_at(&key("another"), &[], false), Look::Begin);
     keys.end_delays(now);
@@ -233,26 +233,25 @@ fn a_failure_that_began_before_all_delays_ended_delays_nothing() {
     let (mut keys, now) = keys();
     fail(&mut keys, &["a", "b", "c"], now);
     keys.end_delays(now + SECOND);
-    assert!(keys.failed(key("a"), now, LATER, now + 2 * SECOND));
+    assert!(keys.failed(key("a"), now, now + 2 * SECOND));
     assert_eq!(keys.look_at(&key("a"), &[], false), Look::Begin);
     assert_eq!(keys.next_try(), None);
-    assert!(!keys.failed(key("a"), now + 2 * SECOND, LATER, now + 3 * SECOND));
+    assert!(!keys.failed(key("a"), now + 2 * SECOND, now + 3 * SECOND));
     assert!(keys.next_try().is_some());
 }
 
 #[test]
-fn a_key_waits_no_longer_than_its_failure_allows_and_longer_again_after_another() {
-    let (mut keys, mut now) = keys();
-    let longest = Timing::default().longest_retry;
-    let mut pause = |longest| {
-        keys.failed(key("a"), now, longest, now);
-        let pause = keys.next_try().unwrap() - now;
-        now += pause;
-        keys.try_again(now);
-        pause
-    };
+fn what_is_on_its_way_is_no_failure_however_many_keys_wait_for_it_and_however_long() {
+    let (mut keys, now) = keys();
     for _ in 0..20 {
-        assert!(pause(longest) <= longest, "the stream is still storing it");
+        for name in ["a", "b", "c"] {
+            keys.on_its_way(key(name), now);
+        }
     }
-    assert_eq!(pause(LATER), Timing::default().longest_key_retry);
+    assert!(!keys.stream_fails());
+    assert_eq!(keys.trouble(now + LATER), None);
+    assert!(keys.next_try().unwrap() - now <= Timing::default().longest_retry);
+    keys.failed(key("a"), now, now);
+    let pause = keys.next_try().unwrap() - now;
+    assert!(pause <= 2 * Timing::default().first_retry, "its first");
 }

@@ -90,9 +90,7 @@ async fn the_success_of_a_failing_key_is_a_reason_to_look_again_where_it_was_the
     let mut holder = house.holder();
     let began = Instant::now();
     for key in ["a", "b", "c"] {
-        holder
-            .keys
-            .failed(Stored::from(key), began, Duration::MAX, began);
+        holder.keys.failed(Stored::from(key), began, began);
     }
     let id = begin(&mut holder, false);
     ends(&mut holder, vec![id], Then::Nothing);
@@ -120,26 +118,16 @@ async fn a_key_that_failed_waits_unless_its_failure_is_an_old_one() {
 }
 
 #[tokio::test]
-async fn a_key_whose_message_the_stream_is_still_storing_waits_for_seconds_however_often_it_fails()
-{
+async fn a_key_whose_message_the_stream_is_still_storing_waits_and_has_not_failed() {
     let house = House::new().await;
-    let timing = Timing::default();
-    for (whose, longest) in [
-        (Whose::OnItsWay, timing.longest_retry),
-        (Whose::Keys, timing.longest_key_retry),
-    ] {
-        let mut holder = house.holder();
-        for _ in 0..20 {
-            begin(&mut holder, false);
-            let failed = Then::Failed(whose, error(), Instant::now());
-            ends(&mut holder, Vec::new(), failed);
-        }
-        let waits = holder.keys.next_try().unwrap() - Instant::now();
-        assert!(
-            waits <= longest && waits > longest / 2,
-            "{whose:?}: {waits:?}"
-        );
-    }
+    let mut holder = house.holder();
+    begin(&mut holder, false);
+    let on_its_way = Then::Failed(Whose::OnItsWay, error(), Instant::now());
+    ends(&mut holder, Vec::new(), on_its_way);
+    assert_eq!(holder.in_flight, 0);
+    assert!(waits(&mut holder) && !holder.is_wanted);
+    let much_later = Instant::now() + 3600 * SECOND;
+    assert_eq!(holder.keys.trouble(much_later), None);
 }
 
 #[tokio::test]
@@ -184,7 +172,7 @@ async fn when_the_broker_answers_again_or_the_stream_is_new_no_key_waits() {
         let house = House::new().await;
         let mut holder = house.holder();
         let now = Instant::now();
-        holder.keys.failed(key(), now, Duration::MAX, now);
+        holder.keys.failed(key(), now, now);
         if was_away {
             holder.broker.is_cut_off(now);
         }
@@ -226,7 +214,7 @@ async fn the_key_of_an_event_that_is_parked_is_held_back_and_fails_no_more() {
     let house = House::new().await;
     let mut holder = house.holder();
     let (id, now) = (Stored::from(ObjectId::new()), Instant::now());
-    holder.keys.failed(key(), now, Duration::MAX, now);
+    holder.keys.failed(key(), now, now);
     begin(&mut holder, true);
     holder.written(Written::Parked((key(), id), Ok(())));
     assert!(holder.parked.keys.contains(&key()));

@@ -61,7 +61,7 @@ fn what_the_holder_before_failed_at_is_forgotten_as_soon_as_it_is_published() {
 fn where_too_many_failed_to_be_named_all_count_until_nothing_fails() {
     let (mut first, now) = keys();
     for number in 0..101 {
-        first.failed(key(&number.to_string()), now, LATER, now);
+        first.failed(key(&number.to_string()), now, now);
     }
     let mut second = Keys::new(Timing::default(), first.gave_up(true));
     second.begin_sweep();
