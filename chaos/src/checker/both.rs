@@ -94,7 +94,7 @@ impl<'a> Both<'a> {
             let document = of_document(&event.data).unwrap_or_default();
             created.entry(document).or_default().push(event);
         }
-        let told = observed.messages.iter();
+        let told = observed.messages.iter().filter(|it| !it.is_replayed());
         let told = told.filter_map(|it| Some((it.identity()?, it.stored_ms)));
         Self {
             told: told.collect(),

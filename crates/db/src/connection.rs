@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     io,
-    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -42,12 +41,12 @@ pub(crate) const MOST_UNDER_WAY: usize = 1_024;
 
 /// A handle to the service's database; clones share it.
 ///
-/// One pointer: a request passes a dozen layers, and each of them clones what its handler works with.
+/// One pointer, because each layer of the HTTP stack clones it for each request.
 #[derive(Debug, Clone)]
-pub struct Db(Arc<Shared>);
+pub struct Db(pub(crate) Arc<Shared>);
 
 #[derive(Debug, Clone)]
-pub struct Shared {
+pub(crate) struct Shared {
     servers: Servers,
     options: Arc<ClientOptions>,
     pub(crate) access: Arc<Access>,
@@ -65,14 +64,6 @@ pub struct Shared {
     tasks_beside: TaskTracker,
     /// Whether collections and indexes are there: a transaction must not meet a database without them.
     prepared: Arc<AtomicBool>,
-}
-
-impl Deref for Db {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
 }
 
 impl Db {
@@ -116,14 +107,14 @@ impl Db {
     /// # Errors
     /// The driver's.
     pub fn beside(&self) -> mongodb::error::Result<Self> {
-        let mut options = (*self.options).clone();
+        let mut options = (*self.0.options).clone();
         options.max_pool_size = Some(POOL_SIZE_BESIDE);
         options.cmap_event_handler = Some(metrics::pool("beside"));
-        let (database, servers) = (self.database(), self.servers.clone());
-        let of_requests = &*self.access_of_requests;
+        let (database, servers) = (self.database(), self.0.servers.clone());
+        let of_requests = &*self.0.access_of_requests;
         Ok(Self(Arc::new(Shared {
             access: Access::new(options, database.name(), servers, Some(of_requests))?,
-            tasks: self.tasks_beside.clone(),
+            tasks: self.0.tasks_beside.clone(),
             ..(*self.0).clone()
         })))
     }
@@ -133,7 +124,7 @@ impl Db {
     /// # Errors
     /// When the server is not of a replica set: it has no transactions. And the driver's.
     pub async fn check_replica_set(&self) -> mongodb::error::Result<()> {
-        let requests = &self.access_of_requests;
+        let requests = &self.0.access_of_requests;
         let number = requests.number();
         let hello = requests.database().run_command(doc! { "hello": 1 }).await;
         requests.heed(&hello, number);
@@ -149,7 +140,7 @@ impl Db {
 
     /// What a failure is about, in a sentence for those who run the service: the servers and the cause, as far as they are known.
     pub fn explain(&self, error: &MongoError) -> String {
-        self.servers.explain(error)
+        self.0.servers.explain(error)
     }
 
     /// A collection of the service's database; reads and writes are acknowledged by a majority.
@@ -159,7 +150,7 @@ impl Db {
 
     /// The service's database, by the connections of this moment: ask for it at each operation.
     pub fn database(&self) -> Database {
-        self.access.database()
+        self.0.access.database()
     }
 
     /// Makes a collection that is read and written, and its indexes, of which there may be none, where they are not there yet. Any
@@ -200,12 +191,12 @@ impl Db {
 
     /// Says that collections and indexes are there: from now on requests are served.
     pub fn mark_prepared(&self) {
-        self.prepared.store(true, Ordering::Release);
+        self.0.prepared.store(true, Ordering::Release);
     }
 
     /// Whether requests are served.
     pub fn is_prepared(&self) -> bool {
-        self.prepared.load(Ordering::Acquire)
+        self.0.prepared.load(Ordering::Acquire)
     }
 
     /// How far a majority of the servers has come, by the server's logical clock.
@@ -231,12 +222,12 @@ impl Db {
         T: Send + 'static,
     {
         // What hangs would pile up.
-        if self.tasks.len() >= MOST_UNDER_WAY {
+        if self.0.tasks.len() >= MOST_UNDER_WAY {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }
-        let access = Arc::clone(&self.access);
+        let access = Arc::clone(&self.0.access);
         let number = access.number();
-        let call = self.tasks.spawn(async move {
+        let call = self.0.tasks.spawn(async move {
             let ended = call.await;
             access.heed(&ended, number);
             ended
@@ -259,8 +250,8 @@ impl Db {
         T: Send + 'static,
     {
         self.refuse_what_cannot_be_done()?;
-        let ended = self.bounded(self.timing.read_limit, call).await;
-        self.reads.heed(&ended);
+        let ended = self.bounded(self.0.timing.read_limit, call).await;
+        self.0.reads.heed(&ended);
         Ok(ended?)
     }
 
@@ -270,10 +261,10 @@ impl Db {
         if !self.is_prepared() {
             return Err(Error::NotReady);
         }
-        if let Some(refusal) = self.access.refusal() {
+        if let Some(refusal) = self.0.access.refusal() {
             return Err(Error::Unavailable(refusal));
         }
-        if self.tasks.len() < MOST_UNDER_WAY {
+        if self.0.tasks.len() < MOST_UNDER_WAY {
             return Ok(());
         }
         Err(Error::Overloaded)
@@ -281,12 +272,12 @@ impl Db {
 
     /// How many transactions there are places for.
     pub fn transactions_at_once(&self) -> usize {
-        self.writes.most
+        self.0.writes.most
     }
 
     /// Waits for the operations that are under way. What is begun meanwhile is waited for too.
     pub async fn drain(&self) {
-        for tasks in [&self.tasks, &self.tasks_beside] {
+        for tasks in [&self.0.tasks, &self.0.tasks_beside] {
             tasks.close();
             tasks.wait().await;
         }

@@ -69,7 +69,7 @@ fn covers(privilege: &Document, database: &str, collection: &str) -> bool {
 impl Db {
     /// Says what our user has to be allowed to in a collection, or with an empty name in all of them.
     pub fn need(&self, collection: &str, actions: &[&'static str]) {
-        let mut needs = self.needs.0.lock();
+        let mut needs = self.0.needs.0.lock();
         let known = needs.entry(collection.to_owned()).or_default();
         for action in actions {
             if !known.contains(action) {
@@ -80,7 +80,7 @@ impl Db {
 
     /// Says why collections and indexes are not there.
     pub fn note_why_unprepared(&self, why: String) {
-        *self.unprepared.lock() = why;
+        *self.0.unprepared.lock() = why;
     }
 
     /// Looks whether requests can be served: MongoDB answers within `limit`, it answers transactions, our user may do what has to be
@@ -89,21 +89,21 @@ impl Db {
     /// # Errors
     /// Why not.
     pub async fn check(&self, limit: Duration) -> Result<(), String> {
-        for access in [&self.access, &self.access_of_requests] {
+        for access in [&self.0.access, &self.0.access_of_requests] {
             if let Some(refusal) = access.refusal() {
                 return Err(self.explain(&refusal));
             }
         }
-        let number = self.access.number();
+        let number = self.0.access.number();
         let status = self
             .ask_status(limit)
             .await
             .map_err(|error| self.explain(&error))?;
         if let Some(status) = status {
-            let logged_in = self.access.heed_status(&status, number);
+            let logged_in = self.0.access.heed_status(&status, number);
             logged_in.map_err(|error| self.explain(&error))?;
             let database = self.database();
-            if let Some(missing) = self.needs.first_missing(&status, database.name()) {
+            if let Some(missing) = self.0.needs.first_missing(&status, database.name()) {
                 return Err(missing);
             }
         }
@@ -112,13 +112,13 @@ impl Db {
                 "MongoDB has answered none of the last {count} reads of requests: their connections hang"
             ));
         }
-        if let Some(time) = self.writes.stalled_for()
+        if let Some(time) = self.0.writes.stalled_for()
             && !self.answers_a_write(limit).await
         {
             return Err(self.why_writes_stall(time, limit).await);
         }
         if !self.is_prepared() {
-            let why = self.unprepared.lock();
+            let why = self.0.unprepared.lock();
             return Err(format!("collections and indexes are not made yet{why}"));
         }
         Ok(())
@@ -142,13 +142,13 @@ impl Db {
     /// One transaction may hang by itself, on a connection that is lost: a write that changes nothing tells. It is asked for once at a time.
     async fn answers_a_write(&self, limit: Duration) -> bool {
         let (writes, leases) = (
-            Arc::clone(&self.writes),
+            Arc::clone(&self.0.writes),
             self.collection::<Document>(LEASES),
         );
         if writes.is_probed.swap(true, Ordering::Relaxed) {
             return false;
         }
-        let same = doc! { "$set": { "name": &*self.service } };
+        let same = doc! { "$set": { "name": &*self.0.service } };
         let probe = async move {
             let answered = leases.update_one(doc! { "_id": OWNER }, same).await;
             writes.is_probed.store(false, Ordering::Relaxed);

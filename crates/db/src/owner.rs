@@ -51,7 +51,7 @@ impl Db {
     pub async fn claim(&self) -> Result<(), OwnerError> {
         self.need(LEASES, &["find", "insert", "update"]);
         let leases = self.leases();
-        let owner = doc! { "$setOnInsert": { "name": &*self.service } };
+        let owner = doc! { "$setOnInsert": { "name": &*self.0.service } };
         let claim = async move {
             let known = leases.find_one(doc! { "_id": OWNER }).await?;
             if known.is_some() {
@@ -61,7 +61,7 @@ impl Db {
             let claim = claim.upsert(true).return_document(ReturnDocument::After);
             claim.await
         };
-        self.owned(self.bounded(self.timing.read_limit, claim).await?)
+        self.owned(self.bounded(self.0.timing.read_limit, claim).await?)
     }
 
     /// Looks whether the database is another service's; one that is nobody's stays so.
@@ -71,7 +71,7 @@ impl Db {
     pub async fn check_owner(&self) -> Result<(), OwnerError> {
         let leases = self.leases();
         let owner = async move { leases.find_one(doc! { "_id": OWNER }).await };
-        self.owned(self.bounded(self.timing.read_limit, owner).await?)
+        self.owned(self.bounded(self.0.timing.read_limit, owner).await?)
     }
 
     fn leases(&self) -> Collection<Document> {
@@ -82,7 +82,7 @@ impl Db {
         let owner = owner
             .as_ref()
             .map(|owner| owner.get_str("name").unwrap_or("?"));
-        let (service, database) = (&*self.service, self.database());
+        let (service, database) = (&*self.0.service, self.database());
         match owner.filter(|owner| *owner != service) {
             None => Ok(()),
             Some(owner) => Err(unusable("MONGO_URI")(format!(

@@ -44,14 +44,14 @@ impl Reads {
 impl Db {
     /// How many reads of requests have waited in vain one after the other, where another one does too.
     pub(crate) async fn reads_hang(&self, limit: Duration) -> Option<u32> {
-        let reads = &self.reads;
+        let reads = &self.0.reads;
         let unanswered = reads.unanswered.load(Ordering::Relaxed);
         if unanswered < MANY {
             return None;
         }
         // One at a time: what hangs would pile up.
         if !reads.is_probed.swap(true, Ordering::Relaxed) {
-            let leases = self.access_of_requests.database();
+            let leases = self.0.access_of_requests.database();
             let (reads, leases) = (Arc::clone(reads), leases.collection::<Document>(LEASES));
             let probe = async move {
                 let answered = leases.find_one(doc! { "_id": OWNER }).await;

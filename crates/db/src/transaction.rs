@@ -43,13 +43,13 @@ impl Db {
             + 'static,
     {
         self.refuse_what_cannot_be_done()?;
-        let access = Arc::clone(&self.access);
+        let access = Arc::clone(&self.0.access);
         let (client, number) = (access.database().client().clone(), access.number());
         let began = Instant::now();
-        let attempts_end = began + self.timing.attempts_end;
-        let under_way = Arc::new(self.writes.begin(attempts_end).await?);
+        let attempts_end = began + self.0.timing.attempts_end;
+        let under_way = Arc::new(self.0.writes.begin(attempts_end).await?);
         let shared = Arc::new((context, attempt));
-        let task = self.tasks.spawn(async move {
+        let task = self.0.tasks.spawn(async move {
             let heard = Arc::clone(&under_way);
             let attempted = run(&client, attempts_end, move |session| {
                 let (shared, heard) = (Arc::clone(&shared), Arc::clone(&heard));
@@ -93,11 +93,11 @@ impl Db {
     /// Says in the log that writes stall and why, once however many wait.
     async fn tell_of_a_stall(&self) -> Infallible {
         sleep(STALLED_AFTER).await;
-        if self.writes.stall_is_news() {
+        if self.0.writes.stall_is_news() {
             let db = self.clone();
             // The request may end before it is known.
             tokio::spawn(async move {
-                let why = db.why_writes_stall(STALLED_AFTER, db.timing.read_limit);
+                let why = db.why_writes_stall(STALLED_AFTER, db.0.timing.read_limit);
                 let why = why.await;
                 tracing::warn!(why, "writes are not answered");
             });
