@@ -1,5 +1,6 @@
 //! What the stream holds of a key, where this instance does not know: the stream's leader is asked, never a replica that may lag.
 
+mod history;
 mod same;
 
 use async_nats::jetstream::{
@@ -15,6 +16,7 @@ use super::{
     failure::{Failure, Whose},
 };
 use crate::{Event, Outbox, metrics::GAPS};
+pub(super) use history::Histories;
 use same::says_the_same;
 
 pub(super) const ID_HEADER: &str = "ce-id";
@@ -76,7 +78,7 @@ impl JetStream {
         let is_next = last.version.is_some() && last.version == event.version.checked_sub(1);
         if event.replay || !is_next {
             let of_key = self.of_key(event, subject);
-            match self.find(&stream, &of_key, event).await? {
+            match self.find(&stream, of_key, event).await? {
                 Some(found) if found.id == event.id.to_hex() => return stored_by_us(&found, ours),
                 Some(_) => return Err(conflict(event.version)),
                 None => {}
@@ -110,22 +112,26 @@ impl JetStream {
     async fn find(
         &self,
         stream: &Stream<()>,
-        of_key: &str,
+        of_key: String,
         event: &Event,
     ) -> Result<Option<Message>, Failure> {
-        let (mut next, mut same_version) = (1, None);
         loop {
-            let message = stream.get_first_raw_message_by_subject(of_key, next);
-            let Some(message) = told(message.await)?.map(Message::of) else {
-                return Ok(same_version);
+            let mut history = self.histories.take(&of_key);
+            let read = history.read_on(stream, &of_key).await;
+            let place = history.place(&event.id, event.version);
+            self.histories.put(of_key.clone(), history);
+            read?;
+            let Some(sequence) = place else {
+                return Ok(None);
             };
-            next = message.sequence + 1;
-            if message.id == event.id.to_hex() {
-                return Ok(Some(message));
+            let message = at(stream, sequence).await?;
+            let is_it =
+                |it: &Message| it.id == event.id.to_hex() || it.version == Some(event.version);
+            if let Some(found) = message.filter(is_it) {
+                return Ok(Some(found));
             }
-            if message.version == Some(event.version) {
-                same_version = Some(message);
-            }
+            // Somebody has deleted it since it was read: there may be another.
+            self.histories.take(&of_key);
         }
     }
 
@@ -136,8 +142,8 @@ impl JetStream {
     pub(super) async fn holds_at(&self, sequence: u64, ours: Ours<'_>) -> Result<bool, Failure> {
         let stream = self.jetstream.get_stream_no_info(&self.stream.name);
         let stream = stream.await.map_err(|error| unanswered(error.into()))?;
-        match told(stream.get_raw_message(sequence).await)? {
-            Some(message) => stored_by_us(&Message::of(message), ours).map(|_| true),
+        match at(&stream, sequence).await? {
+            Some(message) => stored_by_us(&message, ours).map(|_| true),
             None => Ok(false),
         }
     }
@@ -215,6 +221,10 @@ fn conflict(version: i64) -> Failure {
         "conflict: the stream holds version {version} of its key with an id that is not in the events, as if MongoDB had been restored \
          to an earlier state than the stream's"
     ))
+}
+
+async fn at(stream: &Stream<()>, sequence: u64) -> Result<Option<Message>, Failure> {
+    Ok(told(stream.get_raw_message(sequence).await)?.map(Message::of))
 }
 
 async fn last_of(stream: &Stream<()>, subject: &str) -> Result<Option<Message>, Failure> {

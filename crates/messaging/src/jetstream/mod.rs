@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use denied::Denied;
+use held::Histories;
 use outage::Outage;
 use publish::Published;
 use stream::Weaknesses;
@@ -66,6 +67,7 @@ pub struct JetStream {
     /// It ends with the last handle.
     _inbox: Arc<AbortOnDropHandle<()>>,
     published: Published,
+    histories: Histories,
     /// Of the stream that is there.
     weaknesses: Arc<Mutex<Weaknesses>>,
 }
@@ -127,6 +129,7 @@ impl JetStream {
             _inbox: Arc::new(AbortOnDropHandle::new(inbox)),
             denied: connection.denied,
             published: Published::default(),
+            histories: Histories::default(),
             weaknesses: Arc::default(),
         })
     }

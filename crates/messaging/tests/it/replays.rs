@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, message::StreamMessage};
 use bson::{DateTime, doc};
+use futures_util::{FutureExt, StreamExt};
 use messaging::replay::{self, Found, Range};
 use testbed::{eventually, plant, stream};
+use tokio::task::unconstrained;
 
 use crate::{
     counters::Counters,
@@ -179,5 +181,37 @@ async fn a_replay_waits_until_the_stream_has_forgotten_the_ids_of_what_it_lost()
     let mut replayed: Vec<_> = toy.place.messages().await.iter().map(of).collect();
     replayed.sort();
     assert_eq!(replayed, keys);
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_replay_of_a_long_history_reads_it_once_and_not_for_each_event() {
+    const VERSIONS: i64 = 60;
+    const QUESTIONS: i64 = 8;
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let id = toy.create().await;
+    for _ in 1..VERSIONS {
+        toy.update(&id).await;
+    }
+    toy.place.drained().await;
+    stream(&toy.place).await.purge().await.unwrap();
+    // What is lost goes behind it, and only the whole history tells whether it is there.
+    toy.update(&id).await;
+    toy.place.drained().await;
+    let client = async_nats::connect(&toy.place.nats_url).await.unwrap();
+    let question = format!("$JS.API.STREAM.MSG.GET.{}", toy.place.name);
+    let mut asked = client.subscribe(question).await.unwrap();
+    client.flush().await.unwrap();
+    replay(&toy.place).await;
+    let all: Vec<_> = [VERSIONS].into_iter().chain(0..VERSIONS).collect();
+    assert_eq!(published(&toy.place, &id).await, all);
+    client.flush().await.unwrap();
+    let mut questions = 0;
+    while unconstrained(asked.next()).now_or_never().is_some() {
+        questions += 1;
+    }
+    assert!(questions <= VERSIONS * QUESTIONS, "{questions}");
     toy.finish().await;
 }
