@@ -38,14 +38,16 @@ impl Histories {
     }
 
     pub(super) fn put(&self, key: String, history: History) {
+        let messages = history.ids.len();
+        if messages > MOST_MESSAGES {
+            return;
+        }
         let mut kept = self.0.lock();
-        if kept.messages + history.ids.len() > MOST_MESSAGES {
+        if kept.messages + messages > MOST_MESSAGES {
             *kept = Kept::default();
         }
-        if history.ids.len() <= MOST_MESSAGES {
-            kept.messages += history.ids.len();
-            kept.by_key.insert(key, history);
-        }
+        kept.messages += messages;
+        kept.by_key.insert(key, history);
     }
 }
 
