@@ -44,7 +44,8 @@ fresh_servers() {
   mkdir -p "$SERVICES_DIR"
   ln -s "$fetched/bin" "$fetched/python" "$SERVICES_DIR/"
   [ ! -d "$fetched/prometheus" ] || ln -s "$fetched/prometheus" "$SERVICES_DIR/prometheus"
-  temporary=$(mktemp -d /tmp/scratch.XXXXXX)
+  # TMPDIR may be the folder of before, which is gone.
+  temporary=$(TMPDIR= mktemp -d)
   MONGO_PORT=$(free_port) NATS_PORT=$(free_port) TMPDIR=$temporary
   TEST_MONGO_URI="mongodb://127.0.0.1:$MONGO_PORT/?replicaSet=rs0" TEST_NATS_URL="nats://127.0.0.1:$NATS_PORT"
   export MONGO_PORT NATS_PORT TMPDIR TEST_MONGO_URI TEST_NATS_URL

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::{self, message::StreamMessage};
-use bson::{DateTime, doc};
+use async_nats::jetstream::{
+    self,
+    message::{PublishMessage, StreamMessage},
+};
+use bson::{DateTime, Document, doc};
 use futures_util::{FutureExt, StreamExt};
 use messaging::replay::{self, Found, Range};
 use testbed::{eventually, plant, stream};
@@ -213,5 +216,47 @@ async fn a_replay_of_a_long_history_reads_it_once_and_not_for_each_event() {
         questions += 1;
     }
     assert!(questions <= VERSIONS * QUESTIONS, "{questions}");
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_stream_says_nothing_of_the_one_that_takes_its_place() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let id = toy.create().await;
+    toy.update(&id).await;
+    toy.place.drained().await;
+    stream(&toy.place).await.purge().await.unwrap();
+    toy.update(&id).await;
+    toy.place.drained().await;
+    replay(&toy.place).await;
+    assert_eq!(published(&toy.place, &id).await, [2, 0, 1]);
+
+    let client = async_nats::connect(&toy.place.nats_url).await.unwrap();
+    let context = jetstream::new(client);
+    context.delete_stream(&toy.place.name).await.unwrap();
+    for _ in 3..=4 {
+        toy.update(&id).await;
+        toy.place.drained().await;
+    }
+    let probe = async || {
+        let subject = format!("{}.counter.updated.probe", toy.place.name);
+        let message = PublishMessage::build().message_id("probe");
+        let sent = context.send_publish(subject, message).await.unwrap();
+        sent.await.unwrap()
+    };
+    assert!(!probe().await.duplicate);
+    eventually("the stream has forgotten the ids", async || {
+        !probe().await.duplicate
+    })
+    .await;
+    // It lies before the place where what was read of the other stream ended.
+    let events = toy.place.database().await.collection::<Document>("events");
+    let again = doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": 1 } };
+    let third = doc! { "key": &id, "version": 3_i64 };
+    events.update_one(third, again).await.unwrap();
+    toy.place.drained().await;
+    assert_eq!(published(&toy.place, &id).await, [3, 4]);
     toy.finish().await;
 }
