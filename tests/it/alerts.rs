@@ -1,4 +1,4 @@
-//! The alert rules of deploy/ and the page that says what to do about each.
+//! The alert rules of deploy/, whose figures they see, and the page that says what to do about each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,25 @@ fn rows() -> BTreeMap<String, String> {
         is_alert.then(|| (name.to_owned(), anchor.unwrap_or_default().to_owned()))
     });
     rows.collect()
+}
+
+#[test]
+fn prometheus_asks_each_service_of_the_compose_file_at_its_admin_port() {
+    let compose = read("docker-compose.yml");
+    let (_, services) = compose.split_once("\nservices:\n").unwrap();
+    let services = services.split("\n\n").filter_map(|entry| {
+        let name = entry.trim_start().split_once(':')?.0;
+        let (_, port) = entry.split_once("ADMIN_ADDR: 0.0.0.0:")?;
+        let port = port.split_whitespace().next()?;
+        Some(format!("names: [{name}], type: A, port: {port},"))
+    });
+    let services: Vec<_> = services.collect();
+    let jobs = read("deploy/prometheus.yml");
+    for service in &services {
+        assert!(jobs.contains(service), "{service} {jobs}");
+    }
+    assert_eq!(jobs.matches("job_name: ").count(), services.len());
+    assert!(services.len() >= 3, "{services:?}");
 }
 
 #[test]
