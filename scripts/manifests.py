@@ -10,6 +10,8 @@ import yaml
 OLDEST, NEWEST = "1.34", "1.37"  # that are supported, in November 2026
 root = pathlib.Path(__file__).parent.parent
 # Of docs/operations.md, which a test holds to the code: how long a stop takes at most, without STOP_DELAY.
+# What `skaffold dev` builds.
+built = {artifact["image"] for artifact in yaml.safe_load((root / "skaffold.yaml").read_text())["build"]["artifacts"]}
 longest_stop = int(re.search(r"`STOP_DELAY` \+ (\d+) s after the signal", (root / "docs/operations.md").read_text())[1])
 
 overlay = sys.argv[1]
@@ -86,6 +88,21 @@ def check_service(manifest):
         check(manifest, not ports & {"admin", 9090} or rule.get("from"), "its admin port is open to everybody")
 
 
+def check_place(manifest):
+    """What the overlay has to say of each service of ours: its image, its Secret, its way in from outside."""
+    pod = manifest["spec"]["template"]["spec"]
+    image = pod["containers"][0]["image"]
+    if of("StatefulSet"):  # an overlay that is complete in itself
+        check(manifest, image in built, f"runs the image {image}, which skaffold.yaml does not build")
+        made = {secret["metadata"]["name"] for secret in of("Secret")} | {"jwt-secret"}
+        wanted = {source["secret"]["name"] for volume in pod["volumes"] for source in volume["projected"]["sources"]}
+        check(manifest, wanted <= made, f"wants the Secrets {sorted(wanted - made)}, which nobody makes")
+    else:
+        check(manifest, re.fullmatch(r"\S+/\S+:\d\S*", image), f"runs the image {image}, of no registry or no version")
+    backends = {path["backend"]["service"]["name"] for ingress in of("Ingress") for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]}
+    check(manifest, manifest["metadata"]["name"] in backends, "is reached by no path of the Ingress")
+
+
 for manifest in manifests:
     for version in (OLDEST, NEWEST):
         try:
@@ -98,6 +115,11 @@ for manifest in manifests:
             check_security(manifest, pod, container)
 for deployment in of("Deployment"):
     check_service(deployment)
+    check_place(deployment)
+folders = {file.parent.name for file in root.glob("deploy/k8s/base/*/deployment.yaml")}
+deployed = {deployment["metadata"]["name"] for deployment in of("Deployment")}
+if folders != deployed:
+    wrong.append(f"{overlay}: deploys {sorted(deployed)}, and deploy/k8s/base has {sorted(folders)}")
 # The servers for trying things are those of the compose file.
 composed = set(re.findall(r"image: (\S+)", (root / "docker-compose.yml").read_text()))
 for server in of("StatefulSet"):

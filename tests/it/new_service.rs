@@ -24,10 +24,12 @@ fn scratch() -> TempDir {
     for of in [
         "Cargo.lock",
         "docker-compose.yml",
+        "skaffold.yaml",
         ".env.example",
         "src",
         "siblings",
         "deploy",
+        ".github",
         "scripts/new-service",
     ] {
         copy(of, scratch.path());
@@ -71,6 +73,34 @@ fn a_new_service_is_the_template_with_other_names_and_ports() {
     let next = new_service(&scratch, &["people", "person"]);
     assert!(next.status.success());
     assert!(read("siblings/people/src/main.rs").contains(".ports(3004, 9094)"));
+}
+
+#[test]
+fn a_new_service_is_deployed_as_the_others_are() {
+    let scratch = scratch();
+    assert!(new_service(&scratch, &["payments", ""]).status.success());
+    let image = "- { name: payments, newName: ghcr.io/example/payments, newTag: 0.1.0 }";
+    for (file, line) in [
+        ("k8s/base/kustomization.yaml", "- payments"),
+        ("k8s/base/payments/deployment.yaml", "- name: payments"),
+        ("k8s/overlays/dev/kustomization.yaml", "- name: payments"),
+        ("k8s/overlays/dev/ingress.yaml", "- path: /api/payments"),
+        ("k8s/overlays/production/kustomization.yaml", image),
+        (
+            "k8s/overlays/production/ingress.yaml",
+            "- path: /api/payments",
+        ),
+        ("prometheus.yml", "- job_name: payments"),
+        ("../skaffold.yaml", "- image: payments"),
+        ("../skaffold.yaml", "localPort: 3003"),
+    ] {
+        let text = fs::read_to_string(scratch.path().join("deploy").join(file)).unwrap();
+        assert!(text.lines().any(|it| it.trim() == line), "{file}: {text}");
+    }
+    let images = scratch.path().join(".github/workflows/image.yml");
+    let images = fs::read_to_string(images).unwrap();
+    assert_eq!(images.matches("program: [").count(), 2, "{images}");
+    assert_eq!(images.matches("orders, payments]").count(), 2, "{images}");
 }
 
 #[test]
