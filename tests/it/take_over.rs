@@ -6,7 +6,11 @@ use bson::{Document, doc};
 use mongodb::Database;
 use serde_json::{Value, json};
 
-use crate::harness::{Place, TestApp};
+use crate::{
+    harness::{Place, TestApp},
+    orders::{Order, Orders},
+    reservations::{CANCELLED, CREATED, finish, is_held},
+};
 
 const WRITTEN_BY_MONGOOSE: &str = include_str!("course_tickets.json");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/take-over");
@@ -93,6 +97,26 @@ async fn tickets_of_the_course_are_taken_over_announced_and_changed() {
     assert_eq!(listed.as_array().unwrap().len(), tickets.len() - 1);
     course.drop().await.unwrap();
     app.finish().await;
+}
+
+#[tokio::test]
+async fn a_reserved_ticket_that_was_taken_over_is_released_by_the_events_of_its_order() {
+    let (orders, app) = Orders::and_tickets().await;
+    let course = course(&app.place).await;
+    assert!(take_over(&app.place).status.success());
+    let tickets: Vec<Document> = serde_json::from_str(WRITTEN_BY_MONGOOSE).unwrap();
+    let reserved = tickets.iter().find(|it| it.contains_key("orderId"));
+    let reserved = reserved.unwrap();
+    let ticket = reserved.get_object_id("_id").unwrap().to_hex();
+    let mut order = Order::of(&ticket);
+    order.id = reserved.get_str("orderId").unwrap().to_owned();
+    is_held(&app, &ticket, Some(&order), 0).await;
+
+    orders.publish_without_headers(&mut order, CREATED).await;
+    orders.publish_without_headers(&mut order, CANCELLED).await;
+    is_held(&app, &ticket, None, 1).await;
+    course.drop().await.unwrap();
+    finish(orders, app).await;
 }
 
 #[tokio::test]
