@@ -10,7 +10,7 @@ use crate::{
     domain::{ORDERS, TICKETS},
     first_write::first_write,
     floors::Aim,
-    health::{two_primaries, unhealthy},
+    health::{elections, unhealthy},
     history::{Attempt, Observed},
     inject::{Due, Injected, Log, inject},
     live::Consumer,
@@ -130,10 +130,13 @@ impl Experiment {
         told: Told,
         (consumer, of_orders): (Consumer, Option<Consumer>),
     ) -> anyhow::Result<(Observed, Vec<Injected>)> {
-        let (mut injected, planted, lost) = log.taken();
+        let (mut injected, planted, mut lost) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
         let placed = (told.placed, of_orders);
-        let sibling = self.sibling(world, clock, placed, &injected).await?;
+        let mut sibling = self.sibling(world, clock, placed, &injected).await?;
+        if let Some(sibling) = &mut sibling {
+            sibling.lost = lost.remove(ORDERS.stream).unwrap_or_default();
+        }
         let events = match (&orders, &sibling) {
             (Some(orders), _) => orders.told(),
             (None, Some(sibling)) => orders::recorded(&sibling.events),
@@ -151,11 +154,11 @@ impl Experiment {
         let own = (TICKETS, &world.database);
         let mut observed = observe::all(world, own, clock, told, planted, consumer).await?;
         observed.unhealthy = unhealthy(&injected, self.size, TICKETS);
-        observed.lost = lost;
+        observed.lost = lost.remove(TICKETS.stream).unwrap_or_default();
         observed.orders = orders;
         observed.sibling = sibling;
         observed.known = known;
-        observed.two_primaries = two_primaries(&injected);
+        observed.elections = elections(&injected);
         Ok((observed, injected))
     }
 
@@ -174,7 +177,7 @@ impl Experiment {
         let (of, told) = ((ORDERS, database), (placed, Vec::new()));
         let mut observed = observe::all(world, of, clock, told, Vec::new(), consumer).await?;
         observed.unhealthy = unhealthy(injected, self.size, ORDERS);
-        observed.two_primaries = two_primaries(injected);
+        observed.elections = elections(injected);
         Ok(Some(Box::new(observed)))
     }
 
