@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet, time::interval};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::interval,
+};
 
 use crate::{
     client::Client,
@@ -86,7 +90,8 @@ impl Experiment {
             Some(_) => Some(Consumer::start(&world, ORDERS.stream, clock).await?),
             None => None,
         };
-        let before = usage::of_all(&world).await;
+        let (looks, mut looked) = mpsc::unbounded_channel();
+        let watch = tokio::spawn(usage::watch(Arc::clone(&world), clock, looks));
         let (begun, _) = watch::channel(0);
         let mut injections = JoinSet::new();
         for planned in self.faults.clone() {
@@ -110,12 +115,13 @@ impl Experiment {
         }
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
+        watch.abort();
         let consumers = (consumer, of_orders);
         let (observed, injected) = self
             .end(&world, clock, &log, orders, told, consumers)
             .await?;
         let mut report = Report::new(&self.aim, self.size, &observed, injected, crashes);
-        report.usage = [before, usage::of_all(&world).await];
+        looked.recv_many(&mut report.usage, usize::MAX).await;
         self.tell(&report, &observed, clock)?;
         Ok(report)
     }
