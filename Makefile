@@ -89,11 +89,13 @@ chaos-loop: ## the same with orders, which clients place and cancel at two insta
 
 # The seed is fixed, so that a run can be repeated; 35 s hold twelve faults of this list. All of them can be had without root.
 short_faults := kill-instance,kill-publisher,terminate-instance,pause-instance,pause-publisher,kill-nats,kill-all-nats,pause-nats,kill-primary,pause-primary,cut-nats,slow-nats,tear-nats,slow-mongo,tear-mongo,lose-history,poison,purge-key,skip,retry,replay
-chaos-short: ## the same for half a minute on one of each, with a fixed seed and the debug build
+short_chaos = CHAOS_SMALL=1 CHAOS_SECONDS=35 CHAOS_GAP=2 CHAOS_RATE=60 CHAOS_SEED=175 \
+	"$(target_dir)/debug/chaos" run --program "$(target_dir)/debug/$(program)" --faults $(short_faults)
+chaos-short: ## chaos and chaos-loop for half a minute each on one of each server, with a fixed seed and the debug build
 	@scripts/services bin >/dev/null
 	$(build)
-	CHAOS_SMALL=1 CHAOS_SECONDS=35 CHAOS_GAP=2 CHAOS_RATE=60 CHAOS_SEED=175 \
-		"$(target_dir)/debug/chaos" run --program "$(target_dir)/debug/$(program)" --faults $(short_faults) --json "$(target_dir)/chaos-short.json"
+	$(short_chaos) --json "$(target_dir)/chaos-short.json"
+	$(short_chaos) --orders "$(target_dir)/debug/orders" --json "$(target_dir)/chaos-loop-short.json"
 
 chaos-power: ## what servers lose of what they acknowledged when their power fails, and what outbox replay brings back (needs root)
 	@scripts/services bin >/dev/null

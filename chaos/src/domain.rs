@@ -14,6 +14,8 @@ pub(crate) use orders::ORDERS;
 /// One of the services: its instances, and where that lies by which it is judged.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Service {
+    /// The first word of its events' types and subjects.
+    pub(crate) noun: &'static str,
     pub(crate) stream: &'static str,
     pub(crate) database: &'static str,
     /// How the names of its instances begin.
@@ -26,6 +28,7 @@ pub(crate) struct Service {
 }
 
 pub(crate) const TICKETS: Service = Service {
+    noun: "ticket",
     stream: "TICKETS",
     database: "tickets",
     instances: "instance-",

@@ -1,9 +1,18 @@
-//! When no instance could publish, and when MongoDB may have had two primaries, by the faults that were injected.
+//! When no instance could publish, and when MongoDB may have changed its primary, by the faults that were injected.
 
 use crate::{domain::Service, fault::Fault, inject::Injected, world::Size};
 
 /// An election, a lease, a restart: so long after a fault its effect may go on.
 const AFTERMATH_MS: u64 = 10_000;
+/// These may make another member the primary.
+const ELECT: [Fault; 6] = [
+    Fault::KillPrimary,
+    Fault::PausePrimary,
+    Fault::StepDownPrimary,
+    Fault::PartMongo,
+    Fault::RestartMongoOften,
+    Fault::SkewClock,
+];
 
 /// When a majority of the servers of a kind was away, or all instances of the service: from, until.
 pub(crate) fn unhealthy(injected: &[Injected], size: Size, of: Service) -> Vec<(u64, u64)> {
@@ -37,11 +46,11 @@ fn bounds(fault: &Injected) -> [u64; 2] {
     [fault.began_ms, fault.ended_ms + AFTERMATH_MS]
 }
 
-/// While a primary that was cut off, or stopped, may not know yet that there is another: from, until.
-pub(crate) fn two_primaries(injected: &[Injected]) -> Vec<(u64, u64)> {
-    let may = |fault: &&Injected| matches!(fault.fault, Fault::PausePrimary | Fault::PartMongo);
+/// While an old primary may not know yet that there is another, or a new one does not know yet what a majority has: from, until.
+pub(crate) fn elections(injected: &[Injected]) -> Vec<(u64, u64)> {
+    let elects = |fault: &&Injected| ELECT.contains(&fault.fault);
     let span = |fault: &Injected| (fault.began_ms, fault.ended_ms + AFTERMATH_MS);
-    injected.iter().filter(may).map(span).collect()
+    injected.iter().filter(elects).map(span).collect()
 }
 
 #[cfg(test)]
@@ -59,6 +68,16 @@ mod tests {
             away: away.iter().map(|name| (*name).to_owned()).collect(),
             seen: String::new(),
         }
+    }
+
+    #[test]
+    fn a_primary_may_change_while_a_member_is_away_or_is_told_to_and_for_a_while_after() {
+        let faults = [Fault::KillNats, Fault::SkewClock, Fault::KillPrimary];
+        let faults = faults.map(|it| Injected {
+            fault: it,
+            ..fault(1_000, 5_000, &[])
+        });
+        assert_eq!(elections(&faults), [(1_000, 15_000), (1_000, 15_000)]);
     }
 
     #[test]

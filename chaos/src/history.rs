@@ -153,8 +153,8 @@ pub(crate) struct Observed {
     pub(crate) seen: Vec<Seen>,
     /// When no instance could publish: from, until.
     pub(crate) unhealthy: Vec<(u64, u64)>,
-    /// When MongoDB may have had two primaries: from, until.
-    pub(crate) two_primaries: Vec<(u64, u64)>,
+    /// When MongoDB may have changed its primary: from, until.
+    pub(crate) elections: Vec<(u64, u64)>,
     pub(crate) orders: Orders,
     /// The service that orders the documents, where it is a real one; and what it knows of them in the end.
     pub(crate) sibling: Option<Box<Observed>>,

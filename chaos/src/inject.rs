@@ -12,6 +12,7 @@ mod processes;
 mod streams;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -90,7 +91,8 @@ impl Due {
 pub(crate) struct Log {
     injected: Mutex<Vec<Injected>>,
     planted: Mutex<Vec<String>>,
-    lost: Mutex<Lost>,
+    /// By stream.
+    lost: Mutex<HashMap<&'static str, Lost>>,
 }
 
 impl Log {
@@ -99,9 +101,10 @@ impl Log {
         planted.push(id);
     }
 
-    /// The stream is to lose the messages of a key, or all.
-    pub(crate) fn lose(&self, key: Option<&str>) {
+    /// A stream is to lose the messages of a key, or all.
+    pub(crate) fn lose(&self, stream: &'static str, key: Option<&str>) {
         let mut lost = self.lost.lock().expect("no panic while it is held");
+        let lost = lost.entry(stream).or_default();
         match key {
             Some(key) => lost.keys.push(key.to_owned()),
             None => lost.all = true,
@@ -109,7 +112,7 @@ impl Log {
     }
 
     /// All of it, when all is over.
-    pub(crate) fn taken(&self) -> (Vec<Injected>, Vec<String>, Lost) {
+    pub(crate) fn taken(&self) -> (Vec<Injected>, Vec<String>, HashMap<&'static str, Lost>) {
         fn taken<T: Default>(of: &Mutex<T>) -> T {
             std::mem::take(&mut *of.lock().expect("no panic while it is held"))
         }
@@ -190,11 +193,11 @@ async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<Ef
         Fault::SkewClock => clock::skew(world, planned).await,
         Fault::FillNats => disks::fill(world.nats_disk.as_ref(), &world.nats[0], planned).await,
         Fault::FillMongo => disks::fill(world.mongo_disk.as_ref(), &world.mongo[0], planned).await,
-        Fault::PurgeKey => streams::purge_key(world, planned, log).await,
-        Fault::LoseStream => streams::lose(world, log).await,
+        Fault::PurgeKey => streams::purge_key(world, target, log).await,
+        Fault::LoseStream => streams::lose(world, target, log).await,
         Fault::Retry => operators::retry(world, log).await,
         Fault::Skip => operators::skip(world, log).await,
-        Fault::Replay => operators::replay(world).await,
+        Fault::Replay => operators::replay(world.outbox_of(target)).await,
         Fault::PoisonOfEachKind => poison::of_each_kind(world, log).await,
         Fault::CutMongo | Fault::BlackHoleMongo | Fault::SlowMongo | Fault::TearMongo => {
             links::change(&world.names, &world.mongo_links, planned).await
@@ -206,8 +209,8 @@ async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<Ef
 
 /// The instance that publishes, of one service or the other.
 async fn publisher(world: &World, target: usize) -> anyhow::Result<Shared> {
-    let databases = world.databases();
-    let leases = databases[target % databases.len()].collection::<Document>("leases");
+    let database = &world.outbox_of(target).database;
+    let leases = database.collection::<Document>("leases");
     let holder = || async {
         let lease = leases.find_one(doc! { "_id": "publisher" }).await?;
         let lease = lease.context("nobody has the lease")?;

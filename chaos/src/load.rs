@@ -162,7 +162,7 @@ async fn attempt(
     let owner = write.user;
     let attempt = client.attempt(write, clock, rng).await;
     if let Outcome::Accepted { key, version } = &attempt.outcome
-        && let Some(answer) = attempt.answers.first()
+        && let Some(answer) = attempt.answers.iter().find(|it| it.status < 400)
     {
         let mut known = known.lock().expect("no panic while it is held");
         if *version == 0 {

@@ -177,8 +177,8 @@ pub(crate) async fn settled(world: &World, events: Vec<OrderEvent>) -> anyhow::R
 pub(crate) async fn put_aside(world: &World, planted: &[String]) -> anyhow::Result<Vec<PutAside>> {
     let all = || async {
         let mut all = Vec::new();
-        for database in world.databases() {
-            all.extend(put_aside_in(database).await?);
+        for outbox in &world.outboxes {
+            all.extend(put_aside_in(&outbox.database).await?);
         }
         anyhow::Ok(all)
     };

@@ -136,7 +136,7 @@ impl Scenario {
         let after = seen(&world, clock).await?;
         let acknowledged = after.events.iter().filter(|event| event.is_sent).count();
         let found = within(LIMIT, "what was lost is published again", || {
-            world.outbox(&["replay", "--since", "1h"])
+            world.outbox().command(&["replay", "--since", "1h"])
         });
         let replayed = found.await?["lost"].as_array().map_or(0, Vec::len);
         let mut end = seen(&world, clock).await?;

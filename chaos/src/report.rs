@@ -13,7 +13,7 @@ use crate::{
     history::{Attempt, Observed, Outcome},
     inject::Injected,
     timeline::{Second, timeline},
-    usage::Usage,
+    usage::{self, Look},
     world::Size,
 };
 
@@ -42,8 +42,8 @@ pub(crate) struct Report {
     only_nats_at_fault: Availability,
     no_fault: Availability,
     pub(crate) violations: Vec<Violation>,
-    /// At the beginning, and at the end.
-    pub(crate) usage: [Vec<Usage>; 2],
+    /// From the beginning to the end.
+    pub(crate) usage: Vec<Look>,
     /// Each second of the load.
     pub(crate) timeline: Vec<Second>,
 }
@@ -124,7 +124,7 @@ impl Report {
             no_fault: Availability::new(0, &windows.no_fault(attempts)),
             injected,
             violations,
-            usage: [Vec::new(), Vec::new()],
+            usage: Vec::new(),
             timeline: timeline(observed),
         }
     }
@@ -187,25 +187,11 @@ impl Report {
         println!("{}", self.no_fault.row("no fault"));
     }
 
-    /// What instances and harness held at the beginning and at the end.
+    /// What instances and harness held meanwhile.
     pub(crate) fn print_usage(&self) {
-        println!(
-            "\n  {:<12} {:>9} {:>8} {:>12} {:>8}",
-            "", "memory", "handles", "connections", "threads"
-        );
-        for (when, all) in ["before", "after"].iter().zip(&self.usage) {
-            for of in all {
-                let Usage {
-                    name,
-                    memory_mb,
-                    handles,
-                    connections,
-                    threads,
-                } = of;
-                println!(
-                    "  {name:<12} {memory_mb:>6} MB {handles:>8} {connections:>12} {threads:>8}  {when}"
-                );
-            }
+        println!("\n  held at the beginning, at most in each quarter of the load, at the end");
+        for row in usage::table(&self.usage) {
+            println!("  {row}");
         }
     }
 

@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet, time::interval};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::interval,
+};
 
 use crate::{
     client::Client,
@@ -10,7 +14,7 @@ use crate::{
     domain::{ORDERS, TICKETS},
     first_write::first_write,
     floors::Aim,
-    health::{two_primaries, unhealthy},
+    health::{elections, unhealthy},
     history::{Attempt, Observed},
     inject::{Due, Injected, Log, inject},
     live::Consumer,
@@ -86,7 +90,8 @@ impl Experiment {
             Some(_) => Some(Consumer::start(&world, ORDERS.stream, clock).await?),
             None => None,
         };
-        let before = usage::of_all(&world).await;
+        let (looks, mut looked) = mpsc::unbounded_channel();
+        let watch = tokio::spawn(usage::watch(Arc::clone(&world), clock, looks));
         let (begun, _) = watch::channel(0);
         let mut injections = JoinSet::new();
         for planned in self.faults.clone() {
@@ -110,12 +115,13 @@ impl Experiment {
         }
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
+        watch.abort();
         let consumers = (consumer, of_orders);
         let (observed, injected) = self
             .end(&world, clock, &log, orders, told, consumers)
             .await?;
         let mut report = Report::new(&self.aim, self.size, &observed, injected, crashes);
-        report.usage = [before, usage::of_all(&world).await];
+        looked.recv_many(&mut report.usage, usize::MAX).await;
         self.tell(&report, &observed, clock)?;
         Ok(report)
     }
@@ -130,10 +136,13 @@ impl Experiment {
         told: Told,
         (consumer, of_orders): (Consumer, Option<Consumer>),
     ) -> anyhow::Result<(Observed, Vec<Injected>)> {
-        let (mut injected, planted, lost) = log.taken();
+        let (mut injected, planted, mut lost) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
         let placed = (told.placed, of_orders);
-        let sibling = self.sibling(world, clock, placed, &injected).await?;
+        let mut sibling = self.sibling(world, clock, placed, &injected).await?;
+        if let Some(sibling) = &mut sibling {
+            sibling.lost = lost.remove(ORDERS.stream).unwrap_or_default();
+        }
         let events = match (&orders, &sibling) {
             (Some(orders), _) => orders.told(),
             (None, Some(sibling)) => orders::recorded(&sibling.events),
@@ -151,11 +160,11 @@ impl Experiment {
         let own = (TICKETS, &world.database);
         let mut observed = observe::all(world, own, clock, told, planted, consumer).await?;
         observed.unhealthy = unhealthy(&injected, self.size, TICKETS);
-        observed.lost = lost;
+        observed.lost = lost.remove(TICKETS.stream).unwrap_or_default();
         observed.orders = orders;
         observed.sibling = sibling;
         observed.known = known;
-        observed.two_primaries = two_primaries(&injected);
+        observed.elections = elections(&injected);
         Ok((observed, injected))
     }
 
@@ -174,7 +183,7 @@ impl Experiment {
         let (of, told) = ((ORDERS, database), (placed, Vec::new()));
         let mut observed = observe::all(world, of, clock, told, Vec::new(), consumer).await?;
         observed.unhealthy = unhealthy(injected, self.size, ORDERS);
-        observed.two_primaries = two_primaries(injected);
+        observed.elections = elections(injected);
         Ok(Some(Box::new(observed)))
     }
 

@@ -1,10 +1,22 @@
-//! What instances and the harness hold: memory, handles, connections. Where a run leaves more of them than it began with, something leaks.
+//! What instances and the harness hold: memory, handles, connections. Where one quarter of a run has more of them than the one before, something leaks.
 
-use std::{fs, path::PathBuf};
+use std::{fmt, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
+use tokio::{sync::mpsc, time::interval};
 
-use crate::world::World;
+use crate::{clock::Clock, world::World};
+
+/// Hardly anything to those who are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Of all, at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Look {
+    pub(crate) at_ms: u64,
+    pub(crate) of: Vec<Usage>,
+}
 
 /// Of one process, at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -18,8 +30,74 @@ pub(crate) struct Usage {
     pub(crate) threads: u64,
 }
 
+/// Looks again and again, for as long as anybody wants to know.
+pub(crate) async fn watch(world: Arc<World>, clock: Clock, looks: mpsc::UnboundedSender<Look>) {
+    let mut ticks = interval(LOOK_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let of = of_all(&world).await;
+        let at_ms = clock.now_ms();
+        if looks.send(Look { at_ms, of }).is_err() {
+            return;
+        }
+    }
+}
+
+/// How much each held: in the beginning, at most in each quarter of the time between, and in the end.
+pub(crate) fn table(looks: &[Look]) -> Vec<Row> {
+    let [first, between @ .., last] = looks else {
+        return Vec::new();
+    };
+    let length = between.len().div_ceil(4).max(1);
+    let parts: Vec<&[Look]> = [std::slice::from_ref(first)]
+        .into_iter()
+        .chain(between.chunks(length))
+        .chain([std::slice::from_ref(last)])
+        .collect();
+    let names = first.of.iter().map(|usage| &usage.name);
+    let row = |(name, what): (&str, &'static str), amount: fn(&Usage) -> u64| {
+        let of = |looks: &&[Look]| {
+            let all = looks.iter().flat_map(|look| &look.of);
+            let own = all.filter(|usage| usage.name == name);
+            own.map(amount).max()
+        };
+        Row {
+            name: name.to_owned(),
+            what,
+            amounts: parts.iter().map(of).collect(),
+        }
+    };
+    let rows = |name: &String| {
+        [
+            row((name, "MB"), |usage| usage.memory_mb),
+            row((name, "handles"), |usage| usage.handles as u64),
+            row((name, "connections"), |usage| usage.connections as u64),
+            row((name, "threads"), |usage| usage.threads),
+        ]
+    };
+    names.flat_map(rows).collect()
+}
+
+/// What one process held of one thing. None where it did not run.
+pub(crate) struct Row {
+    name: String,
+    what: &'static str,
+    amounts: Vec<Option<u64>>,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<12} {:<11}", self.name, self.what)?;
+        for amount in &self.amounts {
+            let amount = amount.map_or_else(|| "-".to_owned(), |amount| amount.to_string());
+            write!(f, " {amount:>7}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Of every instance that runs, and of this process.
-pub(crate) async fn of_all(world: &World) -> Vec<Usage> {
+async fn of_all(world: &World) -> Vec<Usage> {
     let mut all = Vec::new();
     for instance in &world.instances {
         let instance = instance.lock().await;
@@ -55,6 +133,25 @@ fn of(name: &str, pid: u32) -> Option<Usage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_grows_shows_in_the_quarters_of_a_run() {
+        let look = |memory_mb: u64| {
+            let mut of = of("tests", std::process::id()).unwrap();
+            (of.name, of.memory_mb) = ("one".to_owned(), memory_mb);
+            let of = vec![of];
+            Look { at_ms: 0, of }
+        };
+        let mut looks: Vec<Look> = (1..=10).map(look).collect();
+        looks[9].of.clear();
+        let rows = table(&looks);
+        assert_eq!(rows.len(), 4);
+        assert_eq!(
+            rows[0].to_string(),
+            "one          MB                1       3       5       7       9       -"
+        );
+        assert!(table(&looks[..1]).is_empty());
+    }
 
     #[test]
     fn a_process_tells_what_it_holds() {

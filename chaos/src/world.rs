@@ -3,13 +3,7 @@
 mod instances;
 mod operator;
 
-use std::{
-    ffi::OsString,
-    iter,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, iter, path::Path, sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use mongodb::{Client, Database};
@@ -22,6 +16,7 @@ use crate::{
     wiring::{NatsPeers, Pairs, ToMongo, ToNats},
 };
 use instances::{Instances, Setup};
+pub(crate) use operator::Outbox;
 
 /// The oplog is short, for a pause of the publisher to outlast it; it is cut no further than the last checkpoint, hence one
 /// every two seconds. What a process that died with a transaction open had locked is free after five. With test commands a member tells
@@ -139,10 +134,10 @@ pub(crate) struct World {
     pub(crate) nats_images: Vec<Image>,
     /// Past the links, for whoever looks on.
     pub(crate) database: Database,
+    /// Of each service.
+    pub(crate) outboxes: Vec<Outbox>,
     pub(crate) nats_urls: Vec<String>,
     pub(crate) mongo_ports: Vec<u16>,
-    observer_uri: String,
-    program: PathBuf,
     jwt_key: String,
     _proxies: JoinSet<()>,
 }
@@ -183,8 +178,8 @@ impl World {
         nats.peers = nats_peers.urls;
         nats.start().await;
         mongo.start().await;
-        let observer_uri = to_mongo.uri("observer", domain::TICKETS.database);
-        let observer = Client::with_uri_str(&observer_uri).await?;
+        let observer_uri = |database: &str| to_mongo.uri("observer", database);
+        let observer = Client::with_uri_str(&observer_uri(domain::TICKETS.database)).await?;
         let jwt_key = format!("{:032x}", fastrand::u128(..));
         let setup = Setup {
             plan,
@@ -197,6 +192,15 @@ impl World {
         let others = instances.addresses.split_off(size.instances);
         let sibling = plan.orders.map(|_| Sibling::new(others, &observer));
         let url = |port: &u16| format!("nats://{}", local(*port));
+        let nats_urls: Vec<String> = nats.ports.iter().map(url).collect();
+        let outbox = |(program, service): (&Path, domain::Service)| Outbox {
+            service,
+            database: observer.database(service.database),
+            program: program.to_owned(),
+            mongo_uri: observer_uri(service.database),
+            nats_url: nats_urls.join(","),
+        };
+        let outboxes = plan.services().into_iter().map(outbox).collect();
         let world = Self {
             instances: instances.processes.into_iter().map(shared).collect(),
             addresses: instances.addresses,
@@ -211,12 +215,11 @@ impl World {
             mongo_images,
             nats_images,
             database: observer.database(domain::TICKETS.database),
-            nats_urls: nats.ports.iter().map(url).collect(),
+            outboxes,
+            nats_urls,
             nats: nats.nodes.into_iter().map(shared).collect(),
             mongo_ports: mongo.ports,
             mongo: mongo.members.into_iter().map(shared).collect(),
-            observer_uri,
-            program: plan.program.to_owned(),
             jwt_key,
             _proxies: proxies,
         };
@@ -224,10 +227,14 @@ impl World {
         Ok(world)
     }
 
-    /// Of each service.
-    pub(crate) fn databases(&self) -> Vec<&Database> {
-        let other = self.sibling.iter().map(|sibling| &sibling.database);
-        iter::once(&self.database).chain(other).collect()
+    /// Of the service that is judged first.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outboxes[0]
+    }
+
+    /// Of one service or the other.
+    pub(crate) fn outbox_of(&self, target: usize) -> &Outbox {
+        &self.outboxes[target % self.outboxes.len()]
     }
 
     /// Waits until every instance takes writes.

@@ -29,7 +29,7 @@ struct Both<'a> {
     held: BTreeMap<&'a str, Vec<Held<'a>>>,
     /// The creations of orders, by document.
     created: HashMap<&'a str, Vec<&'a Event>>,
-    /// When the stream told of an event.
+    /// When the streams told of an event, the one's and the other's.
     told: HashMap<&'a str, u64>,
 }
 
@@ -94,7 +94,8 @@ impl<'a> Both<'a> {
             let document = of_document(&event.data).unwrap_or_default();
             created.entry(document).or_default().push(event);
         }
-        let told = observed.messages.iter().filter(|it| !it.is_replayed());
+        let told = observed.messages.iter().chain(&orders.messages);
+        let told = told.filter(|it| !it.is_replayed());
         let told = told.filter_map(|it| Some((it.identity()?, it.stored_ms)));
         Self {
             told: told.collect(),
@@ -137,7 +138,8 @@ impl<'a> Both<'a> {
     /// A document is reserved, and free again, soon.
     fn in_time(&self, found: &mut Findings) {
         for moved in self.moves() {
-            if self.is_late(moved.saved_ms, moved.moved_ms) {
+            let is_told_again = self.orders.lost.has(&moved.event.key);
+            if !is_told_again && self.is_late(moved.saved_ms, moved.moved_ms) {
                 let what =
                     "a document that an order has, or gives back, over 20 s after its commit";
                 let (saved_ms, moved_ms) = (moved.saved_ms, moved.moved_ms);
@@ -163,7 +165,7 @@ impl<'a> Both<'a> {
                     .and_then(|until| self.told.get(until.id.as_str()));
                 let is_meanwhile = until.is_none_or(|until| *until >= created.made_at_ms)
                     && !self.is_late(saved_ms, held.from.made_at_ms);
-                held.order == cancelled.key || is_meanwhile
+                held.order == cancelled.key || is_meanwhile || self.orders.lost.has(&cancelled.key)
             };
             if !of_key.iter().any(explains) {
                 let what =
@@ -217,7 +219,9 @@ impl<'a> Both<'a> {
             let cancelled = self.of_orders.event(&created.key, 1);
             let is_over = cancelled.is_some_and(|cancelled| {
                 let by = self.of_orders.attempt(cancelled).filter(|it| it.is_clear());
-                by.is_some_and(|by| by.ended_ms < attempt.began_ms)
+                let told = self.told.get(cancelled.id.as_str());
+                let over = by.map(|by| by.ended_ms).into_iter().chain(told.copied());
+                over.min().is_some_and(|over| over < attempt.began_ms)
             });
             created.made_at_ms <= attempt.ended_ms && !is_over
         };

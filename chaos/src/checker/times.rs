@@ -67,12 +67,12 @@ pub(super) fn writes(observed: &Observed, index: &Index<'_>, found: &mut Finding
     }
 }
 
-/// What is read is no older than what had been answered before. A primary that does not know yet that there is another may tell of
-/// the past for a moment (docs/guarantees.md).
+/// What is read is no older than what had been answered before. Around an election, a primary may tell of the past for a moment
+/// (docs/guarantees.md).
 pub(super) fn reads(observed: &Observed, found: &mut Findings) {
     let known = Known::new(observed);
     let may_be_stale = |began: u64, ended: u64| {
-        let mut times = observed.two_primaries.iter();
+        let mut times = observed.elections.iter();
         times.any(|(from, until)| began <= *until && ended >= *from)
     };
     for read in &observed.reads {

@@ -4,10 +4,11 @@ use bson::oid::ObjectId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Service, USERS, Write, creation, user_name};
+use super::{ORDER, Service, USERS, Write, creation, user_name};
 use crate::history::{Document, Intent, Known};
 
 pub(crate) const ORDERS: Service = Service {
+    noun: ORDER,
     stream: "ORDERS",
     database: "orders",
     instances: "orders-",

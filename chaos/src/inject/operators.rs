@@ -8,7 +8,7 @@ use testbed::within;
 use tokio::time::sleep;
 
 use super::{Effect, Log, poison};
-use crate::world::World;
+use crate::world::{Outbox, World};
 
 /// The servers may be away, and the window for copies has to pass.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -22,7 +22,7 @@ pub(super) async fn retry(world: &World, log: &Log) -> anyhow::Result<Effect> {
     let since = Instant::now();
     let retry = ["retry", "--all-parked"];
     let said = within(LIMIT, "parked events are tried again", || {
-        world.outbox(&retry)
+        world.outbox().command(&retry)
     })
     .await?;
     let retried = said["retried"].as_u64().filter(|retried| *retried > 0);
@@ -40,7 +40,8 @@ pub(super) async fn skip(world: &World, log: &Log) -> anyhow::Result<Effect> {
     let id = poison::too_large(world, log).await?;
     let since = Instant::now();
     let skip = ["skip", id.as_str(), "--reason", "chaos"];
-    within(LIMIT, "a parked event is skipped", || world.outbox(&skip)).await?;
+    let outbox = world.outbox();
+    within(LIMIT, "a parked event is skipped", || outbox.command(&skip)).await?;
     Ok(Effect {
         since,
         seen: format!("{id} was skipped"),
@@ -49,15 +50,15 @@ pub(super) async fn skip(world: &World, log: &Log) -> anyhow::Result<Effect> {
 }
 
 /// Nothing is lost, and nothing is published again.
-pub(super) async fn replay(world: &World) -> anyhow::Result<Effect> {
+pub(super) async fn replay(outbox: &Outbox) -> anyhow::Result<Effect> {
     let since = Instant::now();
-    let found = replayed(world, &[]).await?;
+    let found = replayed(outbox, &[]).await?;
     let lost = found["lost"].as_array().map_or(0, Vec::len);
     Ok(Effect {
         since,
         seen: format!(
-            "{} events were looked at, {lost} were lost",
-            found["checked"]
+            "{} events of {} were looked at, {lost} were lost",
+            found["checked"], outbox.service.stream
         ),
         away: Vec::new(),
     })
@@ -65,10 +66,10 @@ pub(super) async fn replay(world: &World) -> anyhow::Result<Effect> {
 
 /// Has published again what the stream has lost, until nothing is missing any more: what was acknowledged and not marked when it was lost
 /// is marked later, and found by the next look. How many were published again.
-pub(super) async fn restore(world: &World, more: &[&str]) -> anyhow::Result<usize> {
+pub(super) async fn restore(outbox: &Outbox, more: &[&str]) -> anyhow::Result<usize> {
     let (mut restored, mut is_second_look) = (0, false);
     for _ in 0..MOST_LOOKS {
-        let found = replayed(world, more).await?;
+        let found = replayed(outbox, more).await?;
         let lost = found["lost"].as_array().map_or(0, Vec::len);
         restored += lost;
         if lost == 0 && is_second_look {
@@ -80,10 +81,10 @@ pub(super) async fn restore(world: &World, more: &[&str]) -> anyhow::Result<usiz
     bail!("events are lost again and again")
 }
 
-async fn replayed(world: &World, more: &[&str]) -> anyhow::Result<Value> {
+async fn replayed(outbox: &Outbox, more: &[&str]) -> anyhow::Result<Value> {
     let replay = [&["replay", "--since", "1h"], more].concat();
     within(LIMIT, "what was lost is published again", || {
-        world.outbox(&replay)
+        outbox.command(&replay)
     })
     .await
 }

@@ -78,7 +78,8 @@ pub(super) async fn of_each_kind(world: &World, log: &Log) -> anyhow::Result<Eff
     }
     are_parked(world, &ids).await?;
     if again > 0 {
-        world.outbox(&["retry", "--all-parked"]).await?;
+        let retry = ["retry", "--all-parked"];
+        world.outbox().command(&retry).await?;
         is_parked(world).await?;
     }
     Ok(Effect {

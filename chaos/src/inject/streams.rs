@@ -8,11 +8,7 @@ use bson::{Document, doc};
 use testbed::within;
 
 use super::{Effect, Log, RECOVERY_LIMIT, operators::restore};
-use crate::{
-    domain::{CREATED, TICKETS},
-    schedule::Planned,
-    world::World,
-};
+use crate::world::{Outbox, World};
 
 /// The publisher makes the stream anew where there is none.
 const MADE_ANEW_LIMIT: Duration = Duration::from_secs(30);
@@ -23,68 +19,72 @@ async fn context(world: &World) -> anyhow::Result<jetstream::Context> {
 }
 
 /// The messages of one key are purged, and published again.
-pub(super) async fn purge_key(
-    world: &World,
-    planned: &Planned,
-    log: &Log,
-) -> anyhow::Result<Effect> {
+pub(super) async fn purge_key(world: &World, target: usize, log: &Log) -> anyhow::Result<Effect> {
     let context = context(world).await?;
-    let events = world.database.collection::<Document>("events");
+    let outbox = world.outbox_of(target);
+    let Outbox {
+        service, database, ..
+    } = outbox;
+    let events = database.collection::<Document>("events");
     let sent = || async {
-        let sent = doc! { "sent": "YES", "type": CREATED };
+        let sent = doc! { "sent": "YES", "version": 0 };
         // Of those that are changed most.
-        let skip = planned.target as u64 % 3 * 3;
+        let skip = target as u64 % 3 * 3;
         let sent = events.find_one(sent).sort(doc! { "_id": 1 }).skip(skip);
         let key = sent.await?.context("nothing was sent yet")?;
         Ok(key.get_str("key")?.to_owned())
     };
     let key = within(RECOVERY_LIMIT, "a key has messages", sent).await?;
-    log.lose(Some(&key));
-    let (noun, _) = CREATED.split_once('.').context("a type has two words")?;
+    log.lose(service.stream, Some(&key));
     let since = Instant::now();
     let purged = within(RECOVERY_LIMIT, "a key is purged", || async {
-        let stream = context.get_stream(TICKETS.stream).await?;
+        let stream = context.get_stream(service.stream).await?;
         Ok(stream
             .purge()
-            .filter(format!("{noun}.*.{key}"))
+            .filter(format!("{}.*.{key}", service.noun))
             .await?
             .purged)
     })
     .await?;
-    let lost = restore(world, &["--key", &key]).await?;
+    let lost = restore(outbox, &["--key", &key]).await?;
     ensure!(purged > 0, "{key} had no message");
     Ok(Effect {
         since,
-        seen: format!("{purged} messages of {key} were purged, {lost} published again"),
+        seen: format!(
+            "{purged} messages of {} {key} were purged, {lost} published again",
+            service.noun
+        ),
         away: Vec::new(),
     })
 }
 
 /// The stream is deleted; the service makes it anew, and all that was sent is published again.
-pub(super) async fn lose(world: &World, log: &Log) -> anyhow::Result<Effect> {
+pub(super) async fn lose(world: &World, target: usize, log: &Log) -> anyhow::Result<Effect> {
     let context = context(world).await?;
-    log.lose(None);
+    let outbox = world.outbox_of(target);
+    let name = outbox.service.stream;
+    log.lose(name, None);
     let before = within(RECOVERY_LIMIT, "the stream is there", || async {
-        let stream = context.get_stream(TICKETS.stream).await?;
+        let stream = context.get_stream(name).await?;
         Ok(stream.cached_info().created)
     })
     .await?;
     let since = Instant::now();
     within(RECOVERY_LIMIT, "the stream is deleted", || async {
-        Ok(context.delete_stream(TICKETS.stream).await?)
+        Ok(context.delete_stream(name).await?)
     })
     .await?;
     within(MADE_ANEW_LIMIT, "the stream is made anew", || async {
-        let stream = context.get_stream(TICKETS.stream).await?;
+        let stream = context.get_stream(name).await?;
         ensure!(stream.cached_info().created != before, "it is the same");
         Ok(())
     })
     .await?;
     let was_away = since.elapsed();
-    let lost = restore(world, &[]).await?;
+    let lost = restore(outbox, &[]).await?;
     Ok(Effect {
         since,
-        seen: format!("the stream was away for {was_away:.1?}; {lost} events were published again"),
+        seen: format!("{name} was away for {was_away:.1?}; {lost} events were published again"),
         away: vec![
             "nats-0".to_owned(),
             "nats-1".to_owned(),

@@ -158,11 +158,15 @@ fn a_document_that_its_order_has_or_gives_back_after_20_s_is_late() {
         sibling(&mut away).unhealthy = vec![(5_000, 12_000)];
         assert_eq!(kinds(&away), []);
 
-        // Its message was published again.
-        late.lost = Lost {
+        // Its message was published again, or the order's.
+        let lost = Lost {
             all: true,
             ..Lost::default()
         };
+        let mut again = late.clone();
+        sibling(&mut again).lost = lost.clone();
+        assert_eq!(kinds(&again), []);
+        late.lost = lost;
         assert_eq!(kinds(&late), []);
     }
 }
@@ -204,6 +208,10 @@ fn a_cancelled_order_that_never_had_its_free_document_came_before_its_creation()
         .iter_mut()
         .for_each(|it| it.made_at_ms = 20_200);
     assert_eq!(kinds(&later), [Kind::Reordered]);
+
+    // Its messages were published again.
+    sibling(&mut later).lost.keys.push("C".to_owned());
+    assert_eq!(kinds(&later), []);
 }
 
 /// An order that was refused at this time, with this status.
@@ -226,8 +234,10 @@ fn an_order_is_refused_for_another_one_that_may_be_active() {
     sibling(&mut taken).events[2].made_at_ms = 102;
     assert_eq!(kinds(&taken), [Kind::WronglyRefused]);
 
-    // Nobody has told the client of A that it is cancelled.
+    // Nobody has told the client of A that it is cancelled, but the stream has.
     sibling(&mut taken).attempts[1].outcome = Outcome::Unknown;
+    assert_eq!(kinds(&taken), [Kind::WronglyRefused]);
+    sibling(&mut taken).messages[1].stored_ms = 101;
     assert_eq!(kinds(&taken), []);
 }
 

@@ -63,7 +63,7 @@ fn a_read_of_less_than_was_answered_or_read_before_it_began_is_stale() {
         observed.reads.push(behind);
         assert_eq!(kinds(&observed), [Kind::Stale]);
         // A primary that does not know of the other tells of the past.
-        observed.two_primaries = vec![(400, 2_130), (2_190, 2_195)];
+        observed.elections = vec![(400, 2_130), (2_190, 2_195)];
         assert_eq!(kinds(&observed), []);
     }
     // Another reader knew more.
