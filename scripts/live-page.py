@@ -6,7 +6,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, expect, sync_playwright
 
 options = argparse.ArgumentParser()
-for name in ["chromium", "nats", "nats-port", "folder", "log", "service", "address", "token", "prefix", "pymongo", "pictures"]:
+for name in ["chromium", "nats", "nats-port", "folder", "log", "service", "address", "token", "prefix", "program", "pymongo", "pictures"]:
     options.add_argument(f"--{name}", required=True)
 options.add_argument("--seconds", type=int, default=5, help="of load before the pictures")
 given = options.parse_args()
@@ -14,9 +14,9 @@ SIZES = {"": (1280, 800), "-360": (360, 740)}
 SCHEMES = ["light", "dark"]
 # Of what the pages of Chromium's own do, nothing is of interest.
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-FLAGS += ["--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND"]
 LARGEST = 2000  # in bytes, of a message
+MARKUP = "<img src=/icon.svg><script>document.title = 1</script>"
 problems = []
 
 
@@ -93,17 +93,24 @@ class Load:
         self.thread.join()
 
 
-def plant_event(title):
-    """As a script or another program may write it."""
-    key = os.urandom(12).hex()
-    event = {"_id": {"$oid": os.urandom(12).hex()}, "type": "ticket.created", "subject": f"ticket.created.{key}", "key": key}
-    event |= {"version": {"$numberLong": "0"}, "data": {"title": title}, "sent": "NO", "createdAt": {"$date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
-    insert = "import sys; from bson import json_util; from pymongo import MongoClient; MongoClient(sys.argv[1]).get_default_database().events.insert_one(json_util.loads(sys.argv[2]))"
-    subprocess.run([given.pymongo, "-c", insert, os.environ["MONGO_URI"], json.dumps(event)], check=True)
+def plant_events(noun, titles):
+    """As a script or another program may write them."""
+    common = {"type": "ticket.created", "version": {"$numberLong": "0"}, "sent": "NO", "createdAt": {"$date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
+    keys = {os.urandom(12).hex(): title for title in titles}
+    events = [common | {"_id": {"$oid": key}, "key": key, "subject": f"{noun}.created.{key}", "data": {"title": title}} for key, title in keys.items()]
+    insert = "import sys; from bson import json_util; from pymongo import MongoClient; MongoClient(sys.argv[1]).get_default_database().events.insert_many(json_util.loads(sys.argv[2]))"
+    subprocess.run([given.pymongo, "-c", insert, os.environ["MONGO_URI"], json.dumps(events)], check=True)
 
 
 def order(nats, key, ticket):
     return nats.ask(f"{given.prefix}.order.created.{key}", {"version": 0, "ticket": {"id": ticket}})
+
+
+def look_too(page):
+    connection = http.client.HTTPConnection(urlsplit(page.url).netloc, timeout=5)
+    connection.request("GET", "/live")
+    assert connection.getresponse().status == 200, "there is no room for one more viewer"
+    return connection
 
 
 def look_for_faults(axe, page, what):
@@ -156,7 +163,7 @@ def try_page(page, nats, axe):
     load.end()
 
     # One event is too large for the server, and one message is of nothing.
-    plant_event("x" * LARGEST)
+    plant_events("ticket", ["x" * LARGEST])
     order(nats, os.urandom(12).hex(), os.urandom(12).hex())
     parked = page.get_by_role("listitem").filter(has_text="ticket.created")
     dead = page.get_by_role("listitem").filter(has_text="there is no such ticket")
@@ -188,6 +195,23 @@ def try_page(page, nats, axe):
     for told in ['decision="retry"', 'decision="skip"', "an order of a ticket that nobody has"]:
         assert told in log, f"the log does not tell of {told}"
 
+    # Many are parked, and what they say is no markup; and whoever comes when the room is full is told so.
+    plant_events("nothing", [MARKUP] * 60)
+    expect(page.locator("#aside-note")).to_have_text("The first of 60. All of them: outbox list --parked, inbox list.")
+    expect(page.locator("#asides > li")).to_have_count(50)
+    page.locator("#asides > li").first.get_by_role("button", name="Payload").click()
+    expect(page.locator("#asides > li").first.get_by_role("region")).to_contain_text(MARKUP)
+    expect(page.locator("main img, main script")).to_have_count(0)
+    in_every_look(page, "many", lambda name: look_for_faults(axe, page, name))
+    others = [look_too(page) for _ in range(15)]
+    refused = page.context.new_page()
+    refused.goto(page.url)
+    expect(refused.get_by_role("heading", level=1)).to_have_text("This instance answers: 16 are looking already.")
+    look_for_faults(axe, refused, "refused")
+    refused.close()
+    for other in others:
+        other.close()
+
     # The service ends while the page is open.
     began = time.monotonic()
     os.kill(int(given.service), signal.SIGTERM)
@@ -198,6 +222,36 @@ def try_page(page, nats, axe):
     expect(heading).to_have_text("This instance does not answer.")
 
 
+def page_of(log):
+    """Its address, by a name that the page knows and the only one that this browser can resolve."""
+    lines = until("the page is served", lambda: [line for line in open(log) if 'metrics="' in line])
+    return lines[0].split('metrics="')[1].split("/metrics")[0].replace("127.0.0.1", "localhost")
+
+
+def try_token(context, axe):
+    """A second instance shows figures to everybody, and the rest to who knows its token."""
+    log = pathlib.Path(given.folder, "second.log")
+    token = os.urandom(24).hex()
+    second = subprocess.Popen([given.program, "serve"], env=os.environ | {"ADMIN_TOKEN": token}, stderr=log.open("w"))
+    atexit.register(second.terminate)
+    page = context.new_page()
+    page.goto(page_of(log))
+    field = page.get_by_label("ADMIN_TOKEN")
+    expect(page.locator("#unsent")).to_have_text("0")
+    expect(page.locator("#outcomes")).to_be_hidden()
+    in_every_look(page, "token", lambda name: (take_picture(page, name), look_for_faults(axe, page, name)))
+    field.fill("not " + token)
+    field.press("Enter")
+    expect(page.get_by_text("That is not the token.")).to_be_visible()
+    field.fill(token)
+    field.press("Enter")
+    expect(field).to_be_hidden()
+    expect(page.locator("#events-note")).to_contain_text("This instance stands by and publishes nothing now.")
+    page.close()
+    second.terminate()
+    assert second.wait(20) == 0, "the second instance did not end well"
+
+
 def main():
     nats = Nats()
     nats.allow(LARGEST)
@@ -205,12 +259,12 @@ def main():
     atexit.register(nats.stop)
     made = nats.ask("$JS.API.STREAM.CREATE.ORDERS", {"name": "ORDERS", "subjects": [f"{given.prefix}.order.>"]})
     assert "error" not in made, made
-    # By a name that the page knows, and the only one that this browser can resolve.
-    url = until("the page is served", lambda: next((line.split("metrics=\"")[1].split("/metrics")[0].replace("127.0.0.1", "localhost") for line in open(given.log) if "metrics=\"" in line), None))
+    url = page_of(given.log)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=given.chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce", bypass_csp=False)
-        page.set_default_timeout(20_000)
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        context.set_default_timeout(20_000)
+        page = context.new_page()
         expect.set_options(timeout=20_000)
         page.expose_function("noteViolation", lambda text: problems.append(f"the policy forbids: {text}"))
         page.add_init_script("""
@@ -230,6 +284,7 @@ def main():
         page.on("console", lambda it: it.type == "error" and not is_lost(it.text) and problems.append(f"the console has an error: {it.text}"))
         try:
             page.goto(url)
+            try_token(context, Axe())
             try_page(page, nats, Axe())
         except (Error, AssertionError) as error:
             problems.append(str(error).partition("\nAria snapshot")[0])

@@ -7,6 +7,9 @@ use tokio::{
     net::TcpStream,
 };
 
+/// Whom requests are for.
+pub(crate) const HOST: &str = "bench";
+
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -45,7 +48,7 @@ impl Connection {
         body: &str,
     ) -> anyhow::Result<Answer> {
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         self.stream.write_all(request.as_bytes()).await?;

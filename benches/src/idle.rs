@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// For what an instance does once, and for what was kept of it.
-const SETTLES: Duration = Duration::from_secs(5);
+pub(crate) const SETTLES: Duration = Duration::from_secs(5);
 const LOOKS: Duration = Duration::from_secs(30);
 const WRITERS: usize = 8;
 

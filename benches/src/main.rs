@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod neighbours;
 mod overload;
+mod page;
 mod partitions;
 mod raw;
 mod raw_inbox;
@@ -50,7 +51,7 @@ struct Cli {
     /// Rounds of each figure, of which the medians are shown.
     #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3)]
     rounds: usize,
-    /// Only these figures; by default all but the curves, `history`, `partitions`, `simulation` and the `three-…`.
+    /// Only these figures; by default all but the curves, `history`, `live-page`, `partitions`, `simulation` and the `three-…`.
     #[arg(long, env = "BENCH_ONLY", value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
     /// Events of a backlog, for the drains.
@@ -97,6 +98,7 @@ enum Figure {
     DrainCurve,
     HistoryCurve,
     History,
+    LivePage,
     Partitions,
     Simulation,
     ThreeCreates32,
@@ -125,6 +127,7 @@ impl Figure {
                 | Self::DrainCurve
                 | Self::HistoryCurve
                 | Self::History
+                | Self::LivePage
                 | Self::Partitions
                 | Self::Simulation
         );
@@ -195,6 +198,7 @@ impl Bench {
             Figure::InboxLag => inbox::lag(self).await,
             Figure::InboxMemory => inbox::memory(self, self.events).await,
             Figure::History => history::history(self, &self.past).await,
+            Figure::LivePage => page::live(self, 1_000_000).await,
             Figure::Simulation => Ok(simulation::simulate()),
             Figure::Partitions => partitions::partitions(self, self.events).await,
             Figure::LoadCurve => curves::load(self).await,

@@ -10,10 +10,10 @@ use std::{
 use anyhow::{Context, ensure};
 use async_nats::jetstream;
 use mongodb::{Client, Database, options::ClientOptions};
-use testbed::{Mongo, Nats, Process, empty, free_port, local};
+use testbed::{Mongo, Nats, Process, empty, free_ports, local};
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::http::Connection;
+use crate::http::{Connection, HOST};
 
 /// As `scripts/services` starts it.
 const OF_MONGO: &str = "--wiredTigerCacheSizeGB 0.5 --oplogSize 1024 \
@@ -138,7 +138,8 @@ impl Servers {
     }
 
     fn process(&self, does: &str, at: Place<'_>) -> Service {
-        let address = local(free_port()).to_string();
+        let ports = free_ports(2);
+        let [address, admin] = [ports[0], ports[1]].map(|port| local(port).to_string());
         let mut command = Command::new(&self.program);
         command
             .arg(does)
@@ -150,13 +151,18 @@ impl Servers {
             .env("RESERVATIONS_STREAM", ORDERS)
             .env("JWT_KEY", JWT_KEY)
             .env("LISTEN_ADDR", &address)
-            .env("ADMIN_ADDR", "127.0.0.1:0")
+            .env("ADMIN_ADDR", &admin)
+            .env("ADMIN_HOSTS", HOST)
             .env("RATE_LIMIT", "0")
             .env("WRITE_RATE_LIMIT", "0");
         let log = self.folder.join("service.log");
         let mut process = Process::new("service", command, log);
         process.start();
-        Service { process, address }
+        Service {
+            process,
+            address,
+            admin,
+        }
     }
 
     /// A user's token that the service itself signs.
@@ -174,6 +180,8 @@ impl Servers {
 pub(crate) struct Service {
     process: Process,
     address: String,
+    /// Where the live page is.
+    pub(crate) admin: String,
 }
 
 impl Service {

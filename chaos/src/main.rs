@@ -32,7 +32,7 @@ mod usage;
 mod wiring;
 mod world;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{env, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
@@ -203,9 +203,10 @@ fn again(run: &Run) -> String {
         gap,
         ..
     } = run;
+    let chaos = env::args().next().unwrap_or_else(|| "chaos".to_owned());
     let program = run.programs.program.display();
     let mut command = format!(
-        "chaos run --program {program} --seed {seed} --seconds {seconds} --rate {rate} --gap {gap}"
+        "{chaos} run --program {program} --seed {seed} --seconds {seconds} --rate {rate} --gap {gap}"
     );
     if let Some(orders) = &run.programs.orders {
         command += &format!(" --orders {}", orders.display());

@@ -13,11 +13,22 @@ const LEFT: u32 = 160;
 const STYLE: &str = "
     :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
     body { max-width: 1080px; margin: 2rem auto; padding: 0 1rem }
-    svg { display: block; width: 100%; height: auto; margin: .75rem 0; border-radius: 6px }
+    h1 { line-height: 1.2 }
+    figure { overflow-x: auto; margin: .75rem 0 }
+    svg { display: block; width: 100%; min-width: 720px; height: auto; border-radius: 6px }
     table { border-collapse: collapse; width: 100%; font-size: .875rem }
     th, td { text-align: left; padding: .2rem .6rem .2rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
     td.number { text-align: right; white-space: nowrap }
-    code { overflow-wrap: anywhere }";
+    td:last-child, code { overflow-wrap: anywhere }
+    @media (prefers-color-scheme: dark) {
+        svg > [fill='#FFFFFF'] { fill: #1b1f1d } svg > [fill='#24292F'] { fill: #e7ebe8 }
+        svg > [stroke='#24292F'] { stroke: #9faaa4 } svg > [stroke='#D8DCE1'] { stroke: #333b37 }
+        svg > [fill='#0072B2'] { fill: #56b4e9 } svg > [stroke='#0072B2'] { stroke: #56b4e9 }
+    }";
+
+const WHAT: &str = "While clients wrote and read, servers and instances were killed, paused, cut off and worse. Then everything that was \
+    answered, everything that is in the database and every message of the stream were compared with what is promised. \
+    Coloured bands behind the lines are the faults of the first picture.";
 
 /// The colour that tells whose fault it is, and what that means.
 fn kind_of(fault: Fault) -> (Colour, &'static str) {
@@ -48,19 +59,26 @@ pub(crate) fn page(report: &Report, command: &str) -> anyhow::Result<String> {
         lags(report).svg()?,
         waits(report).svg()?,
     ];
-    let verdict = match report.failure() {
-        None => "Every promise was kept.".to_owned(),
-        Some(why) => format!("{}.", why.replacen("the run", "The run", 1)),
+    let (verdict, why) = match report.failure() {
+        None => ("every promise was kept", String::new()),
+        Some(why) => {
+            let why = escaped(&why.replacen("the run", "The run", 1));
+            (
+                "the run failed",
+                format!("<p><strong>{why}.</strong></p>\n"),
+            )
+        }
     };
-    let (seed, verdict, command) = (report.aim.seed, escaped(&verdict), escaped(command));
+    let (seed, command) = (report.aim.seed, escaped(command));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>chaos, seed {seed}</title>\n<style>{STYLE}\n</style>\n<h1>Seed {seed}</h1>\n<p><strong>{verdict}</strong></p>\n<p>{}</p>\n\
-         <p>Again: <code>{command}</code></p>\n",
+         <title>chaos, seed {seed}: {verdict}</title>\n<style>{STYLE}\n</style>\n<h1>Chaos, seed {seed}: {verdict}</h1>\n\
+         {why}<p>{WHAT}</p>\n<p>{}</p>\n<p>Again: <code>{command}</code></p>\n",
         escaped(&report.summary())
     );
     for picture in pictures {
-        page += &picture;
+        // Whoever has no mouse moves it too.
+        writeln!(page, "<figure tabindex=\"0\">{picture}</figure>")?;
     }
     page += "\n<h2>What was done, and what was seen of it</h2>\n<table>\n<tr><th>from<th>to<th>fault<th>seen\n";
     for Injected {
@@ -200,8 +218,8 @@ fn lags(report: &Report) -> Chart {
             at_least_one(it.lag_most_ms)
         }),
     ];
-    let y = Axis::logarithmic("ms");
-    let title = "From an event, a moment before its commit, to its message, by the second in which it was made";
+    let y = Axis::logarithmic("").of_durations();
+    let title = "Lag: from an event, a moment before its commit, to its message, by the second in which it was made";
     chart(report, title, y, lines)
 }
 
@@ -217,8 +235,8 @@ fn waits(report: &Report) -> Chart {
             at_least_one(it.read_p99_ms)
         }),
     ];
-    let y = Axis::logarithmic("ms");
-    let title = "From the first try to the answer, all further tries included, by the second of its beginning";
+    let y = Axis::logarithmic("").of_durations();
+    let title = "Time to an answer: from the first try, all further ones included, by the second of its beginning";
     chart(report, title, y, lines)
 }
 
@@ -249,6 +267,7 @@ mod tests {
         let report = Report::new(&aim, Size::ONE, &observed, vec![injected], 0);
         let page = page(&report, "chaos run --seed 7").expect("it can be drawn");
         for text in [
+            "<h1>Chaos, seed 7: the run failed</h1>",
             "The run failed: accepted writes: 0 of 200",
             "chaos run --seed 7",
             "MongoDB or the way there",
@@ -256,7 +275,13 @@ mod tests {
         ] {
             assert!(page.contains(text), "{text}: {page}");
         }
-        assert_eq!(page.matches("<svg ").count(), 4);
+        assert_eq!(page.matches("<figure tabindex=\"0\"><svg ").count(), 4);
+        // What is drawn in the light has another colour in the dark.
+        let recoloured = STYLE.split("svg > [").skip(1);
+        let recoloured = recoloured.filter_map(|it| it.split('\'').nth(1));
+        for colour in recoloured {
+            assert!(page.contains(&format!("=\"{colour}\"")), "{colour}");
+        }
         assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("url("));
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Report {
     orders: Option<Orders>,
     documents: usize,
     events: usize,
+    /// Those that are parked, and what waits behind them.
+    unsent: usize,
     messages: usize,
     pub(crate) injected: Vec<Injected>,
     floors: Vec<Floor>,
@@ -115,6 +117,7 @@ impl Report {
             orders: Orders::new(observed),
             documents: observed.documents.len(),
             events: observed.events.len(),
+            unsent: observed.events.iter().filter(|it| !it.is_sent).count(),
             messages: observed.messages.len(),
             floors: floors(aim, observed, &injected),
             counts,
@@ -154,11 +157,12 @@ impl Report {
         let Self {
             documents,
             events,
+            unsent,
             messages,
             ..
         } = self;
         format!(
-            "{seconds} s: {instances} instances, {mongo} MongoDB, {nats} NATS; {documents} documents, {events} events, {messages} messages"
+            "{seconds} s: {instances} instances, {mongo} MongoDB, {nats} NATS; {documents} documents, {events} events, {unsent} of them parked or behind one that is, {messages} messages"
         )
     }
 

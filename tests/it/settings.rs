@@ -126,3 +126,13 @@ fn stores_are_open_to_nobody_else_and_git_takes_no_secret() {
     let ignored = read(".gitignore");
     assert!(ignored.contains("\n.env*\n!.env.example\n"), "{ignored}");
 }
+
+#[test]
+fn every_service_of_compose_takes_a_token_for_its_live_page() {
+    let compose = read("docker-compose.yml");
+    let (common, services) = compose.split_once("\nservices:\n").unwrap();
+    assert!(common.contains("\n  ADMIN_TOKEN:"));
+    let admins = services.matches("ADMIN_ADDR: 0.0.0.0:").count();
+    assert_eq!(services.matches("<<: *environment").count(), admins);
+    assert!(admins > 2, "{admins}");
+}

@@ -16,6 +16,7 @@ pub struct Axis {
     pub name: String,
     range: Option<Range<f64>>,
     is_logarithmic: bool,
+    tick: fn(f64) -> String,
 }
 
 impl Axis {
@@ -25,6 +26,7 @@ impl Axis {
             name: name.into(),
             range: None,
             is_logarithmic: false,
+            tick: number,
         }
     }
 
@@ -41,6 +43,17 @@ impl Axis {
     pub fn over(mut self, range: Range<f64>) -> Self {
         self.range = Some(range);
         self
+    }
+
+    /// Of milliseconds, shown as a person says them.
+    #[must_use]
+    pub fn of_durations(mut self) -> Self {
+        self.tick = duration;
+        self
+    }
+
+    pub(crate) fn tick(&self, value: f64) -> String {
+        (self.tick)(value)
     }
 
     pub(crate) fn can_show(&self, value: f64) -> bool {
@@ -147,6 +160,14 @@ pub fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+fn duration(ms: f64) -> String {
+    if ms < 1000.0 {
+        format!("{} ms", number(ms))
+    } else {
+        format!("{} s", number(ms / 1000.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +193,13 @@ mod tests {
         let axis = Axis::logarithmic("");
         assert!(!axis.can_show(0.0) && !axis.can_show(f64::NAN) && axis.can_show(0.1));
         assert!(Axis::linear("").can_show(0.0));
+    }
+
+    #[test]
+    fn durations_have_the_unit_that_suits_them() {
+        let axis = Axis::logarithmic("").of_durations();
+        let ticks = [2.0, 500.0, 1e3, 5e5, 2e6].map(|ms| axis.tick(ms));
+        assert_eq!(ticks, ["2 ms", "500 ms", "1 s", "500 s", "2,000 s"]);
     }
 
     #[test]

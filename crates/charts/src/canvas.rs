@@ -13,7 +13,7 @@ const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
 const TITLE_SIZE: i32 = 20;
 pub(crate) const TEXT_SIZE: i32 = 15;
 /// Of a letter, in the mean: the library draws text at four fifths of its size.
-const LETTER_WIDTH: f64 = 6.2;
+const LETTER_WIDTH: f64 = 6.8;
 
 /// Colours that those who see few of them tell apart (Okabe and Ito).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

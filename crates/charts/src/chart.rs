@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use crate::{
-    axis::{Axis, number},
+    axis::Axis,
     canvas::{self, Canvas, Colour, INK, PALE, TEXT_SIZE, text},
 };
 
@@ -76,8 +76,8 @@ impl Chart {
             .y_desc(self.y.name.as_str())
             .x_labels(12)
             .y_labels(6)
-            .x_label_formatter(&|value| number(*value))
-            .y_label_formatter(&|value| number(*value))
+            .x_label_formatter(&|value| self.x.tick(*value))
+            .y_label_formatter(&|value| self.y.tick(*value))
             .label_style(text(TEXT_SIZE))
             .axis_desc_style(text(TEXT_SIZE))
             .axis_style(INK)

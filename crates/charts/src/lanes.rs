@@ -3,13 +3,15 @@
 use plotters::prelude::*;
 
 use crate::{
-    axis::{Axis, number},
+    axis::Axis,
     canvas::{self, Canvas, Colour, INK, PALE, TEXT_SIZE, right_of_middle, text},
 };
 
 const LANE: u32 = 19;
 const HEAD: u32 = 58;
-const FOOT: u32 = 30;
+const FOOT: u32 = 46;
+/// In pixels: a bar that is as wide as it is long would not be seen, where it is short.
+const NARROWEST: i32 = 3;
 
 #[derive(Debug, Clone)]
 pub struct Lanes {
@@ -66,9 +68,11 @@ impl Lanes {
         chart
             .configure_mesh()
             .disable_y_mesh()
+            .x_desc(self.x.name.as_str())
+            .axis_desc_style(text(TEXT_SIZE))
             .y_labels(0)
             .x_labels(12)
-            .x_label_formatter(&|value| number(*value))
+            .x_label_formatter(&|value| self.x.tick(*value))
             .label_style(text(TEXT_SIZE))
             .axis_style(INK)
             .bold_line_style(PALE)
@@ -81,14 +85,15 @@ impl Lanes {
             let left = i32::try_from(self.left)? - 2;
             canvas.draw_text(&lane.name, &name, (left, middle))?;
             for span in &lane.spans {
-                let corners = [(span.from, row + 0.2), (span.to, row + 0.8)];
-                let colour = lane.colour.rgb();
-                let outline = Rectangle::new(corners, colour.stroke_width(1));
-                if !span.is_hollow {
-                    chart.draw_series([Rectangle::new(corners, colour.filled())])?;
-                }
-                // Where it is too short to be seen as an area.
-                chart.draw_series([outline])?;
+                let (left, top) = chart.backend_coord(&(span.from, row + 0.2));
+                let (right, bottom) = chart.backend_coord(&(span.to, row + 0.8));
+                let corners = [(left, top), (right.max(left + NARROWEST), bottom)];
+                let style = if span.is_hollow {
+                    lane.colour.rgb().stroke_width(1)
+                } else {
+                    lane.colour.rgb().filled()
+                };
+                canvas.draw(&Rectangle::new(corners, style))?;
             }
         }
         Ok(())
@@ -127,13 +132,14 @@ mod tests {
         };
         let svg = lanes.svg().expect("it can be drawn");
         assert!(svg.contains("kill-nats") && svg.contains("kill-primary"));
-        let outlines = svg.matches("fill=\"none\"").count();
-        let without = Lanes {
-            lanes: Vec::new(),
-            ..lanes
-        }
-        .svg()
-        .unwrap_or_default();
-        assert_eq!(outlines - without.matches("fill=\"none\"").count(), 3);
+        let bars = svg
+            .lines()
+            .filter(|it| it.starts_with("<rect") && it.contains("#D55E00"));
+        let width = |bar: &str| {
+            let (_, width) = bar.split_once("width=\"").expect("it has a width");
+            width.split('"').next().map(str::to_owned)
+        };
+        let widths: Vec<Option<u32>> = bars.map(|it| width(it)?.parse().ok()).collect();
+        assert_eq!(widths, [Some(7), Some(31), Some(3)], "{svg}");
     }
 }

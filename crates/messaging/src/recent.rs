@@ -230,6 +230,15 @@ impl Recent {
         (events, state.messages.iter().rev().cloned().collect())
     }
 
+    /// When the oldest was made of those that wait, in milliseconds since 1970, and not before `from_ms`: older ones that this process takes
+    /// for unsent may have been published by another.
+    pub fn oldest_unsent_ms(&self, from_ms: i64) -> Option<i64> {
+        let state = self.state();
+        let waits = state.unsent.iter().filter(|(event, _)| !event.is_parked);
+        let made = waits.map(|(event, _)| event.created_ms);
+        made.filter(|made_ms| *made_ms >= from_ms).min()
+    }
+
     pub fn tally(&self) -> Tally {
         let mut state = self.state();
         let tally = state.tally;

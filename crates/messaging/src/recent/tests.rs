@@ -31,8 +31,12 @@ async fn an_event_turns_from_no_to_yes_when_it_is_marked_and_not_when_it_is_ackn
     assert_eq!(states(&recent), [(1, Sent::No), (0, Sent::No)]);
     recent.marked(&[first.id]);
     assert_eq!(states(&recent), [(1, Sent::No), (0, Sent::Yes)]);
+    let made_ms = second.created_at.timestamp_millis();
+    assert_eq!(recent.oldest_unsent_ms(0), Some(made_ms));
+    assert_eq!(recent.oldest_unsent_ms(made_ms + 1), None);
     recent.parked(second.id);
     assert!(recent.look().0[0].is_parked);
+    assert_eq!(recent.oldest_unsent_ms(0), None);
     let (tally, again) = (recent.tally(), recent.tally());
     assert_eq!((tally.published, tally.slowest), (2, Some(0.25)));
     assert_eq!((again.published, again.slowest), (2, None));

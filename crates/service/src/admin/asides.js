@@ -37,6 +37,16 @@ function ofLetter(letter) {
 
 const when = (time) => (time ? ` since ${new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}` : "");
 
+const MOST = 50; // of a kind, as the service lists them
+
+function rest(listed) {
+  const { outbox, consumers } = shown.figures;
+  const asides = consumers.map((consumer) => consumer.aside).filter(Boolean);
+  const all = asides.reduce((sum, { dead, retrying, waiting }) => sum + dead + retrying + waiting, outbox?.parked ?? 0);
+  if (listed < MOST || all <= listed) return [];
+  return [`The first of ${whole.format(all)}. All of them: `, make("code", "outbox list --parked"), ", ", make("code", "inbox list"), "."];
+}
+
 function drawAsides(all) {
   const had = at("asides").contains(document.activeElement);
   const known = new Map([...at("asides").children].map((it) => [it.dataset.id, it]));
@@ -45,6 +55,7 @@ function drawAsides(all) {
     return same?.dataset.state === JSON.stringify(one) ? same : drawAside(one);
   }));
   shown.lists = all.length > 0;
+  at("aside-note").replaceChildren(...rest(all.length));
   at("aside").hidden = all.length === 0;
   if (had && !at("asides").contains(document.activeElement)) (all.length ? at("aside-title") : at("pause")).focus();
 }

@@ -120,7 +120,7 @@ impl Live {
             again.tick().await;
             let tally = self.recent.tally();
             let point = self.change(|state| {
-                let point = state.point(tally);
+                let point = state.point(tally, &self.recent);
                 state.tally = tally;
                 if state.points.len() == SECONDS_SHOWN {
                     state.points.pop_front();
@@ -205,19 +205,30 @@ impl Live {
 
 impl State {
     /// Of the second that ends now.
-    fn point(&self, tally: Tally) -> Point {
+    fn point(&self, tally: Tally, recent: &Recent) -> Point {
         // What is published has a lag. Where nothing is, the oldest that waits does, and grows older.
-        let waits = self.reading.as_ref().map(|reading| {
-            let oldest = reading.status.oldest_waiting_seconds;
-            let oldest = oldest.filter(|_| reading.published == tally.published);
-            oldest.map_or(0.0, |oldest| oldest + reading.at.elapsed().as_secs_f64())
-        });
+        let reading = self.reading.as_ref();
+        let waits = reading.map(|reading| reading.oldest_waits(tally, recent));
         Point {
             at_ms: now_ms(),
             published: tally.published - self.tally.published,
             applied: tally.applied - self.tally.applied,
             lag_seconds: tally.slowest.or(waits),
         }
+    }
+}
+
+impl Reading {
+    /// How long the oldest event has waited by now, in seconds: one that the database told of, or that has come since.
+    fn oldest_waits(&self, tally: Tally, recent: &Recent) -> f64 {
+        let oldest = self.status.oldest_waiting_seconds;
+        let told = oldest.filter(|_| self.published == tally.published);
+        let told = told.map_or(0.0, |oldest| oldest + self.at.elapsed().as_secs_f64());
+        let before_ms = (oldest.unwrap_or(0.0) * 1000.0) as i64;
+        let now_ms = now_ms() as i64;
+        let made_ms = recent.oldest_unsent_ms(self.at_ms as i64 - before_ms);
+        let came = made_ms.map_or(0.0, |made_ms| (now_ms - made_ms) as f64 / 1000.0);
+        told.max(came)
     }
 }
 

@@ -39,7 +39,7 @@ async function follow() {
     sessionStorage.removeItem(TOKEN);
     at("access-wrong").textContent = "That is not the token.";
   }
-  if (!answer.ok) throw new Error(await answer.text());
+  if (!answer.ok) throw { says: await answer.text(), pause: answer.headers.get("Retry-After") };
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -70,15 +70,16 @@ function take(name, value) {
 async function followForEver() {
   for (;;) {
     shown.lost = null;
+    let refused = {};
     try {
       await follow();
     } catch (error) {
-      shown.lost = String(error.message ?? error);
+      refused = error;
       shown.stopping = false; // it has ended
     }
-    shown.lost ??= "the stream has ended";
+    shown.lost = refused.says ? `This instance answers: ${refused.says}.` : "This instance does not answer.";
     if (!shown.paused) drawFigures();
-    await new Promise((resolve) => setTimeout(resolve, 2000));
+    await new Promise((resolve) => setTimeout(resolve, 1000 * (refused.pause ?? 2)));
   }
 }
 
@@ -94,7 +95,7 @@ function draw(name) {
 function headline() {
   const { figures, stopping, lost } = shown;
   if (stopping) return ["This instance is stopping.", "wait"];
-  if (lost) return ["This instance does not answer.", "bad"];
+  if (lost) return [lost, "bad"];
   if (!figures) return ["Looking…", ""];
   const { outbox, nats } = figures;
   if (!outbox) return ["MongoDB does not answer, or was not asked yet.", "bad"];
@@ -126,15 +127,15 @@ function drawFigures() {
   at("headline").className = kind;
   at("who").textContent = who();
   announce(text, kind);
-  const { figures } = shown;
+  const { figures, lost } = shown;
+  connection("nats", figures && !lost ? figures.nats : null);
+  connection("mongodb", figures && !lost ? figures.outbox !== null : null);
   if (!figures) return;
   at("service").textContent = figures.service;
   at("version").textContent = figures.version;
-  at("instance").textContent = figures.instance;
+  at("instance").textContent = `This instance is ${figures.instance}.`;
   document.title = `${figures.service}: ${text}`;
   at("read").textContent = figures.readMs ? `Figures of ${clock.format(figures.readMs)}.` : "";
-  connection("nats", figures.nats);
-  connection("mongodb", figures.outbox !== null);
   const { outbox, consumers } = figures;
   const sum = (state) => (outbox ? consumers.reduce((sum, consumer) => sum + (consumer.aside?.[state] ?? 0), 0) : null);
   figure("unsent", outbox?.unsent, "wait");

@@ -1,10 +1,11 @@
-//! A viewer of the live page that reads nothing.
+//! A viewer of the live page that reads nothing, and one who looks while NATS is away.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use service::{MOST_VIEWERS, Timing};
-use testbed::{Place, client, eventually};
+use testbed::{Nats, Place, client, eventually, mongo_uri};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
@@ -63,5 +64,36 @@ async fn one_that_reads_nothing_is_hung_up_on_and_holds_nobody_up() {
         .until("outcomes", |it| it["events"][0]["key"] == *last)
         .await;
     drop((others, operator));
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn the_lag_grows_as_soon_as_an_event_waits_for_nats() {
+    let mut nats = Nats::absent();
+    nats.start().await;
+    let place = Place::at(&mongo_uri(), &nats.url());
+    let toy = Toy::with_page(place, Timing::default(), LOOPBACK, None).await;
+    toy.create().await;
+    toy.place.drained().await;
+    let mut viewer = Viewer::open(&toy, None).await;
+    viewer
+        .until("figures", |it| it["outbox"]["unsent"] == 0)
+        .await;
+    nats.kill();
+    viewer.until("figures", |it| it["nats"] == false).await;
+    let waits = toy.create().await;
+    let is_shown = |it: &Value| it["events"][0]["key"] == *waits;
+    viewer.until("outcomes", is_shown).await;
+    // The first may have been on its way already.
+    viewer.until("figures", |_| true).await;
+    let mut before = 0.0;
+    for _ in 0..3 {
+        let figures = viewer.until("figures", |_| true).await;
+        let lag = figures["point"]["lag_seconds"].as_f64();
+        assert!(lag > Some(before), "{figures}");
+        before = lag.unwrap_or_default();
+    }
+    nats.start().await;
+    drop(viewer);
     toy.finish().await;
 }
