@@ -6,7 +6,7 @@ pub(crate) mod disks;
 mod links;
 mod mongo;
 mod nats;
-mod operators;
+pub(crate) mod operators;
 mod poison;
 mod processes;
 mod streams;
@@ -109,6 +109,12 @@ impl Log {
             Some(key) => lost.keys.push(key.to_owned()),
             None => lost.all = true,
         }
+    }
+
+    /// Whether a stream was to lose anything.
+    pub(crate) fn has_lost(&self, stream: &str) -> bool {
+        let lost = self.lost.lock().expect("no panic while it is held");
+        lost.contains_key(stream)
     }
 
     /// All of it, when all is over.

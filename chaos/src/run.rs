@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use testbed::Process;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -16,7 +17,7 @@ use crate::{
     floors::Aim,
     health::{elections, unhealthy},
     history::{Attempt, Observed},
-    inject::{Due, Injected, Log, inject},
+    inject::{Due, Injected, Log, inject, operators::restore},
     live::Consumer,
     load::{Told, load},
     observe,
@@ -30,6 +31,9 @@ use crate::{
 
 /// After the last fault, the outbox is drained within this.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+/// In peace, what a stream has lost is published again within this, each time that it is looked for.
+const REPLAY_LIMIT: Duration = Duration::from_secs(600);
+const SERVERS_INTERVAL: Duration = Duration::from_secs(5);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) struct Experiment {
@@ -100,6 +104,7 @@ impl Experiment {
             injections.spawn(inject(world, planned, due, clock, log));
         }
         let progress = tokio::spawn(progress(self.aim.seconds));
+        let servers = tokio::spawn(start_servers_that_end(Arc::clone(&world)));
         let mut told = load(&client, orders.as_ref(), &self.aim, clock, &begun).await?;
         told.attempts.push(first);
         drop(begun);
@@ -113,8 +118,10 @@ impl Experiment {
         while let Some(injected) = injections.join_next().await {
             injected?;
         }
+        servers.abort();
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
+        publish_what_was_lost(&world, &log).await?;
         watch.abort();
         let consumers = (consumer, of_orders);
         let (observed, injected) = self
@@ -204,18 +211,42 @@ impl Experiment {
     }
 }
 
+/// One that a fault works on is locked. MongoDB takes seconds to end where it could not write, and the disk may have room again by then.
+async fn start_servers_that_end(world: Arc<World>) {
+    let mut ticks = interval(SERVERS_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for server in world.mongo.iter().chain(&world.nats) {
+            if let Ok(mut server) = server.try_lock() {
+                start_where_it_ended(&mut server);
+            }
+        }
+    }
+}
+
+fn start_where_it_ended(server: &mut Process) {
+    if server.look() {
+        let name = &server.name;
+        eprintln!("chaos: {name} has ended by itself; it is started again");
+        server.start();
+    }
+}
+
+/// An operator whose replay was cut short has it done once more, in peace.
+async fn publish_what_was_lost(world: &World, log: &Log) -> anyhow::Result<()> {
+    for outbox in &world.outboxes {
+        if log.has_lost(outbox.service.stream) {
+            restore(outbox, &[], REPLAY_LIMIT).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The verdict is about what a crashed instance left, too. How many crashes of instances there were.
 pub(crate) async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
     let mut crashes = 0;
     for server in world.mongo.iter().chain(&world.nats) {
-        let mut server = server.lock().await;
-        if server.look() {
-            eprintln!(
-                "chaos: {} has ended by itself; it is started again",
-                server.name
-            );
-            server.start();
-        }
+        start_where_it_ended(&mut *server.lock().await);
     }
     for instance in &world.instances {
         let mut instance = instance.lock().await;

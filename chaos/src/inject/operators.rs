@@ -11,7 +11,7 @@ use super::{Effect, Log, poison};
 use crate::world::{Outbox, World};
 
 /// The servers may be away, and the window for copies has to pass.
-const LIMIT: Duration = Duration::from_secs(90);
+pub(super) const LIMIT: Duration = Duration::from_secs(90);
 const MOST_LOOKS: usize = 10;
 /// Marks are written within this.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(super) async fn skip(world: &World, log: &Log) -> anyhow::Result<Effect> {
 /// Nothing is lost, and nothing is published again.
 pub(super) async fn replay(outbox: &Outbox) -> anyhow::Result<Effect> {
     let since = Instant::now();
-    let found = replayed(outbox, &[]).await?;
+    let found = replayed(outbox, &[], LIMIT).await?;
     let lost = found["lost"].as_array().map_or(0, Vec::len);
     Ok(Effect {
         since,
@@ -66,10 +66,14 @@ pub(super) async fn replay(outbox: &Outbox) -> anyhow::Result<Effect> {
 
 /// Has published again what the stream has lost, until nothing is missing any more: what was acknowledged and not marked when it was lost
 /// is marked later, and found by the next look. How many were published again.
-pub(super) async fn restore(outbox: &Outbox, more: &[&str]) -> anyhow::Result<usize> {
+pub(crate) async fn restore(
+    outbox: &Outbox,
+    more: &[&str],
+    limit: Duration,
+) -> anyhow::Result<usize> {
     let (mut restored, mut is_second_look) = (0, false);
     for _ in 0..MOST_LOOKS {
-        let found = replayed(outbox, more).await?;
+        let found = replayed(outbox, more, limit).await?;
         let lost = found["lost"].as_array().map_or(0, Vec::len);
         restored += lost;
         if lost == 0 && is_second_look {
@@ -81,9 +85,9 @@ pub(super) async fn restore(outbox: &Outbox, more: &[&str]) -> anyhow::Result<us
     bail!("events are lost again and again")
 }
 
-async fn replayed(outbox: &Outbox, more: &[&str]) -> anyhow::Result<Value> {
-    let replay = [&["replay", "--since", "1h"], more].concat();
-    within(LIMIT, "what was lost is published again", || {
+async fn replayed(outbox: &Outbox, more: &[&str], limit: Duration) -> anyhow::Result<Value> {
+    let replay = [&["replay", "--since", "2h"], more].concat();
+    within(limit, "what was lost is published again", || {
         outbox.command(&replay)
     })
     .await

@@ -7,7 +7,10 @@ use async_nats::jetstream;
 use bson::{Document, doc};
 use testbed::within;
 
-use super::{Effect, Log, RECOVERY_LIMIT, operators::restore};
+use super::{
+    Effect, Log, RECOVERY_LIMIT,
+    operators::{LIMIT, restore},
+};
 use crate::world::{Outbox, World};
 
 /// The publisher makes the stream anew where there is none.
@@ -46,7 +49,7 @@ pub(super) async fn purge_key(world: &World, target: usize, log: &Log) -> anyhow
             .purged)
     })
     .await?;
-    let lost = restore(outbox, &["--key", &key]).await?;
+    let lost = restore(outbox, &["--key", &key], LIMIT).await?;
     ensure!(purged > 0, "{key} had no message");
     Ok(Effect {
         since,
@@ -81,7 +84,7 @@ pub(super) async fn lose(world: &World, target: usize, log: &Log) -> anyhow::Res
     })
     .await?;
     let was_away = since.elapsed();
-    let lost = restore(outbox, &[]).await?;
+    let lost = restore(outbox, &[], LIMIT).await?;
     Ok(Effect {
         since,
         seen: format!("{name} was away for {was_away:.1?}; {lost} events were published again"),
