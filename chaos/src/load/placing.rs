@@ -6,7 +6,7 @@ use super::{Known, operation::Operation};
 use crate::domain::{USERS, orders};
 
 /// Of a hundred operations.
-pub(super) const SHARE: u8 = 75;
+pub(super) const SHARE: u8 = 65;
 /// Clients have no more active orders at a time: what they hold can't be changed.
 const MOST_ACTIVE: usize = 40;
 
