@@ -4,8 +4,8 @@ use super::{Floor, least};
 use crate::{checker::moves, history::Observed};
 
 /// Of the operations of a run with a service that takes orders, about twenty-eight in a hundred place one, and as many cancel one.
-const PLACED_SHARE: f64 = 0.1;
-const CANCELLED_SHARE: f64 = 0.08;
+const PLACED_SHARE: f64 = 0.07;
+const CANCELLED_SHARE: f64 = 0.05;
 /// Of the orders that were placed.
 const RESERVED_SHARE: f64 = 0.75;
 
