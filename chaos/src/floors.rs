@@ -157,7 +157,13 @@ pub(crate) fn floors(aim: &Aim, observed: &Observed, faults: &[Injected]) -> Vec
             accepted,
         ),
     ];
-    floors.extend(of_each_intent(attempts, writes));
+    // Where orders are placed, they take two of three operations.
+    let of_documents = if observed.sibling.is_some() {
+        writes / 3
+    } else {
+        writes
+    };
+    floors.extend(of_each_intent(attempts, of_documents));
     floors.extend(of_all_else(observed, writes));
     if let Some(sibling) = &observed.sibling {
         floors.extend(placed::floors(observed, sibling, writes));

@@ -5,7 +5,8 @@ use crate::{domain::Service, fault::Fault, inject::Injected, world::Size};
 /// An election, a lease, a restart: so long after a fault its effect may go on.
 const AFTERMATH_MS: u64 = 10_000;
 /// These may make another member the primary.
-const ELECT: [Fault; 6] = [
+const ELECT: [Fault; 7] = [
+    Fault::FillMongo,
     Fault::KillPrimary,
     Fault::PausePrimary,
     Fault::StepDownPrimary,

@@ -3,6 +3,8 @@
 mod orders;
 mod stored;
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -159,11 +161,24 @@ pub(crate) struct Observed {
     /// The service that orders the documents, where it is a real one; and what it knows of them in the end.
     pub(crate) sibling: Option<Box<Observed>>,
     pub(crate) known: Vec<Known>,
-    /// Of these keys the stream has lost messages, on purpose.
     pub(crate) lost: Lost,
 }
 
 impl Observed {
+    /// When each event's message was stored first, by its id: the stream may have lost it since, and got it again.
+    pub(crate) fn first_stored(&self) -> HashMap<&str, u64> {
+        let seen = self.seen.iter();
+        let seen = seen.filter_map(|seen| Some((seen.id.as_deref()?, seen.stored_ms)));
+        let held = self.messages.iter();
+        let held = held.filter_map(|held| Some((Message::message_id(held)?, held.stored_ms)));
+        let mut first = HashMap::new();
+        for (id, stored_ms) in seen.chain(held) {
+            let known = first.entry(id).or_insert(stored_ms);
+            *known = stored_ms.min(*known);
+        }
+        first
+    }
+
     /// Of both services.
     pub(crate) fn all_attempts(&self) -> Vec<Attempt> {
         let placed = self.sibling.iter().flat_map(|it| &it.attempts);
@@ -171,15 +186,25 @@ impl Observed {
     }
 }
 
-/// Whose messages the stream has lost on purpose.
+/// What the stream has lost on purpose.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lost {
-    pub(crate) keys: Vec<String>,
-    pub(crate) all: bool,
+pub(crate) struct Lost(pub(crate) Vec<Loss>);
+
+/// Messages were taken out of the stream, and published again.
+#[derive(Debug, Clone)]
+pub(crate) struct Loss {
+    /// Of this key, or of all.
+    pub(crate) key: Option<String>,
+    pub(crate) from_ms: u64,
+    /// By then all were published again.
+    pub(crate) until_ms: u64,
 }
 
 impl Lost {
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.all || self.keys.iter().any(|lost| lost == key)
+    /// Whether messages of a key were lost, or on their way back, at some time between.
+    pub(crate) fn has(&self, key: &str, from_ms: u64, until_ms: u64) -> bool {
+        let of_key = |loss: &&Loss| loss.key.as_deref().is_none_or(|lost| lost == key);
+        let mut of_key = self.0.iter().filter(of_key);
+        of_key.any(|loss| loss.from_ms <= until_ms && loss.until_ms >= from_ms)
     }
 }

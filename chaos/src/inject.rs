@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::{
     clock::Clock,
     fault::Fault,
-    history::Lost,
+    history::{Loss, Lost},
     schedule::Planned,
     world::{Shared, World},
 };
@@ -87,8 +87,8 @@ impl Due {
 }
 
 /// What was injected so far, and the ids of the planted events.
-#[derive(Default)]
 pub(crate) struct Log {
+    clock: Clock,
     injected: Mutex<Vec<Injected>>,
     planted: Mutex<Vec<String>>,
     /// By stream.
@@ -96,25 +96,44 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            injected: Mutex::default(),
+            planted: Mutex::default(),
+            lost: Mutex::default(),
+        }
+    }
+
     pub(crate) fn plant(&self, id: String) {
         let mut planted = self.planted.lock().expect("no panic while it is held");
         planted.push(id);
     }
 
-    /// A stream is to lose the messages of a key, or all.
-    pub(crate) fn lose(&self, stream: &'static str, key: Option<&str>) {
+    /// A stream is about to lose the messages of a key, or all; which loss of it that is.
+    pub(crate) fn lose(&self, stream: &'static str, key: Option<&str>) -> usize {
         let mut lost = self.lost.lock().expect("no panic while it is held");
-        let lost = lost.entry(stream).or_default();
-        match key {
-            Some(key) => lost.keys.push(key.to_owned()),
-            None => lost.all = true,
-        }
+        let losses = &mut lost.entry(stream).or_default().0;
+        losses.push(Loss {
+            key: key.map(str::to_owned),
+            from_ms: self.clock.now_ms(),
+            until_ms: u64::MAX,
+        });
+        losses.len() - 1
     }
 
-    /// Whether a stream was to lose anything.
-    pub(crate) fn has_lost(&self, stream: &str) -> bool {
+    /// What that loss took was published again.
+    pub(crate) fn restored(&self, stream: &'static str, loss: usize) {
+        let mut lost = self.lost.lock().expect("no panic while it is held");
+        lost.entry(stream).or_default().0[loss].until_ms = self.clock.now_ms();
+    }
+
+    /// The keys of what was not yet; none stands for all.
+    pub(crate) fn unrestored(&self, stream: &str) -> Vec<Option<String>> {
         let lost = self.lost.lock().expect("no panic while it is held");
-        lost.contains_key(stream)
+        let losses = lost.get(stream).into_iter().flat_map(|lost| &lost.0);
+        let open = losses.filter(|loss| loss.until_ms == u64::MAX);
+        open.map(|loss| loss.key.clone()).collect()
     }
 
     /// All of it, when all is over.

@@ -31,7 +31,7 @@ use crate::{
 
 /// After the last fault, the outbox is drained within this.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
-/// In peace, what a stream has lost is published again within this, each time that it is looked for.
+/// The longest that one replay may take after all faults have ended.
 const REPLAY_LIMIT: Duration = Duration::from_secs(600);
 const SERVERS_INTERVAL: Duration = Duration::from_secs(5);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -83,12 +83,12 @@ impl Experiment {
         let world = Arc::new(self.world().await?);
         let client = Client::new(&world).await?;
         let first = first_write(&world, &client).await?;
-        let log = Arc::new(Log::default());
+        let clock = Clock::start();
+        let log = Arc::new(Log::new(clock));
         let orders = match world.sibling {
             Some(_) => None,
             None => Some(Orders::new(&world).await?),
         };
-        let clock = Clock::start();
         let consumer = Consumer::start(&world, TICKETS.stream, clock).await?;
         let of_orders = match world.sibling {
             Some(_) => Some(Consumer::start(&world, ORDERS.stream, clock).await?),
@@ -121,6 +121,9 @@ impl Experiment {
         servers.abort();
         let crashes = start_what_crashed(&world).await?;
         world.ready().await?;
+        for outbox in &world.outboxes {
+            observe::settled(&outbox.database, SETTLE_LIMIT).await?;
+        }
         publish_what_was_lost(&world, &log).await?;
         watch.abort();
         let consumers = (consumer, of_orders);
@@ -211,7 +214,8 @@ impl Experiment {
     }
 }
 
-/// One that a fault works on is locked. MongoDB takes seconds to end where it could not write, and the disk may have room again by then.
+/// Starts servers that have ended by themselves: MongoDB with a full disk may end seconds after there is room again. A fault holds the lock of
+/// the server that it works on.
 async fn start_servers_that_end(world: Arc<World>) {
     let mut ticks = interval(SERVERS_INTERVAL);
     loop {
@@ -225,18 +229,23 @@ async fn start_servers_that_end(world: Arc<World>) {
 }
 
 fn start_where_it_ended(server: &mut Process) {
-    if server.look() {
+    if server.look() || server.pid().is_none() {
         let name = &server.name;
         eprintln!("chaos: {name} has ended by itself; it is started again");
         server.start();
     }
 }
 
-/// An operator whose replay was cut short has it done once more, in peace.
+/// A fault's replay may have been cut short, so an operator replays again when all servers are there. Nothing else is: what is `YES` and
+/// nowhere without such a loss must show.
 async fn publish_what_was_lost(world: &World, log: &Log) -> anyhow::Result<()> {
     for outbox in &world.outboxes {
-        if log.has_lost(outbox.service.stream) {
-            restore(outbox, &[], REPLAY_LIMIT).await?;
+        for key in log.unrestored(outbox.service.stream) {
+            let more: &[&str] = match &key {
+                Some(key) => &["--key", key],
+                None => &[],
+            };
+            restore(outbox, more, REPLAY_LIMIT).await?;
         }
     }
     Ok(())

@@ -1,10 +1,8 @@
 //! What each second of a run was like for clients and for events, which `picture` shows beside the faults.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
-use crate::history::{Attempt, Message, Observed, Outcome};
+use crate::history::{Attempt, Observed, Outcome};
 
 /// One second of the load. Where nothing of a kind happened, there is no number.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -45,7 +43,7 @@ pub(crate) fn timeline(observed: &Observed) -> Vec<Second> {
         let took_ms = read.ended_ms - read.began_ms;
         at(&mut seconds, read.began_ms).reads_ms.push(took_ms);
     }
-    let stored = first_stored(observed);
+    let stored = observed.first_stored();
     for event in &observed.events {
         if let Some(stored_ms) = stored.get(event.id.as_str()) {
             let lag_ms = stored_ms.saturating_sub(event.made_at_ms);
@@ -76,20 +74,6 @@ fn counter<'a>(second: &'a mut Second, attempt: &Attempt) -> &'a mut usize {
         Outcome::Refused => &mut second.refused,
         Outcome::NotSent | Outcome::Unknown => &mut second.unclear,
     }
-}
-
-/// When each event's message was stored first: the stream may have lost it since, and got it again.
-fn first_stored(observed: &Observed) -> HashMap<&str, u64> {
-    let seen = observed.seen.iter();
-    let seen = seen.filter_map(|seen| Some((seen.id.as_deref()?, seen.stored_ms)));
-    let held = observed.messages.iter();
-    let held = held.filter_map(|held| Some((Message::message_id(held)?, held.stored_ms)));
-    let mut first = HashMap::new();
-    for (id, stored_ms) in seen.chain(held) {
-        let known = first.entry(id).or_insert(stored_ms);
-        *known = stored_ms.min(*known);
-    }
-    first
 }
 
 impl Measured {

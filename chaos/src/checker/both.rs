@@ -29,7 +29,7 @@ struct Both<'a> {
     held: BTreeMap<&'a str, Vec<Held<'a>>>,
     /// The creations of orders, by document.
     created: HashMap<&'a str, Vec<&'a Event>>,
-    /// When the streams told of an event, the one's and the other's.
+    /// When the streams of both services told of an event first.
     told: HashMap<&'a str, u64>,
 }
 
@@ -94,11 +94,10 @@ impl<'a> Both<'a> {
             let document = of_document(&event.data).unwrap_or_default();
             created.entry(document).or_default().push(event);
         }
-        let told = observed.messages.iter().chain(&orders.messages);
-        let told = told.filter(|it| !it.is_replayed());
-        let told = told.filter_map(|it| Some((it.identity()?, it.stored_ms)));
+        let mut told = observed.first_stored();
+        told.extend(orders.first_stored());
         Self {
-            told: told.collect(),
+            told,
             created,
             unhealthy: [&observed.unhealthy[..], &orders.unhealthy].concat(),
             of_orders: Index::new(orders),
@@ -124,7 +123,7 @@ impl<'a> Both<'a> {
                     continue;
                 };
                 let told = self.told.get(moved.id.as_str()).copied();
-                let told = told.filter(|_| !lost.has(&moved.key));
+                let told = told.filter(|told| !lost.has(&moved.key, moved.made_at_ms, *told));
                 moves.push(Move {
                     event,
                     saved_ms: self.of_orders.saved_ms(event),
@@ -138,7 +137,9 @@ impl<'a> Both<'a> {
     /// A document is reserved, and free again, soon.
     fn in_time(&self, found: &mut Findings) {
         for moved in self.moves() {
-            let is_told_again = self.orders.lost.has(&moved.event.key);
+            let key = &moved.event.key;
+            let lost = &self.orders.lost;
+            let is_told_again = lost.has(key, moved.saved_ms, moved.moved_ms);
             if !is_told_again && self.is_late(moved.saved_ms, moved.moved_ms) {
                 let what =
                     "a document that an order has, or gives back, over 20 s after its commit";
@@ -159,13 +160,16 @@ impl<'a> Both<'a> {
                 continue;
             };
             let saved_ms = self.of_orders.saved_ms(cancelled);
+            let lost = &self.orders.lost;
             let explains = |held: &Held<'_>| {
                 let until = held
                     .until
                     .and_then(|until| self.told.get(until.id.as_str()));
                 let is_meanwhile = until.is_none_or(|until| *until >= created.made_at_ms)
                     && !self.is_late(saved_ms, held.from.made_at_ms);
-                held.order == cancelled.key || is_meanwhile || self.orders.lost.has(&cancelled.key)
+                held.order == cancelled.key
+                    || is_meanwhile
+                    || lost.has(&cancelled.key, created.made_at_ms, saved_ms + LATE_MS)
             };
             if !of_key.iter().any(explains) {
                 let what =
@@ -205,7 +209,9 @@ impl<'a> Both<'a> {
             return;
         };
         let since_ms = self.index.saved_ms(created);
-        if self.is_late(since_ms, attempt.began_ms) && !self.observed.lost.has(&created.key) {
+        let lost = &self.observed.lost;
+        let is_told_again = lost.has(&created.key, since_ms, attempt.began_ms);
+        if self.is_late(since_ms, attempt.began_ms) && !is_told_again {
             let what = "a document that the other service did not know 20 s after its commit";
             let shown = json!({ "attempt": attempt, "event": created });
             found.add(Kind::Late, what, shown);

@@ -68,7 +68,7 @@ pub(super) fn seen(observed: &Observed, found: &mut Findings) {
     let is_lost_on_purpose = |seen: &Seen| {
         let mut events = observed.events.iter();
         let event = events.find(|event| Some(&event.id) == seen.id.as_ref());
-        event.is_some_and(|event| observed.lost.has(&event.key))
+        event.is_some_and(|event| observed.lost.has(&event.key, seen.stored_ms, u64::MAX))
     };
     for saw in seen.values() {
         if !held.contains_key(&saw.sequence) && !is_lost_on_purpose(saw) {

@@ -57,6 +57,11 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
             );
         }
         headers::headers(event, message, found);
+        if message.is_replayed() && !observed.lost.has(&event.key, 0, message.stored_ms) {
+            let what = "YES, and published again, although nothing of its key was lost on purpose";
+            let shown = json!({ "event": event, "message": message });
+            found.add(Kind::Premature, what, shown);
+        }
         if let Some(id) = message.message_id()
             && let Some(before) = ids.insert(id, message)
         {

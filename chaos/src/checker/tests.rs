@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::history::{
-    Answer, Attempt, Intent, Outcome, Read, Replica, Seen, StoredAnswer, tracestate,
+    Answer, Attempt, Intent, Loss, Lost, Outcome, Read, Replica, Seen, StoredAnswer, tracestate,
 };
 
 mod answers;
@@ -46,6 +46,15 @@ fn attempt(write: &str, outcome: Outcome) -> Attempt {
         began_ms: 0,
         ended_ms: 1,
     }
+}
+
+/// Messages of this key, from then until then.
+fn lost(key: &str, from_ms: u64, until_ms: u64) -> Lost {
+    Lost(vec![Loss {
+        key: Some(key.to_owned()),
+        from_ms,
+        until_ms,
+    }])
 }
 
 /// Accepted as this version of the only document.

@@ -10,6 +10,9 @@ use crate::history::{Attempt, Observed, Outcome};
 /// Between commit and publication, while an instance can publish.
 pub(super) const LATE_MS: u64 = 20_000;
 
+/// A member learns with the next heartbeat, of two seconds at most, what a majority has.
+const BEHIND_MS: u64 = 2_000;
+
 /// Which version of a document somebody knew, and since when.
 pub(super) struct Known<'a>(HashMap<&'a str, Vec<(u64, i64)>>);
 
@@ -71,14 +74,24 @@ pub(super) fn writes(observed: &Observed, index: &Index<'_>, found: &mut Finding
 /// (docs/guarantees.md).
 pub(super) fn reads(observed: &Observed, found: &mut Findings) {
     let known = Known::new(observed);
-    let may_be_stale = |began: u64, ended: u64| {
-        let mut times = observed.elections.iter();
-        times.any(|(from, until)| began <= *until && ended >= *from)
+    // What was known a while before the elections around a read, every member that may lead knows as well.
+    let must_know_since = |began: u64, ended: u64| {
+        let around = |since: u64| {
+            let times = observed.elections.iter();
+            let on = times.filter(|(from, until)| *from <= ended && *until >= since);
+            on.map(|(from, _)| from.saturating_sub(BEHIND_MS)).min()
+        };
+        let mut since = began;
+        while let Some(from) = around(since).filter(|from| *from < since) {
+            since = from;
+        }
+        since
     };
     for read in &observed.reads {
-        let before = known.before(&read.key, read.began_ms);
+        let since_ms = must_know_since(read.began_ms, read.ended_ms);
+        let before = known.before(&read.key, since_ms);
         let is_behind = before.is_some_and(|before| read.version.is_none_or(|it| it < before));
-        if is_behind && !may_be_stale(read.began_ms, read.ended_ms) {
+        if is_behind {
             let what = "a read of less than had been answered before it began";
             found.add(Kind::Stale, what, json!({ "read": read, "known": before }));
         }
@@ -121,19 +134,19 @@ pub(super) fn preconditions(observed: &Observed, index: &Index<'_>, found: &mut 
 
 /// Between commit and publication no instance can publish, or not much time goes by.
 pub(super) fn publications(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
-    let mut is_first = std::collections::HashSet::new();
-    for message in &observed.messages {
-        let Some(event) = message.identity().and_then(|id| index.events_by_id.get(id)) else {
+    for (id, stored_ms) in observed.first_stored() {
+        let Some(event) = index.events_by_id.get(id) else {
             continue;
         };
-        let is_told_again = message.is_replayed() || observed.lost.has(&event.key);
-        if is_told_again || event.is_skipped || !is_first.insert(&event.id) {
+        let saved_ms = index.saved_ms(event);
+        // Its first copy may have gone before anybody saw it.
+        let is_told_again = observed.lost.has(&event.key, saved_ms, stored_ms);
+        if is_told_again || event.is_skipped {
             continue;
         }
-        let saved_ms = index.saved_ms(event);
-        let idle_ms = longest_gap(&observed.unhealthy, saved_ms, message.stored_ms);
+        let idle_ms = longest_gap(&observed.unhealthy, saved_ms, stored_ms);
         if idle_ms > LATE_MS {
-            let shown = json!({ "event": event, "message": message, "saved_ms": saved_ms });
+            let shown = json!({ "event": event, "saved_ms": saved_ms, "stored_ms": stored_ms });
             found.add(Kind::Late, "published over 20 s after its commit", shown);
         }
     }

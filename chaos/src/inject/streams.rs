@@ -31,14 +31,14 @@ pub(super) async fn purge_key(world: &World, target: usize, log: &Log) -> anyhow
     let events = database.collection::<Document>("events");
     let sent = || async {
         let sent = doc! { "sent": "YES", "version": 0 };
-        // Of those that are changed most.
+        // One of the first: tickets change those most.
         let skip = target as u64 % 3 * 3;
         let sent = events.find_one(sent).sort(doc! { "_id": 1 }).skip(skip);
         let key = sent.await?.context("nothing was sent yet")?;
         Ok(key.get_str("key")?.to_owned())
     };
     let key = within(RECOVERY_LIMIT, "a key has messages", sent).await?;
-    log.lose(service.stream, Some(&key));
+    let loss = log.lose(service.stream, Some(&key));
     let since = Instant::now();
     let purged = within(RECOVERY_LIMIT, "a key is purged", || async {
         let stream = context.get_stream(service.stream).await?;
@@ -50,6 +50,7 @@ pub(super) async fn purge_key(world: &World, target: usize, log: &Log) -> anyhow
     })
     .await?;
     let lost = restore(outbox, &["--key", &key], LIMIT).await?;
+    log.restored(service.stream, loss);
     ensure!(purged > 0, "{key} had no message");
     Ok(Effect {
         since,
@@ -66,13 +67,13 @@ pub(super) async fn lose(world: &World, target: usize, log: &Log) -> anyhow::Res
     let context = context(world).await?;
     let outbox = world.outbox_of(target);
     let name = outbox.service.stream;
-    log.lose(name, None);
     let before = within(RECOVERY_LIMIT, "the stream is there", || async {
         let stream = context.get_stream(name).await?;
         Ok(stream.cached_info().created)
     })
     .await?;
     let since = Instant::now();
+    let loss = log.lose(name, None);
     within(RECOVERY_LIMIT, "the stream is deleted", || async {
         Ok(context.delete_stream(name).await?)
     })
@@ -85,6 +86,7 @@ pub(super) async fn lose(world: &World, target: usize, log: &Log) -> anyhow::Res
     .await?;
     let was_away = since.elapsed();
     let lost = restore(outbox, &[], LIMIT).await?;
+    log.restored(name, loss);
     Ok(Effect {
         since,
         seen: format!("{name} was away for {was_away:.1?}; {lost} events were published again"),

@@ -159,15 +159,17 @@ fn a_document_that_its_order_has_or_gives_back_after_20_s_is_late() {
         assert_eq!(kinds(&away), []);
 
         // Its message was published again, or the order's.
-        let lost = Lost {
-            all: true,
-            ..Lost::default()
-        };
         let mut again = late.clone();
-        sibling(&mut again).lost = lost.clone();
+        again.lost = lost("k", 20_050, 20_200);
         assert_eq!(kinds(&again), []);
-        late.lost = lost;
-        assert_eq!(kinds(&late), []);
+        for (from_ms, until_ms, is_excused) in
+            [(5_000, 9_000, true), (0, 0, false), (20_200, 30_000, false)]
+        {
+            let mut again = late.clone();
+            let of_each = ["A", "B"].map(|order| lost(order, from_ms, until_ms).0);
+            sibling(&mut again).lost = Lost(of_each.concat());
+            assert_eq!(kinds(&again).is_empty(), is_excused, "{from_ms}");
+        }
     }
 }
 
@@ -210,8 +212,10 @@ fn a_cancelled_order_that_never_had_its_free_document_came_before_its_creation()
     assert_eq!(kinds(&later), [Kind::Reordered]);
 
     // Its messages were published again.
-    sibling(&mut later).lost.keys.push("C".to_owned());
+    sibling(&mut later).lost = lost("C", 100, 200);
     assert_eq!(kinds(&later), []);
+    sibling(&mut later).lost = lost("C", 30_000, 40_000);
+    assert_eq!(kinds(&later), [Kind::Reordered]);
 }
 
 /// An order that was refused at this time, with this status.

@@ -80,7 +80,7 @@ fn what_a_consumer_saw_may_be_gone_where_it_was_purged_or_the_stream_was_made_an
         sequence: 4,
         ..purged.seen[2].clone()
     });
-    purged.lost.keys.push("k".to_owned());
+    purged.lost = lost("k", 0, 9_000);
     assert_eq!(kinds(&purged), []);
 
     let mut anew = seen();

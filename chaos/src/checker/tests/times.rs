@@ -66,6 +66,13 @@ fn a_read_of_less_than_was_answered_or_read_before_it_began_is_stale() {
         observed.elections = vec![(400, 2_130), (2_190, 2_195)];
         assert_eq!(kinds(&observed), []);
     }
+    // Each member that may lead knew of it long before.
+    let mut late = spread();
+    late.elections = vec![(4_150, 4_300)];
+    late.reads = vec![read(Some(1), 4_200)];
+    assert_eq!(kinds(&late), [Kind::Stale]);
+    late.elections.push((4_000, 4_160));
+    assert_eq!(kinds(&late), []);
     // Another reader knew more.
     reads.reads.push(read(Some(1), 2_115));
     assert_eq!(kinds(&reads), [Kind::Stale]);
@@ -111,6 +118,13 @@ fn what_is_published_long_after_its_commit_is_late_unless_nobody_could() {
     late.messages[2].stored_ms = 32_001;
     assert_eq!(kinds(&late), [Kind::Late]);
 
-    late.lost.keys.push("k".to_owned());
+    // Its first copy may have been lost before anybody saw it.
+    late.lost = lost("k", 5_000, 9_000);
     assert_eq!(kinds(&late), []);
+    for (from_ms, until_ms) in [(500, 1_500), (33_000, 34_000)] {
+        late.lost = lost("k", from_ms, until_ms);
+        assert_eq!(kinds(&late), [Kind::Late]);
+    }
+    late.lost = lost("l", 5_000, 9_000);
+    assert_eq!(kinds(&late), [Kind::Late]);
 }
