@@ -7,6 +7,14 @@ fn yes_without_a_message_is_premature() {
     let mut premature = good();
     premature.messages.remove(1);
     assert_eq!(kinds(&premature), [Kind::Premature]);
+
+    // It was published again before anybody could look.
+    let mut again = good();
+    let reached = ("outbox-reached".to_owned(), "2".to_owned());
+    again.messages[1].headers.extend([reached]);
+    assert!(kinds(&again).contains(&Kind::Premature));
+    again.lost = lost("k", 0, 9_000);
+    assert!(!kinds(&again).contains(&Kind::Premature));
 }
 
 #[test]
