@@ -193,7 +193,7 @@ impl Report {
 
     /// What instances and harness held meanwhile.
     pub(crate) fn print_usage(&self) {
-        println!("\n  held at the beginning, at most in each quarter of the load, at the end");
+        println!("\n  held at the beginning, at most in each quarter of the run, at the end");
         for row in usage::table(&self.usage) {
             println!("  {row}");
         }

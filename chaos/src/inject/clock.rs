@@ -40,7 +40,7 @@ pub(super) async fn skew(world: &World, planned: &Planned) -> anyhow::Result<Eff
     let since = Instant::now();
     let led = lead(world.mongo_ports[member]).await;
     sleep(planned.lasts).await;
-    process.kill()?;
+    let killed = process.kill();
     for name in [
         "LD_PRELOAD",
         "FAKETIME",
@@ -50,6 +50,7 @@ pub(super) async fn skew(world: &World, planned: &Planned) -> anyhow::Result<Eff
         process.set(name, None);
     }
     process.start();
+    killed?;
     let minutes = led?;
     ensure!(
         minutes.abs() >= MINUTES / 2,
