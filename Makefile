@@ -95,7 +95,7 @@ chaos-short: ## chaos and chaos-loop for half a minute each on one of each serve
 	@scripts/services bin >/dev/null
 	$(build)
 	$(short_chaos) --json "$(target_dir)/chaos-short.json"
-	$(short_chaos) --orders "$(target_dir)/debug/orders" --json "$(target_dir)/chaos-loop-short.json"
+	$(short_chaos) --rate 40 --orders "$(target_dir)/debug/orders" --json "$(target_dir)/chaos-loop-short.json"
 
 chaos-power: ## what servers lose of what they acknowledged when their power fails, and what outbox replay brings back (needs root)
 	@scripts/services bin >/dev/null

@@ -1,4 +1,4 @@
-//! A disk that is full for a while: MongoDB ends then, JetStream refuses, or turns itself off until it is started again.
+//! A disk that is full for a while: MongoDB ends then; JetStream refuses, or turns itself off, until it is started again.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,6 @@ use tokio::time::sleep;
 use super::Effect;
 use crate::{schedule::Planned, world::Shared};
 
-/// How JetStream says that it has given up, or one of its streams.
-const GIVES_UP: [&str; 3] = [
-    "JetStream out of",
-    "Disabling JetStream",
-    "Critical write error",
-];
 const BACK_AFTER: Duration = Duration::from_millis(300);
 
 /// Why it can't be done here; none where it can.
@@ -25,7 +19,7 @@ pub(crate) fn impossible() -> Option<String> {
     tried.err().map(|error| format!("{error:#}"))
 }
 
-/// Whatever is started again afterwards is what an operator starts who has made room.
+/// An operator makes room, and starts the server again.
 pub(super) async fn fill(
     disk: Option<&Mount>,
     process: &Shared,
@@ -33,7 +27,6 @@ pub(super) async fn fill(
 ) -> anyhow::Result<Effect> {
     let disk = disk.context("it has no disk of its own")?;
     let mut process = process.lock().await;
-    let told_before = lines(process.log().as_str());
     let bytes = disk.fill()?;
     let since = Instant::now();
     // What goes free meanwhile is filled again.
@@ -43,26 +36,16 @@ pub(super) async fn fill(
         drop(disk.fill());
     }
     disk.free()?;
-    let mut seen = format!(
-        "{bytes} bytes were all that was left of {}'s disk",
+    let seen = format!(
+        "{bytes} bytes were all that was left of {}'s disk; it was started again",
         process.name
     );
-    if process.look() {
-        seen += ", which ended it";
-        process.start();
-    } else if lines(process.log().as_str()) > told_before {
-        seen += ", and it has to be started again";
-        process.kill()?;
-        process.start();
-    }
+    // It may have ended, or be about to; or it keeps an error that it tells of minutes later.
+    drop(process.kill());
+    process.start();
     Ok(Effect {
         since,
         seen,
         away: vec![process.name.clone()],
     })
-}
-
-fn lines(log: &str) -> usize {
-    let gives_up = |line: &&str| GIVES_UP.iter().any(|text| line.contains(text));
-    log.lines().filter(gives_up).count()
 }
