@@ -170,7 +170,7 @@ impl Observed {
         let seen = self.seen.iter();
         let seen = seen.filter_map(|seen| Some((seen.id.as_deref()?, seen.stored_ms)));
         let held = self.messages.iter();
-        let held = held.filter_map(|held| Some((Message::message_id(held)?, held.stored_ms)));
+        let held = held.filter_map(|held| Some((held.identity()?, held.stored_ms)));
         let mut first = HashMap::new();
         for (id, stored_ms) in seen.chain(held) {
             let known = first.entry(id).or_insert(stored_ms);
@@ -190,18 +190,19 @@ impl Observed {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lost(pub(crate) Vec<Loss>);
 
-/// Messages were taken out of the stream, and published again.
+/// Messages were taken out of the stream, and published again later.
 #[derive(Debug, Clone)]
 pub(crate) struct Loss {
     /// Of this key, or of all.
     pub(crate) key: Option<String>,
     pub(crate) from_ms: u64,
-    /// By then all were published again.
+    /// What was stored later stayed.
     pub(crate) until_ms: u64,
 }
 
 impl Lost {
-    /// Whether messages of a key were lost, or on their way back, at some time between.
+    /// Whether messages of a key were taken at some time between: one that was saved at the first moment may then be told of at the second
+    /// only.
     pub(crate) fn has(&self, key: &str, from_ms: u64, until_ms: u64) -> bool {
         let of_key = |loss: &&Loss| loss.key.as_deref().is_none_or(|lost| lost == key);
         let mut of_key = self.0.iter().filter(of_key);

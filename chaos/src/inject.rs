@@ -12,7 +12,7 @@ mod processes;
 mod streams;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -122,18 +122,17 @@ impl Log {
         losses.len() - 1
     }
 
-    /// What that loss took was published again.
-    pub(crate) fn restored(&self, stream: &'static str, loss: usize) {
+    /// That loss has taken all that it takes: what is stored from now on stays.
+    pub(crate) fn has_taken(&self, stream: &'static str, loss: usize) {
         let mut lost = self.lost.lock().expect("no panic while it is held");
         lost.entry(stream).or_default().0[loss].until_ms = self.clock.now_ms();
     }
 
-    /// The keys of what was not yet; none stands for all.
-    pub(crate) fn unrestored(&self, stream: &str) -> Vec<Option<String>> {
+    /// Of which keys a stream has lost messages so far; none stands for all.
+    pub(crate) fn lost_of(&self, stream: &str) -> HashSet<Option<String>> {
         let lost = self.lost.lock().expect("no panic while it is held");
         let losses = lost.get(stream).into_iter().flat_map(|lost| &lost.0);
-        let open = losses.filter(|loss| loss.until_ms == u64::MAX);
-        open.map(|loss| loss.key.clone()).collect()
+        losses.map(|loss| loss.key.clone()).collect()
     }
 
     /// All of it, when all is over.

@@ -77,7 +77,7 @@ pub(crate) fn page(report: &Report, command: &str) -> anyhow::Result<String> {
         escaped(&report.summary())
     );
     for picture in pictures {
-        // Whoever has no mouse moves it too.
+        // With tabindex the keyboard can scroll it.
         writeln!(page, "<figure tabindex=\"0\">{picture}</figure>")?;
     }
     page += "\n<h2>What was done, and what was seen of it</h2>\n<table>\n<tr><th>from<th>to<th>fault<th>seen\n";

@@ -124,7 +124,7 @@ impl Experiment {
         for outbox in &world.outboxes {
             observe::settled(&outbox.database, SETTLE_LIMIT).await?;
         }
-        publish_what_was_lost(&world, &log).await?;
+        publish_what_was_lost(&world, &log).await;
         watch.abort();
         let consumers = (consumer, of_orders);
         let (observed, injected) = self
@@ -236,19 +236,17 @@ fn start_where_it_ended(server: &mut Process) {
     }
 }
 
-/// A fault's replay may have been cut short, so an operator replays again when all servers are there. Nothing else is: what is `YES` and
-/// nowhere without such a loss must show.
-async fn publish_what_was_lost(world: &World, log: &Log) -> anyhow::Result<()> {
+/// A fault's replay may have been cut short, so an operator replays again when all servers are there: what was lost on purpose, and nothing
+/// else. Where that fails, the verdict tells what is missing.
+async fn publish_what_was_lost(world: &World, log: &Log) {
     for outbox in &world.outboxes {
-        for key in log.unrestored(outbox.service.stream) {
-            let more: &[&str] = match &key {
-                Some(key) => &["--key", key],
-                None => &[],
-            };
-            restore(outbox, more, REPLAY_LIMIT).await?;
+        for key in log.lost_of(outbox.service.stream) {
+            let more: Vec<&str> = key.iter().flat_map(|key| ["--key", key]).collect();
+            if let Err(error) = restore(outbox, &more, REPLAY_LIMIT).await {
+                eprintln!("chaos: {error:#}");
+            }
         }
     }
-    Ok(())
 }
 
 /// The verdict is about what a crashed instance left, too. How many crashes of instances there were.

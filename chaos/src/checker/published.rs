@@ -57,8 +57,10 @@ pub(super) fn messages(observed: &Observed, index: &Index<'_>, found: &mut Findi
             );
         }
         headers::headers(event, message, found);
-        if message.is_replayed() && !observed.lost.has(&event.key, 0, message.stored_ms) {
-            let what = "YES, and published again, although nothing of its key was lost on purpose";
+        let saved_ms = index.saved_ms(event);
+        let was_lost = |stored_ms| observed.lost.has(&event.key, saved_ms, stored_ms);
+        if message.is_replayed() && !was_lost(message.stored_ms) {
+            let what = "YES, and published again, although it was not lost on purpose";
             let shown = json!({ "event": event, "message": message });
             found.add(Kind::Premature, what, shown);
         }

@@ -49,8 +49,8 @@ pub(super) async fn purge_key(world: &World, target: usize, log: &Log) -> anyhow
             .purged)
     })
     .await?;
+    log.has_taken(service.stream, loss);
     let lost = restore(outbox, &["--key", &key], LIMIT).await?;
-    log.restored(service.stream, loss);
     ensure!(purged > 0, "{key} had no message");
     Ok(Effect {
         since,
@@ -85,8 +85,8 @@ pub(super) async fn lose(world: &World, target: usize, log: &Log) -> anyhow::Res
     })
     .await?;
     let was_away = since.elapsed();
+    log.has_taken(name, loss);
     let lost = restore(outbox, &[], LIMIT).await?;
-    log.restored(name, loss);
     Ok(Effect {
         since,
         seen: format!("{name} was away for {was_away:.1?}; {lost} events were published again"),

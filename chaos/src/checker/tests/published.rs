@@ -13,8 +13,17 @@ fn yes_without_a_message_is_premature() {
     let reached = ("outbox-reached".to_owned(), "2".to_owned());
     again.messages[1].headers.extend([reached]);
     assert!(kinds(&again).contains(&Kind::Premature));
-    again.lost = lost("k", 0, 9_000);
+    let stored_ms = again.messages[1].stored_ms;
+    again.lost = lost("k", stored_ms, stored_ms + 9_000);
     assert!(!kinds(&again).contains(&Kind::Premature));
+    // Another key was lost; or this one, before the event was saved.
+    again.lost = lost("l", stored_ms, stored_ms + 9_000);
+    assert!(kinds(&again).contains(&Kind::Premature));
+    again.attempts.iter_mut().for_each(|it| it.ended_ms = 500);
+    again.events.iter_mut().for_each(|it| it.made_at_ms = 500);
+    again.messages[1].stored_ms = 600;
+    again.lost = lost("k", 0, 499);
+    assert!(kinds(&again).contains(&Kind::Premature));
 }
 
 #[test]
