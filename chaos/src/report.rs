@@ -38,8 +38,7 @@ pub(crate) struct Report {
     pub(crate) injected: Vec<Injected>,
     floors: Vec<Floor>,
     counts: BTreeMap<Kind, usize>,
-    /// Instances that ended by themselves, or badly when they were asked to.
-    crashes: u32,
+    crashes: Crashes,
     by_fault: BTreeMap<String, Availability>,
     only_nats_at_fault: Availability,
     no_fault: Availability,
@@ -81,13 +80,23 @@ impl Orders {
     }
 }
 
+/// How often a process ended by itself, or badly when it was asked to.
+#[derive(Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Crashes {
+    /// A violation.
+    pub(crate) of_instances: u32,
+    /// None: MongoDB ends where its disk is full. They are started again.
+    pub(crate) of_servers: u32,
+}
+
 impl Report {
     pub(crate) fn new(
         aim: &Aim,
         size: Size,
         observed: &Observed,
         injected: Vec<Injected>,
-        crashes: u32,
+        crashes: Crashes,
     ) -> Self {
         let attempts = &observed.all_attempts();
         let mut writes = BTreeMap::new();
@@ -138,8 +147,8 @@ impl Report {
         let mut why: Vec<String> = broken
             .map(|(kind, count)| format!("{}: {count}", name(kind)))
             .collect();
-        if self.crashes > 0 {
-            why.push(format!("crashes: {}", self.crashes));
+        if self.crashes.of_instances > 0 {
+            why.push(format!("crashes: {}", self.crashes.of_instances));
         }
         let too_little = self.floors.iter().filter(|floor| !floor.holds);
         why.extend(too_little.map(ToString::to_string));
@@ -223,7 +232,14 @@ impl Report {
         for (kind, count) in &self.counts {
             println!("  {:<15} {count}", name(kind));
         }
-        println!("  {:<15} {}", "crashes", self.crashes);
+        let Crashes {
+            of_instances,
+            of_servers,
+        } = self.crashes;
+        println!(
+            "  {:<15} {of_instances}, and {of_servers} of servers, which were started again",
+            "crashes"
+        );
         for violation in self.violations.iter().take(SHOWN_VIOLATIONS) {
             println!(
                 "{}: {}\n{:#}",

@@ -22,7 +22,7 @@ use crate::{
     load::{Told, load},
     observe,
     orders::{self, Orders},
-    report::Report,
+    report::{Crashes, Report},
     schedule::Planned,
     story::Story,
     usage,
@@ -249,18 +249,20 @@ async fn publish_what_was_lost(world: &World, log: &Log) {
     }
 }
 
-/// The verdict is about what a crashed instance left, too. How many crashes of instances there were.
-pub(crate) async fn start_what_crashed(world: &World) -> anyhow::Result<u32> {
-    let mut crashes = 0;
+/// The verdict is about what a crashed instance left, too.
+async fn start_what_crashed(world: &World) -> anyhow::Result<Crashes> {
+    let mut crashes = Crashes::default();
     for server in world.mongo.iter().chain(&world.nats) {
-        start_where_it_ended(&mut *server.lock().await);
+        let mut server = server.lock().await;
+        start_where_it_ended(&mut server);
+        crashes.of_servers += server.crashes;
     }
     for instance in &world.instances {
         let mut instance = instance.lock().await;
         if instance.look() {
             instance.start();
         }
-        crashes += instance.crashes;
+        crashes.of_instances += instance.crashes;
     }
     Ok(crashes)
 }
