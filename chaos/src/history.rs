@@ -165,14 +165,18 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// When each event's message was stored first, by its id: the stream may have lost it since, and got it again.
-    pub(crate) fn first_stored(&self) -> HashMap<&str, u64> {
+    /// Each event's id, and when its message was stored: more than once where the stream has lost it, and got it again.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&str, u64)> {
         let seen = self.seen.iter();
         let seen = seen.filter_map(|seen| Some((seen.id.as_deref()?, seen.stored_ms)));
         let held = self.messages.iter();
-        let held = held.filter_map(|held| Some((held.identity()?, held.stored_ms)));
+        seen.chain(held.filter_map(|held| Some((held.identity()?, held.stored_ms))))
+    }
+
+    /// When each event's message was stored first.
+    pub(crate) fn first_stored(&self) -> HashMap<&str, u64> {
         let mut first = HashMap::new();
-        for (id, stored_ms) in seen.chain(held) {
+        for (id, stored_ms) in self.stored() {
             let known = first.entry(id).or_insert(stored_ms);
             *known = stored_ms.min(*known);
         }

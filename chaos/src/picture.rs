@@ -243,7 +243,7 @@ fn waits(report: &Report) -> Chart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{floors::Aim, history::Observed, world::Size};
+    use crate::{floors::Aim, history::Observed, report::Crashes, world::Size};
 
     #[test]
     fn a_page_shows_each_fault_and_says_why_a_run_failed_and_asks_nothing_of_anybody() {
@@ -264,7 +264,7 @@ mod tests {
             seen: "signal: 9 <SIGKILL>".to_owned(),
         };
         let observed = Observed::default();
-        let report = Report::new(&aim, Size::ONE, &observed, vec![injected], 0);
+        let report = Report::new(&aim, Size::ONE, &observed, vec![injected], Crashes::default());
         let page = page(&report, "chaos run --seed 7").expect("it can be drawn");
         for text in [
             "<h1>Chaos, seed 7: the run failed</h1>",

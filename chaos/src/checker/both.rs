@@ -1,5 +1,5 @@
-//! What two services know of each other: each order has its document in time and in its turn, none is refused for nothing, and the one knows
-//! of the other's documents what these say.
+//! What two services know of each other: each order has its document in time and in its turn, none is refused for nothing, in the end no
+//! document has two, and the other service's replica equals the documents.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Findings, Index, Kind,
-    times::{LATE_MS, longest_gap},
+    times::{LATE_MS, uncovered},
 };
 use crate::{
     domain::{
@@ -43,15 +43,16 @@ struct Held<'a> {
 /// An order's event that gave it its document, or took it away.
 pub(crate) struct Move<'a> {
     pub(crate) event: &'a Event,
-    /// Whoever sent it knows by then.
+    /// Whoever sent it knows by then, or the stream tells of it.
     saved_ms: u64,
-    /// The stream tells of it by then.
+    /// The stream tells of it by then; or it was made then, where the stream had other messages to get again.
     pub(crate) moved_ms: u64,
 }
 
 pub(super) fn judge(observed: &Observed, orders: &Observed, found: &mut Findings) {
     let both = Both::new(observed, orders);
     both.known(found);
+    both.of_one(found);
     both.in_time(found);
     both.in_turn(found);
     for attempt in &orders.attempts {
@@ -110,7 +111,7 @@ impl<'a> Both<'a> {
 
     /// Whether there was more time than that between them in which both services could work.
     fn is_late(&self, from_ms: u64, until_ms: u64) -> bool {
-        longest_gap(&self.unhealthy, from_ms, until_ms) > LATE_MS
+        uncovered(&self.unhealthy, from_ms, until_ms) > LATE_MS
     }
 
     fn moves(&self) -> Vec<Move<'a>> {
@@ -123,10 +124,12 @@ impl<'a> Both<'a> {
                     continue;
                 };
                 let told = self.told.get(moved.id.as_str()).copied();
-                let told = told.filter(|told| !lost.has(&moved.key, moved.made_at_ms, *told));
+                let told = told.filter(|told| !lost.has(&moved.key, 0, *told));
+                let answered_ms = self.of_orders.saved_ms(event);
+                let published_ms = self.told.get(event.id.as_str());
                 moves.push(Move {
                     event,
-                    saved_ms: self.of_orders.saved_ms(event),
+                    saved_ms: published_ms.map_or(answered_ms, |at| answered_ms.min(*at)),
                     moved_ms: told.unwrap_or(moved.made_at_ms),
                 });
             }
@@ -176,6 +179,16 @@ impl<'a> Both<'a> {
                     "a cancelled order that never had its document, although no other had it";
                 let shown = json!({ "created": created, "cancelled": cancelled });
                 found.add(Kind::Reordered, what, shown);
+            }
+        }
+    }
+
+    /// In the end no order waits: there is one active order of a document at most.
+    fn of_one(&self, found: &mut Findings) {
+        for document in &self.observed.documents {
+            if !document.waiting.is_empty() {
+                let what = "an order that waits for a document in the end: two are active at once";
+                found.add(Kind::WronglyAccepted, what, json!(document));
             }
         }
     }

@@ -134,6 +134,13 @@ pub(super) fn preconditions(observed: &Observed, index: &Index<'_>, found: &mut 
 
 /// Between commit and publication no instance can publish, or not much time goes by.
 pub(super) fn publications(observed: &Observed, index: &Index<'_>, found: &mut Findings) {
+    let mut stored = HashMap::<_, Vec<u64>>::new();
+    for (id, stored_ms) in observed.stored() {
+        if let Some(event) = index.events_by_id.get(id) {
+            let of_version = stored.entry((event.key.as_str(), event.version));
+            of_version.or_default().push(stored_ms);
+        }
+    }
     for (id, stored_ms) in observed.first_stored() {
         let Some(event) = index.events_by_id.get(id) else {
             continue;
@@ -144,25 +151,28 @@ pub(super) fn publications(observed: &Observed, index: &Index<'_>, found: &mut F
         if is_told_again || event.is_skipped {
             continue;
         }
-        let idle_ms = longest_gap(&observed.unhealthy, saved_ms, stored_ms);
-        if idle_ms > LATE_MS {
+        // Where the stream has lost its key's messages, it waits for these to be published again.
+        let before = stored.get(&(event.key.as_str(), event.version - 1));
+        let before = before.into_iter().flatten().filter(|at| **at <= stored_ms);
+        let before = before
+            .max()
+            .filter(|_| observed.lost.has(&event.key, 0, stored_ms));
+        let since_ms = before.map_or(saved_ms, |before| saved_ms.max(*before));
+        if uncovered(&observed.unhealthy, since_ms, stored_ms) > LATE_MS {
             let shown = json!({ "event": event, "saved_ms": saved_ms, "stored_ms": stored_ms });
             found.add(Kind::Late, "published over 20 s after its commit", shown);
         }
     }
 }
 
-/// The longest time between `from` and `until` that none of `spans` covers.
-pub(super) fn longest_gap(spans: &[(u64, u64)], from: u64, until: u64) -> u64 {
+/// How much of the time between `from` and `until` none of `spans` covers.
+pub(super) fn uncovered(spans: &[(u64, u64)], from: u64, until: u64) -> u64 {
     let mut spans = spans.to_vec();
     spans.sort_unstable();
-    let (mut longest, mut covered) = (0, from);
+    let (mut sum, mut covered) = (0, from);
     for (begin, end) in spans {
-        if begin >= until {
-            break;
-        }
-        longest = longest.max(begin.saturating_sub(covered));
+        sum += begin.min(until).saturating_sub(covered);
         covered = covered.max(end);
     }
-    longest.max(until.saturating_sub(covered))
+    sum + until.saturating_sub(covered)
 }

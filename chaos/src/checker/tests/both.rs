@@ -121,6 +121,18 @@ fn a_document_that_the_other_service_knows_as_another_is_diverged() {
 }
 
 #[test]
+fn two_active_orders_of_a_document_are_one_too_many() {
+    let mut two = both();
+    let event = order("C", 0);
+    let orders = of_orders([sibling(&mut two).events.clone(), vec![event]].concat());
+    two.orders.events = crate::orders::recorded(&orders.events);
+    two.orders.marks.push(mark("C", 0));
+    two.documents[0].waiting = vec!["C".to_owned()];
+    two.sibling = Some(Box::new(orders));
+    assert_eq!(kinds(&two), [Kind::WronglyAccepted]);
+}
+
+#[test]
 fn a_document_that_is_held_without_an_active_order_has_lost_its_cancellation() {
     let mut cancelled = both();
     let event = order("B", 1);
@@ -157,6 +169,14 @@ fn a_document_that_its_order_has_or_gives_back_after_20_s_is_late() {
         let mut away = late.clone();
         sibling(&mut away).unhealthy = vec![(5_000, 12_000)];
         assert_eq!(kinds(&away), []);
+
+        // Nobody has told the client of the order, but the stream has: that was its commit.
+        let mut unclear = late.clone();
+        let orders = sibling(&mut unclear);
+        for (attempt, message) in orders.attempts.iter_mut().zip(&mut orders.messages) {
+            (attempt.ended_ms, message.stored_ms) = (15_000, 90);
+        }
+        assert!(kinds(&unclear).contains(&Kind::Late));
 
         // Its message was published again, or the order's.
         let mut again = late.clone();

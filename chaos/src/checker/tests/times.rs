@@ -113,12 +113,18 @@ fn what_is_published_long_after_its_commit_is_late_unless_nobody_could() {
     assert_eq!(kinds(&late), []);
     late.messages[2].stored_ms = 22_101;
     assert_eq!(kinds(&late), [Kind::Late]);
-    late.unhealthy = vec![(9_000, 9_500), (10_000, 12_000)];
+    // Spans that overlap count once, and what lies between them adds up.
+    late.unhealthy = vec![(9_000, 9_500), (9_400, 10_000), (9_800, 12_000)];
+    late.messages[2].stored_ms = 25_100;
     assert_eq!(kinds(&late), []);
-    late.messages[2].stored_ms = 32_001;
+    late.messages[2].stored_ms = 25_101;
     assert_eq!(kinds(&late), [Kind::Late]);
+    late.unhealthy.push((24_000, 40_000));
+    late.messages[2].stored_ms = 32_001;
+    assert_eq!(kinds(&late), []);
 
     // Its first copy may have been lost before anybody saw it.
+    late.unhealthy.pop();
     late.lost = lost("k", 5_000, 9_000);
     assert_eq!(kinds(&late), []);
     for (from_ms, until_ms) in [(500, 1_500), (33_000, 34_000)] {
@@ -127,4 +133,18 @@ fn what_is_published_long_after_its_commit_is_late_unless_nobody_could() {
     }
     late.lost = lost("l", 5_000, 9_000);
     assert_eq!(kinds(&late), [Kind::Late]);
+
+    // The version before was lost earlier, and went first.
+    for (again_ms, is_excused) in [(20_000, true), (3_000, false)] {
+        let mut behind = late.clone();
+        let again = Seen {
+            id: Some(behind.events[1].id.clone()),
+            sequence: 9,
+            stored_ms: again_ms,
+            stream: 0,
+        };
+        behind.seen.push(again);
+        behind.lost = lost("k", 500, 1_500);
+        assert_eq!(!kinds(&behind).contains(&Kind::Late), is_excused);
+    }
 }
