@@ -264,7 +264,13 @@ mod tests {
             seen: "signal: 9 <SIGKILL>".to_owned(),
         };
         let observed = Observed::default();
-        let report = Report::new(&aim, Size::ONE, &observed, vec![injected], Crashes::default());
+        let report = Report::new(
+            &aim,
+            Size::ONE,
+            &observed,
+            vec![injected],
+            Crashes::default(),
+        );
         let page = page(&report, "chaos run --seed 7").expect("it can be drawn");
         for text in [
             "<h1>Chaos, seed 7: the run failed</h1>",

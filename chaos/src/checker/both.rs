@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Findings, Index, Kind,
-    times::{LATE_MS, uncovered},
+    times::{AGAIN_MS, LATE_MS, uncovered},
 };
 use crate::{
     domain::{
@@ -31,6 +31,8 @@ struct Both<'a> {
     created: HashMap<&'a str, Vec<&'a Event>>,
     /// When the streams of both services told of an event first.
     told: HashMap<&'a str, u64>,
+    /// How long its message waits behind others in its stream.
+    behind: HashMap<&'a str, u64>,
 }
 
 /// An order had a document: from this version to that one, or to the end.
@@ -97,8 +99,11 @@ impl<'a> Both<'a> {
         }
         let mut told = observed.first_stored();
         told.extend(orders.first_stored());
+        let mut behind = waits(observed);
+        behind.extend(waits(orders));
         Self {
             told,
+            behind,
             created,
             unhealthy: [&observed.unhealthy[..], &orders.unhealthy].concat(),
             of_orders: Index::new(orders),
@@ -112,6 +117,11 @@ impl<'a> Both<'a> {
     /// Whether there was more time than that between them in which both services could work.
     fn is_late(&self, from_ms: u64, until_ms: u64) -> bool {
         uncovered(&self.unhealthy, from_ms, until_ms) > LATE_MS
+    }
+
+    /// Where a stream has lost its messages, a consumer gets all of them again.
+    fn behind(&self, event: &Event) -> u64 {
+        self.behind.get(event.id.as_str()).copied().unwrap_or(0)
     }
 
     fn moves(&self) -> Vec<Move<'a>> {
@@ -143,7 +153,8 @@ impl<'a> Both<'a> {
             let key = &moved.event.key;
             let lost = &self.orders.lost;
             let is_told_again = lost.has(key, moved.saved_ms, moved.moved_ms);
-            if !is_told_again && self.is_late(moved.saved_ms, moved.moved_ms) {
+            let since_ms = moved.saved_ms + self.behind(moved.event);
+            if !is_told_again && self.is_late(since_ms, moved.moved_ms) {
                 let what =
                     "a document that an order has, or gives back, over 20 s after its commit";
                 let (saved_ms, moved_ms) = (moved.saved_ms, moved.moved_ms);
@@ -224,7 +235,8 @@ impl<'a> Both<'a> {
         let since_ms = self.index.saved_ms(created);
         let lost = &self.observed.lost;
         let is_told_again = lost.has(&created.key, since_ms, attempt.began_ms);
-        if self.is_late(since_ms, attempt.began_ms) && !is_told_again {
+        let is_late = self.is_late(since_ms + self.behind(created), attempt.began_ms);
+        if is_late && !is_told_again {
             let what = "a document that the other service did not know 20 s after its commit";
             let shown = json!({ "attempt": attempt, "event": created });
             found.add(Kind::Late, what, shown);
@@ -249,6 +261,20 @@ impl<'a> Both<'a> {
             found.add(Kind::WronglyRefused, what, json!(attempt));
         }
     }
+}
+
+/// How long each event's first message waits at a consumer that applies one after the other, by its id.
+pub(super) fn waits(observed: &Observed) -> HashMap<&str, u64> {
+    let mut stored: Vec<(u64, &str)> = observed.stored().map(|(id, at)| (at, id)).collect();
+    stored.sort_unstable();
+    stored.dedup();
+    let (mut waits, mut free_ms) = (HashMap::new(), 0);
+    for (stored_ms, id) in stored {
+        let begins_ms = stored_ms.max(free_ms);
+        free_ms = begins_ms + AGAIN_MS;
+        waits.entry(id).or_insert(begins_ms - stored_ms);
+    }
+    waits
 }
 
 fn document_of(attempt: &Attempt) -> Option<&str> {

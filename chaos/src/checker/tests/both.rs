@@ -5,6 +5,7 @@ use super::{
     *,
 };
 use crate::{
+    checker::both::waits,
     domain::{HOLDER, orders::must_know},
     history::{Known, Lost},
 };
@@ -154,6 +155,9 @@ fn a_document_that_its_order_has_or_gives_back_after_20_s_is_late() {
         let mut late = both();
         let sibling_events = &mut sibling(&mut late).events;
         sibling_events.iter_mut().for_each(|it| it.made_at_ms = 100);
+        for message in &mut sibling(&mut late).messages {
+            message.stored_ms = 100;
+        }
         late.messages[which].stored_ms = 20_101;
         for event in &mut late.events {
             event.made_at_ms = 20_000;
@@ -275,4 +279,20 @@ fn an_order_of_a_document_that_was_made_20_s_ago_is_not_refused_because_it_is_un
 
     unknown.unhealthy = vec![(5_000, 12_000)];
     assert_eq!(kinds(&unknown), []);
+}
+
+#[test]
+fn a_message_waits_behind_those_that_the_stream_has_got_again() {
+    let mut again = of_orders(vec![order("A", 0), order("B", 0)]);
+    for at in [0, 5_000] {
+        let copy = |sequence| Seen {
+            id: Some("eA0".to_owned()),
+            sequence,
+            stored_ms: at + sequence,
+            stream: 0,
+        };
+        again.seen.extend((0..100).map(copy));
+    }
+    again.messages[1].stored_ms = 5_100;
+    assert_eq!(waits(&again), [("eA0", 0), ("eB0", 900)].into());
 }

@@ -12,6 +12,15 @@ fn spread() -> Observed {
     observed
 }
 
+fn seen_again(event: &Event, stored_ms: u64) -> Seen {
+    Seen {
+        id: Some(event.id.clone()),
+        sequence: 9,
+        stored_ms,
+        stream: 0,
+    }
+}
+
 fn read(version: Option<i64>, began_ms: u64) -> Read {
     Read {
         key: "k".to_owned(),
@@ -119,6 +128,13 @@ fn what_is_published_long_after_its_commit_is_late_unless_nobody_could() {
     assert_eq!(kinds(&late), []);
     late.messages[2].stored_ms = 25_101;
     assert_eq!(kinds(&late), [Kind::Late]);
+    // A message that the stream gets again meanwhile takes its time.
+    let mut again = late.clone();
+    again.seen.push(seen_again(&late.events[0], 5_000));
+    for (stored_ms, is_late) in [(25_110, false), (25_111, true)] {
+        again.messages[2].stored_ms = stored_ms;
+        assert_eq!(kinds(&again).contains(&Kind::Late), is_late, "{stored_ms}");
+    }
     late.unhealthy.push((24_000, 40_000));
     late.messages[2].stored_ms = 32_001;
     assert_eq!(kinds(&late), []);
@@ -137,13 +153,7 @@ fn what_is_published_long_after_its_commit_is_late_unless_nobody_could() {
     // The version before was lost earlier, and went first.
     for (again_ms, is_excused) in [(20_000, true), (3_000, false)] {
         let mut behind = late.clone();
-        let again = Seen {
-            id: Some(behind.events[1].id.clone()),
-            sequence: 9,
-            stored_ms: again_ms,
-            stream: 0,
-        };
-        behind.seen.push(again);
+        behind.seen.push(seen_again(&late.events[1], again_ms));
         behind.lost = lost("k", 500, 1_500);
         assert_eq!(!kinds(&behind).contains(&Kind::Late), is_excused);
     }
