@@ -7,7 +7,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling openapi asyncapi
+.PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling upgrade openapi asyncapi
 .PHONY: asyncapi-valid new-service try-new-service chaos chaos-loop chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
@@ -60,7 +60,10 @@ manifests: ## render deploy/k8s for each kind of cluster, and check it: schemas 
 
 rolling: tools services ## replace two instances behind HAProxy and nginx, twenty times each, under load; ROLLING_ROUNDS
 	@scripts/tools haproxy nginx
-	cargo nextest run --locked -p "$(program)" --test it --run-ignored only --no-capture -E 'test(rolling::behind_)'
+	cargo nextest run --locked -p "$(program)" --test it --run-ignored only --no-capture -E 'test(::behind_) & test(/^(rolling|proxies)::/)'
+
+upgrade: ## replace two instances of an older build, COMMIT=…, by today's behind HAProxy under load, and step back; ROLLING_ROUNDS
+	@scripts/upgrade "$(COMMIT)"
 
 openapi: ## write docs/openapi.json and those of siblings/ anew
 	cargo run --locked --quiet -- openapi > docs/openapi.json
