@@ -21,6 +21,5 @@ COPY --from=builder /app/bin/ /usr/local/bin/
 # Any other user id will do, such as OpenShift gives: nothing is written, and nobody's home is entered.
 USER 65532:65532
 WORKDIR /
-EXPOSE 3000 9090
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/local/bin/service", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/service"]
