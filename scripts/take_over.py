@@ -10,6 +10,7 @@ from pymongo.write_concern import WriteConcern
 
 BATCH = 200  # tickets in a transaction
 MOST_CENTS = 100_000_000
+LONGEST_TITLE = 100
 
 
 def cents_of(price):
@@ -89,20 +90,28 @@ def main(program, source_uri, target_uri):
     target = client.get_default_database(program)
     if (source.name, source.client.address) == (target.name, client.address):
         sys.exit("take-over: that is the service's own database; restore the old tickets under another name, or read them where they are")
-    if not {"tickets", "events"} <= set(target.list_collection_names()):
+    owner = target.leases.find_one({"_id": "service"}, {"name": 1})
+    if owner is None or not {"tickets", "events"} <= set(target.list_collection_names()):
         sys.exit(f"take-over: {target.name} has no collections yet: start the service once")
+    if owner["name"] != program:
+        sys.exit(f"take-over: the database {target.name} is that of the service {owner['name']}, and these tickets are for {program}: correct MONGO_URI")
     wrong = [f"  {old['_id']}: {reason}" for old in source.tickets.find() if (reason := wrong_with(old))]
     if wrong:
         sys.exit("take-over: nothing was done. Mend these where they are, and call it again:\n" + "\n".join(wrong))
     copied = here = 0
-    batch = []
+    batch, long_titles = [], []
     for old in source.tickets.find().sort("_id"):
         batch.append(old)
+        if len(old["title"]) > LONGEST_TITLE:
+            long_titles.append(f"  {old['_id']}: {len(old['title'])} characters")
         if len(batch) == BATCH:
             done, present = save(client, target, batch)
             copied, here, batch = copied + done, here + present, []
     done, present = save(client, target, batch)
     print(f"take-over: {copied + done} tickets copied, {here + present} were here already")
+    if long_titles:
+        print(f"take-over: these titles are longer than {LONGEST_TITLE}. They stay as they are; whoever changes such a ticket has to shorten its title:")
+        print("\n".join(long_titles))
 
 
 try:

@@ -120,6 +120,48 @@ async fn a_reserved_ticket_that_was_taken_over_is_released_by_the_events_of_its_
 }
 
 #[tokio::test]
+async fn tickets_are_not_taken_over_into_another_services_database() {
+    let place = Place::new();
+    let course = course(&place).await;
+    let database = place.database().await;
+    // As the service `orders` has them too.
+    for collection in ["tickets", "events"] {
+        database.create_collection(collection).await.unwrap();
+    }
+    let owner = doc! { "_id": "service", "name": "orders" };
+    let leases = database.collection::<Document>("leases");
+    leases.insert_one(owner).await.unwrap();
+    let output = take_over(&place);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("that of the service orders"), "{said}");
+    for collection in ["tickets", "events"] {
+        let documents = database.collection::<Document>(collection);
+        assert_eq!(documents.count_documents(doc! {}).await.unwrap(), 0);
+    }
+    course.drop().await.unwrap();
+    database.drop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_title_that_is_too_long_for_a_change_is_taken_over_and_told() {
+    let app = TestApp::start().await;
+    let course = course(&app.place).await;
+    let tickets = course.collection::<Document>("tickets");
+    let title = "ü".repeat(101);
+    let ticket = doc! { "title": &title, "price": 20, "userId": "alice", "version": 0 };
+    let id = tickets.insert_one(ticket).await.unwrap().inserted_id;
+    let id = id.as_object_id().unwrap().to_hex();
+    let said = String::from_utf8(take_over(&app.place).stdout).unwrap();
+    assert!(said.contains(&format!("{id}: 101 characters")), "{said}");
+    let keep = |title: &str| app.put("alice", &id, json!({ "title": title, "price": 21 }));
+    assert_eq!(keep(&title).await.status(), 400);
+    assert_eq!(keep(&title[..200]).await.status(), 200);
+    course.drop().await.unwrap();
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_taken_over_is_named_and_nothing_is_done() {
     let app = TestApp::start().await;
     let course = course(&app.place).await;
