@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bson::oid::ObjectId;
 use reqwest::{Method, Response, Url};
 use serde_json::Value;
 
@@ -14,6 +13,8 @@ struct Request<'a> {
     /// How the others call its answer.
     name: Option<&'a str>,
     answers: u16,
+    /// The name of the request whose answer this one has too.
+    same_as: Option<&'a str>,
     method: &'a str,
     url: &'a str,
     headers: Vec<(&'a str, &'a str)>,
@@ -32,6 +33,7 @@ fn request(block: &str) -> Request<'_> {
         title,
         name: told("@name "),
         answers: told("answers ").unwrap().parse().unwrap(),
+        same_as: told("same as "),
         method,
         url,
         headers: lines.map(|it| it.split_once(": ").unwrap()).collect(),
@@ -50,10 +52,7 @@ fn filled(text: &str, variables: &BTreeMap<String, String>) -> String {
     while let Some((before, rest)) = filled.split_once("{{") {
         let (name, after) = rest.split_once("}}").unwrap();
         let unknown = || panic!("{name} is not known");
-        let value = match name {
-            "$guid" => ObjectId::new().to_hex(),
-            name => variables.get(name).cloned().unwrap_or_else(unknown),
-        };
+        let value = variables.get(name).cloned().unwrap_or_else(unknown);
         filled = format!("{before}{value}{after}");
     }
     filled
@@ -80,13 +79,24 @@ async fn remember(variables: &mut BTreeMap<String, String>, name: &str, answer: 
     }
 }
 
-/// Sends every request of the file, whose variables have these values in place of the file's own.
+/// The file's own values of its variables.
+fn variables_of(file: &str) -> BTreeMap<String, String> {
+    let lines = file.lines().filter_map(|line| line.strip_prefix('@'));
+    let values = lines.map(|line| line.split_once(" = ").unwrap());
+    values.map(owned).collect()
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// Sends every request of the file, of whose variables some have these values in place of the file's own.
 ///
 /// # Panics
-/// When one is not answered as its comment `answers` says.
-pub async fn send_all<const N: usize>(file: &str, variables: [(&str, &str); N]) {
-    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let mut variables: BTreeMap<_, _> = variables.map(owned).into();
+/// When one is not answered as its comments `answers` and `same as` say.
+pub async fn send_all<const N: usize>(file: &str, values: [(&str, &str); N]) {
+    let mut variables = variables_of(file);
+    variables.extend(values.map(owned));
     for request in requests(file) {
         let url = Url::parse(&filled(request.url, &variables)).unwrap();
         let method = Method::from_bytes(request.method.as_bytes()).unwrap();
@@ -99,6 +109,15 @@ pub async fn send_all<const N: usize>(file: &str, variables: [(&str, &str); N]) 
         assert_eq!(answer.status(), request.answers, "{}", request.title);
         if let Some(name) = request.name {
             remember(&mut variables, name, answer).await;
+        } else if let Some(first) = request.same_as {
+            let answer: Value = answer.json().await.unwrap();
+            let id = variables.get(&format!("{first}.response.body.$.id"));
+            assert_eq!(
+                answer["id"].as_str(),
+                id.map(String::as_str),
+                "{}",
+                request.title
+            );
         }
     }
 }
