@@ -37,6 +37,7 @@ mod operators;
 mod orders;
 mod permissions;
 mod process;
+mod proxies;
 mod queues;
 mod release_before;
 mod replays;
