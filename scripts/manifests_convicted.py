@@ -24,12 +24,12 @@ DEFECTS = [
     ("    - namespaceSelector:\n        matchLabels:\n          kubernetes.io/metadata.name: monitoring\n", "    - namespaceSelector: {}\n", "its admin port is open to everybody"),
     ("maxUnavailable: 1\n  selector:\n    matchLabels:", "maxUnavailable: 1\n  selector:\n    matchLabels:\n      not: ours", "has 0 disruption budgets"),
     ("replicas:", "replica:", "is not as Kubernetes"),
-    ("path: /api/orders", "path: /api/orders\n        x: y", "is not as Kubernetes"),
+    ("pathType: Prefix", "pathType: Prefix\n        x: y", "is not as Kubernetes"),
 ]
 OF_PRODUCTION = [
     ("10.244.0.0/16", "ingress", "trusts no Ingress controller"),
     ("name: TRUSTED_PROXIES", "name: TRUSTED", "trusts no Ingress controller"),
-    ("ghcr.io/example/tickets:", "ghcr.io/example/tickets-", "of no registry or no version"),
+    ("image: ghcr.io/example/", "image: ", "of no registry or no version"),
 ]
 OF_DEV = [("image: mongo:", "image: mongo:1", "and docker-compose.yml other versions")]
 
