@@ -245,7 +245,9 @@ async fn replaced_behind(proxy: Proxy, programs: &[String]) {
         let program = &programs[round % programs.len()];
         for (instance, port) in instances.iter_mut().zip([a, b]) {
             instance.used().await;
-            instance.process.terminate().await.unwrap();
+            instance.process.signal("-TERM");
+            // As long as operations.md lets a stop take.
+            assert!(instance.process.ended().await.success());
             *instance = Instance::start(&place, program, port);
             instance.ready().await;
             posts += POSTS_OF_A_REPLACEMENT;
