@@ -1,5 +1,5 @@
 //! What a build before this one left is taken over: `before.json` is the database and the stream of the last one without an inbox,
-//! `before_consuming.json` those of one that was stopped while orders waited in its consumer, its queues and its inbox.
+//! `before_consuming.json` those of 7f9e640, which was stopped while orders waited in its consumer, its queues and its inbox.
 
 use async_nats::{
     HeaderMap,
