@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use async_nats::jetstream::message::StreamMessage;
 use bson::doc;
 use reqwest::Method;
-use serde_json::{Map, Value, json};
-use testbed::eventually;
+use serde_json::{Value, json};
+use testbed::{check_message, eventually};
 
 use crate::{
     harness::{Place, TestApp, service, token},
@@ -26,66 +25,6 @@ fn the_committed_asyncapi_document_is_the_programs() {
         String::from_utf8(printed.stdout).unwrap() == committed,
         "make asyncapi writes it anew"
     );
-}
-
-/// The members that a part of a message may have.
-fn named(document: &Value, schema: &Value) -> BTreeSet<String> {
-    let pointer = schema["$ref"].as_str().unwrap().trim_start_matches('#');
-    let properties = &document.pointer(pointer).unwrap()["properties"];
-    properties.as_object().unwrap().keys().cloned().collect()
-}
-
-fn assert_valid(document: &Value, schema: &Value, instance: &Value) {
-    let schema = json!({
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "allOf": [schema], "components": document["components"],
-    });
-    let validator = jsonschema::options().should_validate_formats(true);
-    let validator = validator.build(&schema).unwrap();
-    let wrong: Vec<String> = validator
-        .iter_errors(instance)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(wrong.is_empty(), "{instance}: {wrong:?}");
-}
-
-/// Returns the channel's name: that of the operation with this `action` whose channel has the subject.
-fn channel_of(document: &Value, action: &str, subject: &str) -> String {
-    let (of_type, _) = subject.rsplit_once('.').unwrap();
-    let operations = document["operations"].as_object().unwrap().iter();
-    let mut names = operations.filter_map(|(name, operation)| {
-        let address = &document["channels"][name]["address"];
-        let is_it = operation["action"] == action && *address == format!("{of_type}.{{id}}");
-        is_it.then(|| name.clone())
-    });
-    names.next().unwrap_or_else(|| panic!("{subject}"))
-}
-
-/// Checks a message by what the document says of those that are sent or received, and returns the name of its channel.
-fn check(document: &Value, action: &str, prefix: &str, message: &StreamMessage) -> String {
-    let subject = message.subject.strip_prefix(&format!("{prefix}.")).unwrap();
-    let name = channel_of(document, action, subject);
-    let told = &document["components"]["messages"][&name];
-    let mut headers = Map::new();
-    for (header, values) in message.headers.iter() {
-        assert_eq!(values.len(), 1, "{header}");
-        headers.insert(header.to_string(), json!(values[0].as_str()));
-    }
-    assert_valid(document, &told["headers"], &Value::Object(headers.clone()));
-    if told["payload"].is_null() {
-        assert!(message.payload.is_empty(), "{name}");
-        return name;
-    }
-    let payload: Value = serde_json::from_slice(&message.payload).unwrap();
-    assert_valid(document, &told["payload"], &payload);
-    if action == "send" {
-        let names = |of: &Map<String, Value>| of.keys().cloned().collect::<BTreeSet<_>>();
-        let known = named(document, &told["headers"]["allOf"][0]);
-        assert!(names(&headers).is_subset(&known), "{headers:?}");
-        let all = named(document, &told["payload"]);
-        assert_eq!(names(payload.as_object().unwrap()), all);
-    }
-    name
 }
 
 /// A service to which all has happened that makes it send a message: six in all.
@@ -149,7 +88,7 @@ async fn every_message_of_a_real_run_is_as_the_asyncapi_document_says() {
     let messages = app.place.messages().await;
     let channels = messages
         .iter()
-        .map(|message| check(&document, "send", &prefix, message));
+        .map(|message| check_message(&document, "send", &prefix, message));
     let channels: BTreeSet<String> = channels.collect();
     let expected = ["ticket.created", "ticket.skipped", "ticket.updated"];
     assert_eq!(channels, BTreeSet::from(expected.map(str::to_owned)));
@@ -158,7 +97,7 @@ async fn every_message_of_a_real_run_is_as_the_asyncapi_document_says() {
     let received = orders.messages(&app.place).await;
     let channels = received
         .iter()
-        .map(|message| check(&document, "receive", &prefix, message));
+        .map(|message| check_message(&document, "receive", &prefix, message));
     let channels: Vec<String> = channels.collect();
     let expected = ["reservations.order.created", "reservations.order.cancelled"];
     assert_eq!(channels, expected);

@@ -10,6 +10,8 @@
 
 #[cfg(feature = "http")]
 mod answers;
+#[cfg(feature = "asyncapi")]
+mod asyncapi;
 mod certificates;
 #[cfg(feature = "http")]
 mod client;
@@ -35,6 +37,8 @@ mod wait;
 
 #[cfg(feature = "http")]
 pub use answers::{assert_problem, text};
+#[cfg(feature = "asyncapi")]
+pub use asyncapi::check_message;
 pub use certificates::Certificates;
 #[cfg(feature = "http")]
 pub use client::{client, start};

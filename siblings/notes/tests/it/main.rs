@@ -9,7 +9,7 @@ use std::process::Command;
 use db::setting;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use testbed::{Place, Process, assert_problem, now_seconds, start, text};
+use testbed::{Place, Process, assert_problem, check_message, now_seconds, start, text};
 use web::{JwtOptions, sign};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_notes");
@@ -82,6 +82,13 @@ async fn a_note_is_created_read_listed_and_changed_and_each_version_is_told() {
     let subject = |kind: &str| format!("{}.note.{kind}.{id}", app.place.name);
     let expected = [(subject("created"), first), (subject("updated"), second)];
     assert_eq!(told.collect::<Vec<_>>(), expected);
+    let document = app
+        .ask("bob", Method::GET, "/asyncapi.json", json!({}))
+        .await;
+    let document = document.json().await.unwrap();
+    for message in &messages {
+        check_message(&document, "send", &app.place.name, message);
+    }
     app.finish().await;
 }
 

@@ -3,7 +3,10 @@
 use bson::{Document, doc, oid::ObjectId};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use testbed::{Nats, Place, Process, assert_problem, eventually, mongo_uri, sibling, start, text};
+use testbed::{
+    Nats, Place, Process, assert_problem, check_message, eventually, mongo_uri, sibling, start,
+    text,
+};
 
 use crate::harness::{JWT_KEY, command, token};
 
@@ -110,6 +113,47 @@ async fn ask(method: Method, address: &str, body: &Value) -> Response {
         request.json(body)
     };
     request.send().await.unwrap()
+}
+
+async fn asyncapi_of(service: &str) -> Value {
+    let (host, _) = service.split_once("/api/").unwrap();
+    let document = ask(Method::GET, &format!("{host}/asyncapi.json"), &Value::Null).await;
+    document.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn every_message_of_the_two_is_as_the_asyncapi_documents_of_both_say() {
+    let both = Both::start().await;
+    let (address, ticket) = both.ticket().await;
+    let order = both.order(&ticket).await;
+    both.is_held_by(&address, Some(&order)).await;
+    both.cancel(&order).await;
+    both.is_held_by(&address, None).await;
+
+    let documents = [
+        asyncapi_of(&both.tickets).await,
+        asyncapi_of(&both.orders).await,
+    ];
+    let prefix = &both.places[0].name;
+    let mut channels = Vec::new();
+    for (sender, receiver) in [(0, 1), (1, 0)] {
+        both.places[sender].drained().await;
+        for message in both.places[sender].messages().await {
+            let sent = check_message(&documents[sender], "send", prefix, &message);
+            let received = check_message(&documents[receiver], "receive", prefix, &message);
+            channels.push((sent, received));
+        }
+    }
+    let expected = [
+        ("ticket.created", "tickets.ticket.created"),
+        ("ticket.updated", "tickets.ticket.updated"),
+        ("ticket.updated", "tickets.ticket.updated"),
+        ("order.created", "reservations.order.created"),
+        ("order.cancelled", "reservations.order.cancelled"),
+    ];
+    let expected = expected.map(|(sent, received)| (sent.to_owned(), received.to_owned()));
+    assert_eq!(channels, expected);
+    both.finish().await;
 }
 
 #[tokio::test]
