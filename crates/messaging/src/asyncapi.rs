@@ -111,7 +111,7 @@ impl Document {
         let headers = headers::of_type("SentHeaders", event.name, &["content-type"]);
         let mut message = message(event.name, headers);
         message["payload"] = payload;
-        let told = "It is saved in the transaction of what it tells, and published afterwards.";
+        let told = "The service saves the event in the same transaction as the change, and publishes it afterwards.";
         let names = (event.name, event.name);
         self.operation(names, stream, message, ("send", told));
     }
@@ -119,7 +119,7 @@ impl Document {
     fn sends_skipped(&mut self, noun: &str, stream: &str) {
         let name = format!("{noun}.{SKIPPED}");
         let headers = headers::of_type("SentHeaders", &name, &[]);
-        let told = "It stands for an event that an operator gave up: it has that one's version, and no payload. Who counts versions goes on with the next.";
+        let told = "It takes the place of an event that an operator gave up: it has the version of that event, and no payload. A consumer that counts versions goes on with the next.";
         let message = message(&name, headers);
         self.operation((&name, &name), stream, message, ("send", told));
     }
@@ -127,15 +127,15 @@ impl Document {
     fn receives<C>(&mut self, consumer: &Consumer<C>) {
         let order = match consumer.order {
             Order::EachVersion => {
-                "each version of an `id` behind the one before it; one that comes early waits"
+                "It applies each version of an `id` after the one before it; a message that comes early waits."
             }
             Order::NewestOnly => {
-                "a version of an `id` that is newer than the last one; an older one is passed over"
+                "It applies a version of an `id` that is newer than the last one, and passes over an older one."
             }
         };
         let told = format!(
-            "The consumer `{}` applies it once, however often it is delivered: {order}. Messages of other types below `{noun}.>` need no payload, such as \
-             `{noun}.{SKIPPED}`: they count as applied.",
+            "The consumer `{}` applies each message once, however often JetStream delivers it. {order} Messages of other types below `{noun}.>`, such as \
+             `{noun}.{SKIPPED}`, need no payload: they count as applied.",
             consumer.name,
             noun = consumer.noun()
         );
@@ -146,7 +146,7 @@ impl Document {
             let mut message = message(r#type, headers);
             message["payload"] = payload.clone();
             message["description"] = json!(
-                "What is read of it; it may have more. Without `ce-keyversion` the payload has the version, a whole number `version`."
+                "This service reads these members; the payload may have more. Without the header `ce-keyversion` the payload has the version, a whole number `version`."
             );
             let names = (&*name, *r#type);
             self.operation(names, consumer.stream, message, ("receive", &told));
@@ -165,7 +165,7 @@ impl Document {
             "title": r#type,
             "description": format!("Subjects of the stream `{stream}`."),
             "servers": [{ "$ref": "#/servers/nats" }],
-            "parameters": { "id": { "description": "What the message is about; its versions are in order." } },
+            "parameters": { "id": { "description": "The id of what the message is about. The messages of one id come in the order of their versions." } },
             "messages": { name: { "$ref": format!("#/components/messages/{name}") } },
             "x-jetstream-stream": stream,
         });
