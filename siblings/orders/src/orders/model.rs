@@ -113,7 +113,6 @@ impl Order {
         })
     }
 
-    /// The event of what the order has become.
     pub(super) fn event(&self, metadata: &Metadata) -> bson::error::Result<Event> {
         let r#type = match self.status {
             Status::Created => CREATED,

@@ -26,7 +26,6 @@ const TOO_MANY_ORDERS: Kind = Kind {
     description: "Cancel one of them first, whichever ticket is to be ordered.",
 };
 
-/// Why an order is not made or not cancelled.
 #[derive(Debug)]
 pub(super) enum OrderRefusal {
     /// No order of this user has the id.

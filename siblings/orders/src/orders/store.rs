@@ -112,7 +112,6 @@ pub(super) async fn count_active(
     orders(db).count_documents(of_user).session(session).await
 }
 
-/// The order as the transaction sees it.
 pub(super) async fn find_in_transaction(
     db: &Db,
     session: &mut ClientSession,
