@@ -17,7 +17,9 @@ help: ## list the targets
 run: tools .env services ## start MongoDB and NATS, then the service, in the foreground (a debug build: it answers soonest)
 	@cargo run --locked
 
-run-%: tools .env services ## a service of siblings/ beside it, such as run-orders, with its own .env there
+run-%: ## a service of siblings/ beside it, such as run-orders, with its own .env there
+	@[ -d "siblings/$*" ] || { echo "there is no service $*; make run starts tickets, and there are:$$(cd siblings && printf ' make run-%s' */ | tr -d /)"; exit 2; }
+	@$(MAKE) --no-print-directory tools .env services
 	@scripts/dotenv siblings/$*
 	@cd siblings/$* && env -u LISTEN_ADDR -u ADMIN_ADDR cargo run --locked
 
