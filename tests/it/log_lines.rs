@@ -22,7 +22,7 @@ fn operations_explains_every_warning_and_error_that_is_logged() {
     let (_, table) = operations.split_once("### Lines of the log").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let mut count = 0;
-    for file in files(root(), ".rs") {
+    for file in files(&root(), ".rs") {
         let path = file.strip_prefix(root()).unwrap().to_str().unwrap();
         let is_product = path.starts_with("src/") || path.contains("/src/");
         if !is_product

@@ -17,6 +17,7 @@ mod costs;
 mod counters;
 mod dashboard;
 mod documents;
+mod dotenv_script;
 mod faults;
 mod figures;
 mod harness;
