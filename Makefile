@@ -141,10 +141,6 @@ check: tools ## formatting, lints, documentation, dependencies, manifests; wheth
 
 new-service: ## write a service of one resource into siblings/: NAME=payments, in the plural; SINGULAR=… where that is not without its s
 	@scripts/new-service "$(NAME)" "$(SINGULAR)"
-	@cargo fmt -p "$(NAME)"
-	@for document in openapi asyncapi; do \
-		cargo run --quiet -p "$(NAME)" -- $$document > "siblings/$(NAME)/$$document.json" || exit 1; \
-	done
 
 try-new-service: tools services ## make one in a copy of the tree, and run its tests there
 	@scripts/try-new-service
