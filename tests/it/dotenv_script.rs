@@ -1,4 +1,5 @@
-//! `scripts/dotenv`, which writes `.env` for `make run` and `make run-orders`: the tokens of one service hold at the other.
+//! What `make run` and `make run-orders` do before they start a service: `scripts/dotenv` writes its `.env`, by which the tokens of one
+//! service hold at the other.
 
 use std::{fs, path::Path, process::Command};
 
@@ -70,4 +71,17 @@ fn a_root_that_names_a_file_of_keys_is_given_no_key() {
     assert!(script.unwrap().success());
     let dotenv = fs::read_to_string(scratch.path().join(".env")).unwrap();
     assert!(dotenv.contains("JWT_KEY=\n"), "{dotenv}");
+}
+
+#[test]
+fn a_service_that_is_not_there_is_told_in_a_line_that_lists_those_that_are() {
+    let mut make = Command::new("make");
+    let make = make.args(["--no-print-directory", "run-payment"]);
+    let told = make.current_dir(root()).output().unwrap();
+    assert!(!told.status.success());
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    for text in ["no service payment;", "make run-notes", "make run-orders"] {
+        assert!(told.contains(text), "{told}");
+    }
 }
