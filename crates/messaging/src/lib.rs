@@ -26,14 +26,14 @@ mod told;
 
 pub use event::{Event, EventType, Metadata, Sent};
 pub use inbox::{
-    Consumer, DeadLetter, Inbox, InboxStatus, InboxTiming, Outcome, Received, RetryDead,
+    Consumer, DeadLetter, Inbox, InboxStatus, InboxTiming, Outcome, Received, ShownLetter,
     SkippedVersions, Subscriber, read_inbox_figures,
 };
 pub use jetstream::JetStream;
 pub use lease::instance;
 pub use metrics::describe;
 pub use options::{EventOptions, NatsAccess, NatsOptions, stream_name};
-pub use outbox::{GivenUp, Outbox, Retry, read_figures};
+pub use outbox::{GivenUp, Outbox, ParkedEvent, Retry, read_figures};
 pub use publisher::Publisher;
 pub use recent::{AppliedMessage, ConsumerLag, MOST_RECENT, Recent, RecentEvent, Tally};
 pub use status::{PublishingInstance, Status, Waiting, WhyParked};

@@ -18,7 +18,7 @@ use mongodb::{
 
 pub(crate) use backlog::{LeftOut, WalkFrom};
 pub use figures::read_figures;
-pub use parked::{GivenUp, Retry};
+pub use parked::{GivenUp, ParkedEvent, Retry};
 pub(crate) use parked::{Parked, Skips, Unpublishable};
 use parked::{totals, with_parked, without_held_back};
 pub(crate) use watch::Watched;

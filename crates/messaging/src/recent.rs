@@ -11,15 +11,16 @@ use bson::{DateTime, RawDocument, oid::ObjectId};
 use serde::{Serialize, Serializer};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{Event, Sent, stored::whole_number};
+use crate::{
+    Event, Sent,
+    stored::{shortened, whole_number},
+};
 
 /// Of events, of messages, and of events that are not published yet.
 pub const MOST_RECENT: usize = 50;
 /// So many events that have begun within [`FRESH`] are followed; others that begin meanwhile are counted only.
 const MOST_FRESH: usize = 16;
 const FRESH: Duration = Duration::from_secs(1);
-/// In characters, of a key or a type.
-const LONGEST_TEXT: usize = 120;
 
 /// What was published and applied last. Clones are of the same.
 #[derive(Debug, Clone, Default)]
@@ -277,10 +278,6 @@ fn push<T>(ring: &mut VecDeque<T>, one: T) {
 
 fn as_hex<S: Serializer>(id: &ObjectId, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&id.to_hex())
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_TEXT).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf, oid::ObjectId, rawdoc, spec::ElementType};
 
+/// In characters, of a key, a type or an id that a page shows.
+pub(crate) const LONGEST_SHOWN: usize = 120;
+
 /// A value of any type, to the byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Stored {
@@ -127,6 +130,11 @@ pub(crate) fn shown(document: &RawDocument, name: &str) -> Option<String> {
         bson::Bson::ObjectId(id) => id.to_hex(),
         other => other.to_string(),
     })
+}
+
+/// What a page shows of a key, a type or an id.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST_SHOWN).collect()
 }
 
 /// A document's member as JSON, or where it is not readable as [`shown`].

@@ -6,7 +6,7 @@ use db::printable;
 use serde_json::json;
 
 use super::{Show, arguments::limit};
-use crate::{DeadLetter, Inbox, InboxStatus, RetryDead};
+use crate::{DeadLetter, Inbox, InboxStatus};
 
 /// What an operator asks of the inbox.
 #[derive(Subcommand)]
@@ -129,17 +129,18 @@ pub async fn execute_inbox(
         }
         InboxCommand::Retry { which, of, show } => {
             let consumer = of.consumer(consumers)?;
-            let which_ones = which.key.as_deref().map_or(RetryDead::All, RetryDead::Key);
-            let retried = inbox(&show, service)
-                .await?
-                .retry(consumer, which_ones)
-                .await?;
-            ensure!(
-                retried > 0 || which.all_dead,
-                "no dead letter has this key; `inbox list --state dead` shows those that have one"
-            );
-            show.print(&json!({ "retried": retried }), |_| {
-                format!("{retried} messages are tried again")
+            let inbox = inbox(&show, service).await?;
+            let Some(key) = which.key else {
+                let retried = inbox.retry_all(consumer).await?;
+                return show.print(&json!({ "retried": retried }), |_| {
+                    format!("{retried} messages are tried again")
+                });
+            };
+            let version = inbox.retry(consumer, &key, None).await?.context(
+                "no dead letter has this key; `inbox list --state dead` shows those that have one",
+            )?;
+            show.print(&json!({ "retried": 1, "version": version }), |_| {
+                format!("version {version} of {} is tried again", printable(&key))
             })
         }
         InboxCommand::Skip {

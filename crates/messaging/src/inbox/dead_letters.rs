@@ -15,7 +15,7 @@ use futures_util::TryStreamExt;
 use mongodb::{ClientSession, Collection, IndexModel};
 
 pub use figures::read_inbox_figures;
-pub use operators::{DeadLetter, InboxStatus, RetryDead, SkippedVersions};
+pub use operators::{DeadLetter, InboxStatus, ShownLetter, SkippedVersions};
 pub(crate) use sweeps::Due;
 
 use super::{

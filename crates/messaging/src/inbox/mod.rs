@@ -25,7 +25,7 @@ mod verdicts;
 
 pub(crate) use consumer::Order;
 pub use consumer::{Consumer, Outcome, Received};
-pub use dead_letters::{DeadLetter, InboxStatus, RetryDead, SkippedVersions, read_inbox_figures};
+pub use dead_letters::{DeadLetter, InboxStatus, ShownLetter, SkippedVersions, read_inbox_figures};
 pub use marks::Inbox;
 pub(crate) use message::{Message, are_readable, written};
 pub use subscriber::Subscriber;

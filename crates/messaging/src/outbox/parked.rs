@@ -15,7 +15,7 @@ use mongodb::{Collection, IndexModel};
 
 pub use operators::Retry;
 use operators::{StandIn, parked_events};
-pub use shown::GivenUp;
+pub use shown::{GivenUp, ParkedEvent};
 
 use super::{EVENTS, unsent};
 use crate::{

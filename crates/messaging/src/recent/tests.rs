@@ -1,7 +1,7 @@
 use bson::{RawDocumentBuf, rawdoc};
 
 use super::*;
-use crate::Metadata;
+use crate::{Metadata, stored::LONGEST_SHOWN};
 
 fn event(number: i64) -> Event {
     let key = "k".repeat(1_000);
@@ -56,7 +56,7 @@ async fn what_is_kept_is_bounded_however_much_goes_on_and_shows_both_states() {
     recent.begins(&event(20_000));
     let (events, messages) = recent.look();
     assert_eq!((events.len(), messages.len()), (MOST_RECENT, MOST_RECENT));
-    assert!(events.iter().all(|event| event.key.len() == LONGEST_TEXT));
+    assert!(events.iter().all(|event| event.key.len() == LONGEST_SHOWN));
     let sent = events.iter().filter(|event| event.sent == Sent::Yes);
     assert!((1..MOST_RECENT).contains(&sent.count()));
     let state = recent.state();

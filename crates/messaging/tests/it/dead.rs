@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use clap::Parser;
 use messaging::{
-    Inbox, RetryDead,
+    Inbox,
     commands::{InboxCommand, execute_inbox},
 };
 use mongodb::Collection;
@@ -201,11 +201,11 @@ async fn what_is_given_up_while_another_retries_it_stays_given_up() {
     let skip = letters.update_one(doc! {}, doc! { "$set": { "state": "skipped" } });
     skip.session(&mut session).await.unwrap();
     let inbox = tally.inbox.clone();
-    let retries = async move { inbox.retry(CONSUMER, RetryDead::Key("a")).await };
+    let retries = async move { inbox.retry(CONSUMER, "a", None).await };
     let retried = tokio::spawn(retries);
     meets_a_conflict(&letters).await;
     session.commit_transaction().await.unwrap();
-    assert_eq!(retried.await.unwrap().unwrap(), 0);
+    assert_eq!(retried.await.unwrap().unwrap(), None);
     are_aside(&tally.place, "a", &[(0, "skipped")]).await;
     tally.finish().await;
 }

@@ -40,6 +40,7 @@ mod rights;
 mod scans;
 mod secured;
 mod sent;
+mod shown;
 mod skips;
 mod slow;
 mod status;

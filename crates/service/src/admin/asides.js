@@ -21,12 +21,12 @@ async function list() {
 const ofEvent = (event) => ({
   id: event.id, kind: "parked", title: `${event.type ?? "an event"} · ${event.key ?? "?"} · version ${event.version ?? "?"}`,
   why: event.parked?.reason, note: `Parked${when(event.parked?.at)}, ${count(event.parked?.attempts ?? 1, "attempt", "attempts")}`,
-  which: { event: event.id }, can: ["retry", "skip"],
+  which: { event: event.event }, can: event.event ? ["retry", "skip"] : [],
 });
 
 function ofLetter(letter) {
   const { consumer, key, version, sequence, state } = letter;
-  const which = key === null ? { consumer, sequence } : { consumer, key, version };
+  const which = key === null ? { consumer, sequence } : { consumer, key, version, waits: state === "waiting" };
   const can = state === "waiting" ? ["skip"] : key === null ? ["skip"] : ["retry", "skip"];
   return {
     id: JSON.stringify(which), kind: state, which, can, why: letter.reason,
@@ -118,10 +118,9 @@ async function carryOut(event) {
   event.preventDefault();
   const { decision, which } = decided;
   const reason = at("reason").value.trim();
-  const { version, ...named } = which;
   at("decision-yes").disabled = true;
   try {
-    const body = JSON.stringify(decision === "skip" ? { ...named, reason } : named);
+    const body = JSON.stringify({ ...which, reason });
     const done = await ask(`/${decision}`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
     at("decision").close();
     at("announced").textContent = done;

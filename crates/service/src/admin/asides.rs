@@ -2,7 +2,13 @@
 
 mod decisions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -12,7 +18,7 @@ use axum::{
 };
 use bson::oid::ObjectId;
 use db::{Db, cause};
-use messaging::{DeadLetter, EventType, Inbox, JetStream, Outbox, Waiting};
+use messaging::{DeadLetter, EventType, Inbox, JetStream, Outbox, ParkedEvent, ShownLetter};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Mutex, Semaphore},
@@ -25,7 +31,7 @@ pub(crate) use decisions::{retry, skip};
 
 /// Of the parked events, and of each state of each consumer.
 const MOST_SHOWN: i64 = 50;
-/// A list is shown to all who ask within this time.
+/// A list is shown to all who ask within this time, and so is that it could not be read.
 const LIST_COUNTS_FOR: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(5);
 /// Questions to the database at once, of all viewers.
@@ -42,13 +48,23 @@ pub(crate) struct Asides {
     events: &'static [EventType],
     /// `None` where this process does not publish.
     jetstream: Option<JetStream>,
-    listed: Mutex<Option<(Instant, Arc<Listed>)>>,
-    places: Semaphore,
+    last_list: Mutex<Option<LastList>>,
+    /// The lists of before count no more.
+    decisions: AtomicU64,
+    /// Of the list, which decisions do not wait for; and of all else.
+    list_place: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+}
+
+struct LastList {
+    at: Instant,
+    decisions: u64,
+    listed: Result<Arc<Listed>, NotDone>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed {
-    parked: Vec<Waiting>,
+    parked: Vec<ParkedEvent>,
     letters: Vec<DeadLetter>,
 }
 
@@ -60,6 +76,9 @@ pub(crate) struct Which {
     consumer: Option<String>,
     key: Option<String>,
     version: Option<i64>,
+    /// Whether it was shown as one that waits.
+    #[serde(default)]
+    waits: bool,
     sequence: Option<i64>,
     #[serde(default)]
     reason: String,
@@ -67,11 +86,12 @@ pub(crate) struct Which {
 
 enum Named<'a> {
     Event(ObjectId),
-    Key(&'static str, &'a str),
+    Letter(&'static str, &'a str, ShownLetter),
     Sequence(&'static str, i64),
 }
 
-/// Why nothing was done, in words for the page.
+/// Why there is no answer, in words for the page. With a status of 4xx, nothing was done; with another, nobody knows.
+#[derive(Clone)]
 pub(crate) struct NotDone(StatusCode, String);
 
 impl IntoResponse for NotDone {
@@ -84,7 +104,7 @@ impl From<mongodb::error::Error> for NotDone {
     fn from(error: mongodb::error::Error) -> Self {
         Self(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("the database did not do it: {}", cause(&error)),
+            format!("the database did not answer: {}", cause(&error)),
         )
     }
 }
@@ -92,8 +112,13 @@ impl From<mongodb::error::Error> for NotDone {
 fn not_there() -> NotDone {
     NotDone(
         StatusCode::NOT_FOUND,
-        "it is not put aside any more".to_owned(),
+        "nothing is parked or dead there any more".to_owned(),
     )
+}
+
+fn busy() -> NotDone {
+    let text = "others are asking; try again in a moment".to_owned();
+    NotDone(StatusCode::TOO_MANY_REQUESTS, text)
 }
 
 fn invalid(text: &str) -> NotDone {
@@ -109,30 +134,36 @@ impl Asides {
             consumers: sources.consumers.clone(),
             events: sources.events,
             jetstream: sources.publishes_to.clone(),
-            listed: Mutex::default(),
-            places: Semaphore::new(AT_ONCE),
+            last_list: Mutex::default(),
+            decisions: AtomicU64::default(),
+            list_place: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
-    /// Runs a question to its end in a task of its own, and waits for it for [`LIMIT`] at most.
+    /// Runs a question to its end in a task of its own, and waits for it for [`LIMIT`] at most. It has its place until it has ended.
     async fn ask<T: Send + 'static>(
         &self,
+        places: &Arc<Semaphore>,
         question: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T, NotDone> {
-        let Ok(_place) = self.places.try_acquire() else {
-            let busy = "others are asking; try again in a moment".to_owned();
-            return Err(NotDone(StatusCode::SERVICE_UNAVAILABLE, busy));
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| busy())?;
+        let question = async move {
+            let _place = place;
+            question.await
         };
         Ok(self.db.bounded(LIMIT, question).await?)
     }
 
     async fn list(&self) -> Result<Arc<Listed>, NotDone> {
         // Whoever comes meanwhile waits for the same.
-        let mut listed = self.listed.lock().await;
-        if let Some((at, listed)) = &*listed
-            && at.elapsed() < LIST_COUNTS_FOR
+        let mut last = self.last_list.lock().await;
+        let decisions = self.decisions.load(Ordering::Relaxed);
+        if let Some(last) = &*last
+            && last.at.elapsed() < LIST_COUNTS_FOR
+            && last.decisions == decisions
         {
-            return Ok(Arc::clone(listed));
+            return last.listed.clone();
         }
         let (outbox, inbox, consumers) = (
             self.outbox.clone(),
@@ -147,13 +178,17 @@ impl Asides {
             }
             Ok(Arc::new(Listed { parked, letters }))
         };
-        let read = self.db.bounded(LIMIT, read).await?;
-        *listed = Some((Instant::now(), Arc::clone(&read)));
-        Ok(read)
+        let listed = self.ask(&self.list_place, read).await;
+        *last = Some(LastList {
+            at: Instant::now(),
+            decisions,
+            listed: listed.clone(),
+        });
+        listed
     }
 
     fn named<'a>(&self, which: &'a Which) -> Result<Named<'a>, NotDone> {
-        let wants = "name an event, or a consumer with a key or a sequence";
+        let wants = "name an event, or a consumer with a key and a version, or with a sequence";
         if let Some(event) = &which.event {
             let id = ObjectId::parse_str(event)
                 .map_err(|_| invalid("an event has an id of 24 hexadecimal digits"))?;
@@ -165,10 +200,13 @@ impl Asides {
             .iter()
             .find(is_it)
             .ok_or_else(|| invalid(wants))?;
-        match (&which.key, which.sequence) {
-            (Some(key), _) => Ok(Named::Key(consumer, key)),
-            (None, Some(sequence)) => Ok(Named::Sequence(consumer, sequence)),
-            (None, None) => Err(invalid(wants)),
+        match (&which.key, which.version, which.sequence) {
+            (Some(key), Some(version), _) => {
+                let waits = which.waits;
+                Ok(Named::Letter(consumer, key, ShownLetter { version, waits }))
+            }
+            (None, _, Some(sequence)) => Ok(Named::Sequence(consumer, sequence)),
+            _ => Err(invalid(wants)),
         }
     }
 
@@ -177,15 +215,16 @@ impl Asides {
         let payload = match named {
             Named::Event(id) => {
                 let outbox = self.outbox.clone();
-                self.ask(async move { outbox.payload(id).await }).await?
+                let read = async move { outbox.payload(id).await };
+                self.ask(&self.places, read).await?
             }
-            Named::Key(consumer, _) | Named::Sequence(consumer, _) => {
+            Named::Letter(consumer, ..) | Named::Sequence(consumer, _) => {
                 let inbox = self.inbox.clone();
                 let read = async move {
                     let place = (which.key.as_deref(), which.version, which.sequence);
                     inbox.payload(consumer, place).await
                 };
-                self.ask(read).await?
+                self.ask(&self.places, read).await?
             }
         };
         let mut payload = payload.ok_or_else(not_there)?;

@@ -46,7 +46,7 @@ fn pay<'a>(
     })
 }
 
-fn orders(place: &Place) -> String {
+pub(crate) fn orders(place: &Place) -> String {
     format!("{}-orders", place.name)
 }
 
@@ -54,7 +54,7 @@ fn returns(place: &Place) -> String {
     format!("{}-returns", place.name)
 }
 
-async fn make_stream(place: &Place) -> jetstream::Context {
+pub(crate) async fn make_stream(place: &Place) -> jetstream::Context {
     make_stream_of(place, orders(place), "order").await
 }
 

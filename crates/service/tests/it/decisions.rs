@@ -1,12 +1,15 @@
 //! What operators decide on the live page.
 
+use std::time::{Duration, Instant};
+
 use bson::{Document, doc, oid::ObjectId};
+use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
-use service::Timing;
-use testbed::{Place, client, eventually, log::Log, plant};
+use service::{MOST_VIEWERS, Timing};
+use testbed::{Place, client, eventually, fail, has_entered, log::Log, plant};
 
-use crate::toy::Toy;
+use crate::toy::{Toy, hangs, own_mongo};
 
 fn event(key: &str, noun: &str) -> Document {
     doc! {
@@ -15,7 +18,7 @@ fn event(key: &str, noun: &str) -> Document {
     }
 }
 
-async fn post(toy: &Toy, path: &str, body: Value) -> Response {
+pub(crate) async fn post(toy: &Toy, path: &str, body: Value) -> Response {
     client()
         .post(toy.page(path))
         .json(&body)
@@ -24,7 +27,7 @@ async fn post(toy: &Toy, path: &str, body: Value) -> Response {
         .unwrap()
 }
 
-async fn aside(toy: &Toy) -> Value {
+pub(crate) async fn aside(toy: &Toy) -> Value {
     let listed = client().get(toy.page("/aside")).send().await.unwrap();
     listed.json().await.unwrap()
 }
@@ -144,7 +147,7 @@ async fn what_is_shown_of_hundreds_that_are_parked_is_bounded_and_so_is_what_it_
     .await;
     let database = toy.place.database().await;
     database.run_command(doc! { "profile": 2 }).await.unwrap();
-    let all = futures_util::future::join_all((0..20).map(|_| aside(&toy))).await;
+    let all = join_all((0..20).map(|_| aside(&toy))).await;
     database.run_command(doc! { "profile": 0 }).await.unwrap();
     assert!(
         all.iter()
@@ -160,5 +163,94 @@ async fn what_is_shown_of_hundreds_that_are_parked_is_bounded_and_so_is_what_it_
         1,
         "each asks for all who come meanwhile"
     );
+    toy.stop().await.remove().await;
+}
+
+async fn is_parked(toy: &Toy) {
+    eventually("it is parked", async || toy.place.parked().await.len() == 1).await;
+}
+
+async fn with_page(place: Place) -> Toy {
+    Toy::with_page(place, Timing::default(), "127.0.0.1:0", None).await
+}
+
+/// What a command at the notes of parked events meets.
+async fn at_parked(toy: &Toy, command: &str, mut what: Document) {
+    what.insert("namespace", format!("{}.parked", toy.place.name));
+    fail(&toy.place, "alwaysOn", command, what).await;
+}
+
+#[tokio::test]
+async fn a_decision_is_logged_also_where_whoever_made_it_has_hung_up() {
+    let (log, _guard) = Log::capture();
+    let (_mongo, place) = own_mongo().await;
+    let toy = with_page(place).await;
+    let event = event("a", "other");
+    let id = event.get_object_id("_id").unwrap().to_hex();
+    plant(&toy.place, [event]).await;
+    is_parked(&toy).await;
+    let hold = doc! { "blockConnection": true, "blockTimeMS": 500 };
+    at_parked(&toy, "update", hold).await;
+    let skip = json!({ "event": id, "reason": "it is nothing" });
+    let skip = client().post(toy.page("/skip")).json(&skip).send();
+    let asked = tokio::spawn(skip);
+    has_entered(&toy.place, 1).await;
+    asked.abort();
+    let told = log.told("decision=\"skip\"").await;
+    assert!(
+        told.contains("consumers are told by counter.skipped"),
+        "{told}"
+    );
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn where_mongodb_hangs_viewers_wait_for_one_time_out_together_and_hold_nobody_else_up() {
+    let (_mongo, place) = own_mongo().await;
+    let toy = with_page(place).await;
+    at_parked(&toy, "aggregate", hangs()).await;
+    let get = async |path: &str| {
+        let answer = client().get(toy.page(path)).send().await;
+        answer.unwrap().status().as_u16()
+    };
+    let began = Instant::now();
+    let lists = join_all((0..MOST_VIEWERS).map(|_| get("/aside")));
+    let payload = async {
+        let status = get("/payload?event=000000000000000000000000").await;
+        (status, began.elapsed())
+    };
+    let (lists, (status, after)) = tokio::join!(lists, payload);
+    assert_eq!(lists, [503; MOST_VIEWERS]);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(status, 404);
+    assert!(after < Duration::from_secs(3), "{after:?}");
+    // The question of before has not ended, and no other is asked beside it.
+    eventually("another is not asked", async || get("/aside").await == 429).await;
+}
+
+#[tokio::test]
+async fn what_is_shown_of_an_event_is_short_however_long_its_texts_and_only_an_object_id_names_it()
+{
+    let toy = with_page(Place::shared()).await;
+    let long = "x".repeat(100_000);
+    let mut nameless = event("b", "other");
+    nameless.insert("_id", &*long);
+    nameless.insert("type", &*long);
+    plant(&toy.place, [event(&long, "other"), nameless]).await;
+    let parked = async || aside(&toy).await["parked"].as_array().unwrap().clone();
+    eventually("both are shown", async || parked().await.len() == 2).await;
+    let length = aside(&toy).await.to_string().len();
+    assert!(length < 5_000, "{length}");
+    let names: Vec<_> = parked()
+        .await
+        .iter()
+        .map(|it| it["event"].clone())
+        .collect();
+    let name = names.iter().find(|name| name.is_string()).unwrap();
+    assert!(names.contains(&Value::Null), "{names:?}");
+    let skip = json!({ "event": name, "reason": "it is long" });
+    assert_eq!(post(&toy, "/skip", skip).await.status(), 200);
+    eventually("it is not shown", async || parked().await.len() == 1).await;
     toy.stop().await.remove().await;
 }

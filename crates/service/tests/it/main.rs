@@ -9,6 +9,7 @@ mod decisions;
 mod domains;
 mod faults;
 mod health;
+mod letters;
 mod lifecycle;
 mod live;
 mod looks;

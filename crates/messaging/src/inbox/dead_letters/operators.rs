@@ -65,12 +65,12 @@ impl From<&RawDocument> for DeadLetter {
     }
 }
 
-/// Which dead letters of a consumer get another try.
-#[derive(Debug, Clone, Copy)]
-pub enum RetryDead<'a> {
-    /// The first of a key.
-    Key(&'a str),
-    All,
+/// What holds a key back, as somebody was shown it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShownLetter {
+    pub version: i64,
+    /// For one that is missing before it, which a skip gives up in its place.
+    pub waits: bool,
 }
 
 /// What was given up.
@@ -80,6 +80,12 @@ pub struct SkippedVersions {
     pub from: i64,
     /// The last of them.
     pub to: i64,
+}
+
+/// What makes dead letters be tried at once.
+fn tried_at_once() -> Vec<Document> {
+    let again = doc! { "$set": { "state": RETRYING, "panics": 0_i64, "delayMs": 0_i64 } };
+    vec![again, with_next()]
 }
 
 impl Inbox {
@@ -107,31 +113,41 @@ impl Inbox {
             .collect())
     }
 
-    /// Lets dead letters be tried at once; how many. An instance that runs does so within a second.
+    /// Lets every dead letter be tried at once; how many. An instance that runs does so within a second.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn retry(&self, consumer: &str, which: RetryDead<'_>) -> mongodb::error::Result<u64> {
+    pub async fn retry_all(&self, consumer: &str) -> mongodb::error::Result<u64> {
+        let all =
+            doc! { "_id.consumer": consumer, "state": DEAD, "_id.key": { "$type": "string" } };
         let letters = self.dead_letters::<Document>();
-        let again = doc! { "$set": { "state": RETRYING, "panics": 0_i64, "delayMs": 0_i64 } };
-        let again = vec![again, with_next()];
-        let filter = match which {
-            RetryDead::All => {
-                doc! { "_id.consumer": consumer, "state": DEAD, "_id.key": { "$type": "string" } }
-            }
-            RetryDead::Key(key) => {
-                let states = doc! { "$in": [DEAD, RETRYING] };
-                let of_key = doc! { "_id.consumer": consumer, "_id.key": key, "state": states };
-                // At once, so that one that is given up meanwhile stays so.
-                let first = letters
-                    .find_one_and_update(of_key, again)
-                    .sort(doc! { "_id.version": 1 })
-                    .projection(doc! { "_id": 1 });
-                return Ok(first.await?.is_some().into());
-            }
-        };
-        let retried = letters.update_many(filter, again).await?;
+        let retried = letters.update_many(all, tried_at_once()).await?;
         Ok(retried.matched_count)
+    }
+
+    /// The same of a key's first dead letter, or of the one of this version. Its version, where there is such a one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn retry(
+        &self,
+        consumer: &str,
+        key: &str,
+        version: Option<i64>,
+    ) -> mongodb::error::Result<Option<i64>> {
+        let states = doc! { "$in": [DEAD, RETRYING] };
+        let mut of_key = doc! { "_id.consumer": consumer, "_id.key": key, "state": states };
+        if let Some(version) = version {
+            of_key.insert("_id.version", version);
+        }
+        let letters = self.dead_letters::<RawDocumentBuf>();
+        // At once, so that one that is given up meanwhile stays so.
+        let first = letters
+            .find_one_and_update(of_key, tried_at_once())
+            .sort(doc! { "_id.version": 1 })
+            .projection(doc! { "_id": 1 });
+        let retried = first.await?;
+        Ok(retried.and_then(|letter| letter.get_document("_id").ok()?.get_i64("version").ok()))
     }
 
     /// Gives up what holds a key back, for a reason that is kept: the first message of the key that is put aside, or where its predecessor is
@@ -145,13 +161,37 @@ impl Inbox {
         key: &str,
         reason: &str,
     ) -> Result<Option<SkippedVersions>, db::Error> {
+        self.skip_if(consumer, key, None, reason).await
+    }
+
+    /// The same where that is still what somebody was shown; `None` where it is not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn skip_shown(
+        &self,
+        consumer: &str,
+        key: &str,
+        shown: ShownLetter,
+        reason: &str,
+    ) -> Result<Option<SkippedVersions>, db::Error> {
+        self.skip_if(consumer, key, Some(shown), reason).await
+    }
+
+    async fn skip_if(
+        &self,
+        consumer: &str,
+        key: &str,
+        shown: Option<ShownLetter>,
+        reason: &str,
+    ) -> Result<Option<SkippedVersions>, db::Error> {
         let [consumer, key, reason] = [consumer, key, reason].map(str::to_owned);
-        let context = (self.clone(), consumer, key, reason);
+        let context = (self.clone(), consumer, key, shown, reason);
         let skipped = self.db.transaction(context, |session, context| {
             Box::pin(async move {
-                let (inbox, consumer, key, reason) = context;
+                let (inbox, consumer, key, shown, reason) = context;
                 let of = KeyOf { consumer, key };
-                let skipped = inbox.skip_first(session, of, reason).await?;
+                let skipped = inbox.skip_first(session, of, *shown, reason).await?;
                 Ok::<_, Abort<std::convert::Infallible>>(skipped)
             })
         });
@@ -165,6 +205,7 @@ impl Inbox {
         &self,
         session: &mut ClientSession,
         of: KeyOf<'_>,
+        shown: Option<ShownLetter>,
         reason: &str,
     ) -> mongodb::error::Result<Option<SkippedVersions>> {
         let mark = self.mark(session, of).await?;
@@ -175,6 +216,16 @@ impl Inbox {
         };
         let next = reached.map_or(0, |reached| reached.saturating_add(1));
         let is_gap = first.state == WAITING;
+        let is_it = |shown| {
+            let first = ShownLetter {
+                version: first.version,
+                waits: is_gap,
+            };
+            shown == first
+        };
+        if !shown.is_none_or(is_it) {
+            return Ok(None);
+        }
         let to = if is_gap {
             first.version - 1
         } else {

@@ -3,10 +3,12 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 
-use super::{DEAD, DeadLetter, Inbox, RETRYING, WAITING};
+use super::{DEAD, DeadLetter, Inbox, LONGEST_REASON, RETRYING, WAITING};
+use crate::stored::shortened;
 
 impl Inbox {
-    /// Some of what a consumer has put aside, `most` of each state at most: what is dead, what is tried again, and what waits.
+    /// Some of what a consumer has put aside, `most` of each state at most: what is dead, what is tried again, and what waits. Its texts are
+    /// cut, but for the key, by which it is named: the inbox takes none of more than 1,024 bytes.
     ///
     /// # Errors
     /// The driver's.
@@ -25,7 +27,7 @@ impl Inbox {
                 .limit(most)
                 .projection(doc! { "headers": 0, "payload": 0 });
             let found: Vec<_> = found.await?.try_collect().await?;
-            all.extend(found.iter().map(|letter| DeadLetter::from(&**letter)));
+            all.extend(found.iter().map(|letter| cut(DeadLetter::from(&**letter))));
         }
         Ok(all)
     }
@@ -55,5 +57,17 @@ impl Inbox {
             Some(Bson::Binary(payload)) => String::from_utf8_lossy(&payload.bytes).into_owned(),
             _ => String::new(),
         }))
+    }
+}
+
+fn cut(letter: DeadLetter) -> DeadLetter {
+    let reason = letter
+        .reason
+        .map(|reason| reason.chars().take(LONGEST_REASON).collect());
+    DeadLetter {
+        r#type: letter.r#type.as_deref().map(shortened),
+        message_id: letter.message_id.as_deref().map(shortened),
+        reason,
+        ..letter
     }
 }

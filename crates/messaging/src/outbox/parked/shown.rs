@@ -1,15 +1,41 @@
 //! What a page shows of parked events, at a cost that does not grow with how many there are; and how it gives one up.
 
 use anyhow::ensure;
-use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
+use bson::{Document, RawDocument, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
+use serde::Serialize;
 
-use super::{StandIn, parked_events};
+use super::{LONGEST_REASON, StandIn, parked_events};
 use crate::{
     Event, EventType, JetStream, Outbox, Waiting,
     outbox::{EVENTS, unsent},
-    stored::as_json,
+    stored::{as_json, shortened},
 };
+
+/// A parked event as a page shows it: its texts are cut, whatever somebody has written.
+#[derive(Debug, Serialize)]
+pub struct ParkedEvent {
+    /// What decides about it names it so: `None` where its `_id` is no `ObjectId`, and only a hand can help.
+    pub event: Option<String>,
+    #[serde(flatten)]
+    pub shown: Waiting,
+}
+
+impl ParkedEvent {
+    fn of(event: &RawDocument) -> Self {
+        let mut shown = Waiting::from(event);
+        for text in [&mut shown.r#type, &mut shown.key] {
+            *text = text.as_deref().map(shortened);
+        }
+        shown.id = shortened(&shown.id);
+        if let Some(parked) = &mut shown.parked {
+            let reason = parked.reason.take();
+            parked.reason = reason.map(|reason| reason.chars().take(LONGEST_REASON).collect());
+        }
+        let event = event.get_object_id("_id").ok().map(ObjectId::to_hex);
+        Self { event, shown }
+    }
+}
 
 /// What became of an event that an operator gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +53,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn first_parked(&self, most: i64) -> mongodb::error::Result<Vec<Waiting>> {
+    pub async fn first_parked(&self, most: i64) -> mongodb::error::Result<Vec<ParkedEvent>> {
         let mut pipeline = parked_events(None);
         // Before the events are looked up.
         pipeline.insert(1, doc! { "$limit": most });
@@ -36,7 +62,7 @@ impl Outbox {
         pipeline.push(doc! { "$replaceWith": { "$mergeObjects": ["$event", of_event] } });
         let found = self.parked::<Document>().aggregate(pipeline).await?;
         let found: Vec<RawDocumentBuf> = found.with_type().try_collect().await?;
-        Ok(found.iter().map(|it| Waiting::from(&**it)).collect())
+        Ok(found.iter().map(|it| ParkedEvent::of(it)).collect())
     }
 
     /// The payload of an event that is not published, as JSON.
