@@ -138,6 +138,7 @@ fn page_of(page: Page) -> Router {
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
         .route("/page.js", get(page::script))
+        .route("/live.js", get(page::script_of_live))
         .route("/asides.js", get(page::script_of_asides))
         .route("/icon.svg", get(page::icon))
         .route("/live", get(view))
@@ -159,7 +160,7 @@ async fn view(State(page): State<Page>, headers: HeaderMap) -> Response {
     }
     let Some(events) = page.live.view(let_in.err()) else {
         let again = [(header::RETRY_AFTER, HeaderValue::from_static("10"))];
-        let text = format!("{MOST_VIEWERS} are looking already");
+        let text = format!("all {MOST_VIEWERS} places for viewers are taken");
         return (StatusCode::SERVICE_UNAVAILABLE, again, text).into_response();
     };
     Sse::new(events).into_response()

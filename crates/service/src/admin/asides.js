@@ -1,10 +1,14 @@
 "use strict";
 // What is put aside, and what is decided about it. It goes on from page.js.
 
+const ANSWER_MS = 15000; // longer than the service waits for its servers
+
 async function ask(path, options = {}) {
-  const answer = await fetch(path, { cache: "no-store", ...options, headers: { ...authorized(), ...options.headers } });
+  const headers = authorized();
+  if (options.body) headers.set("Content-Type", "application/json");
+  const answer = await fetch(path, { cache: "no-store", ...options, headers, signal: AbortSignal.timeout(ANSWER_MS) });
   const text = await answer.text();
-  if (!answer.ok) throw new Error(text);
+  if (!answer.ok) throw Object.assign(new Error(text), { status: answer.status });
   return text;
 }
 
@@ -18,21 +22,23 @@ async function list() {
   }
 }
 
-const ofEvent = (event) => ({
-  id: event.id, kind: "parked", title: `${event.type ?? "an event"} · ${event.key ?? "?"} · version ${event.version ?? "?"}`,
-  why: event.parked?.reason, note: `Parked${when(event.parked?.at)}, ${count(event.parked?.attempts ?? 1, "attempt", "attempts")}`,
-  which: { event: event.event }, can: event.event ? ["retry", "skip"] : [],
+// The same of kind and name is the same entry. What nobody can name has no buttons.
+const entry = (one) => ({ ...one, id: JSON.stringify([one.kind, one.which ?? one.title]) });
+
+const ofEvent = ({ event, id, type, key, version, parked }) => entry({
+  kind: "parked", title: `${type ?? "an event"} · ${key ?? "?"} · version ${version ?? "?"}`, why: parked?.reason,
+  note: `Parked${when(parked?.at)}, ${count(parked?.attempts ?? 1, "attempt", "attempts")}${event ? "" : `. Its _id, ${id}, is no ObjectId: correct or delete it by hand`}`,
+  which: event && { event }, can: ["retry", "skip"],
 });
 
-function ofLetter(letter) {
-  const { consumer, key, version, sequence, state } = letter;
-  const which = key === null ? { consumer, sequence } : { consumer, key, version, waits: state === "waiting" };
-  const can = state === "waiting" ? ["skip"] : key === null ? ["skip"] : ["retry", "skip"];
-  return {
-    id: JSON.stringify(which), kind: state, which, can, why: letter.reason,
-    title: `${letter.type ?? "a message"} · ${key ?? `sequence ${sequence}`}${version === null ? "" : ` · version ${version}`}`,
-    note: `${state[0].toUpperCase()}${state.slice(1)} in ${consumer}${when(letter.at)}${letter.attempts ? `, ${count(letter.attempts, "attempt", "attempts")}` : ""}`,
-  };
+function ofLetter({ consumer, key, version, sequence, state, type, reason, attempts, at }) {
+  const placed = key !== null;
+  return entry({
+    kind: state, why: reason, can: placed && state !== "waiting" ? ["retry", "skip"] : ["skip"],
+    which: placed ? { consumer, key, version, waits: state === "waiting" } : { consumer, sequence },
+    title: `${type || "a message"} · ${key ?? `sequence ${sequence}`}${version === null ? "" : ` · version ${version}`}`,
+    note: `${state[0].toUpperCase()}${state.slice(1)} in ${consumer}${when(at)}${attempts ? `, ${count(attempts, "attempt", "attempts")}` : ""}`,
+  });
 }
 
 const when = (time) => (time ? ` since ${new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}` : "");
@@ -40,19 +46,22 @@ const when = (time) => (time ? ` since ${new Date(time).toLocaleString([], { dat
 const MOST = 50; // of a kind, as the service lists them
 
 function rest(listed) {
+  if (listed < MOST) return [];
   const { outbox, consumers } = shown.figures;
   const asides = consumers.map((consumer) => consumer.aside).filter(Boolean);
   const all = asides.reduce((sum, { dead, retrying, waiting }) => sum + dead + retrying + waiting, outbox?.parked ?? 0);
-  if (listed < MOST || all <= listed) return [];
+  if (all <= listed) return [];
   return [`The first of ${whole.format(all)}. All of them: `, make("code", "outbox list --parked"), ", ", make("code", "inbox list"), "."];
 }
 
 function drawAsides(all) {
   const had = at("asides").contains(document.activeElement);
   const known = new Map([...at("asides").children].map((it) => [it.dataset.id, it]));
-  at("asides").replaceChildren(...all.map((one) => {
-    const same = known.get(one.id);
-    return same?.dataset.state === JSON.stringify(one) ? same : drawAside(one);
+  holdExactly(at("asides"), all.map((one) => {
+    const item = known.get(one.id) ?? makeAside(one);
+    say(item.querySelector(".why"), one.why ?? "?");
+    say(item.querySelector(".note"), one.note);
+    return item;
   }));
   shown.lists = all.length > 0;
   at("aside-note").replaceChildren(...rest(all.length));
@@ -60,10 +69,9 @@ function drawAsides(all) {
   if (had && !at("asides").contains(document.activeElement)) (all.length ? at("aside-title") : at("pause")).focus();
 }
 
-function drawAside(one) {
+function makeAside(one) {
   const item = make("li", undefined, one.kind);
   item.dataset.id = one.id;
-  item.dataset.state = JSON.stringify(one);
   const buttons = make("p", undefined, "buttons");
   const button = (text, does) => {
     const it = make("button", text);
@@ -73,23 +81,29 @@ function drawAside(one) {
     buttons.append(it);
     return it;
   };
-  button("Payload", (it) => togglePayload(item, one, it)).setAttribute("aria-expanded", "false");
-  if (one.can.includes("retry")) button("Try again…", () => decide("retry", one));
-  if (one.can.includes("skip")) button("Skip…", () => decide("skip", one));
-  item.append(make("h3", one.title), make("p", one.why ?? "?", "why"), make("p", one.note, "note"), buttons);
+  if (one.which) {
+    button("Payload", (it) => togglePayload(item, one, it)).setAttribute("aria-expanded", "false");
+    if (one.can.includes("retry")) button("Try again…", () => decide("retry", one));
+    if (one.can.includes("skip")) button("Skip…", () => decide("skip", one));
+  }
+  item.append(make("h3", one.title), make("p", undefined, "why"), make("p", undefined, "note"), buttons);
   return item;
 }
 
 async function togglePayload(item, one, button) {
-  const there = item.querySelector("pre");
-  button.setAttribute("aria-expanded", String(!there));
-  if (there) return there.remove();
+  const wanted = () => button.getAttribute("aria-expanded") === "true";
+  const drop = () => item.querySelector("pre")?.remove();
+  button.setAttribute("aria-expanded", String(!wanted()));
+  if (!wanted()) return drop();
   let text;
   try {
     text = (await ask(`/payload?${new URLSearchParams(Object.entries(one.which))}`)) || "It is empty, or so large that only the stream has it.";
   } catch (error) {
     text = error.message;
   }
+  // Whoever clicked again meanwhile wants none, or has one.
+  if (!wanted()) return;
+  drop();
   const payload = make("pre", text);
   payload.tabIndex = 0;
   payload.setAttribute("role", "region");
@@ -117,16 +131,16 @@ function decide(decision, one) {
 async function carryOut(event) {
   event.preventDefault();
   const { decision, which } = decided;
-  const reason = at("reason").value.trim();
   at("decision-yes").disabled = true;
   try {
-    const body = JSON.stringify({ ...which, reason });
-    const done = await ask(`/${decision}`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
+    const done = await ask(`/${decision}`, { method: "POST", body: JSON.stringify({ ...which, reason: at("reason").value.trim() }) });
     at("decision").close();
     at("announced").textContent = done;
     await list();
   } catch (error) {
-    at("decision-wrong").textContent = `Nothing was done: ${error.message}`;
+    // Only a refusal says so: what was asked may go on although its answer is lost.
+    const refused = error.status >= 400 && error.status < 500;
+    at("decision-wrong").textContent = `${refused ? "Nothing was done" : "It is not known whether it was done"}: ${error.message}`;
   }
   at("decision-yes").disabled = false;
 }

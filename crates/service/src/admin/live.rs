@@ -1,6 +1,6 @@
 //! The live page's events: who publishes, how much waits, and what was published and applied last. They come from what this process knows
 //! already and from the readings of the metrics, so that looking costs the database nothing; and however fast things go on, a viewer gets
-//! six messages a second at most, each with all that is shown: whoever is slow misses some, and none are kept for them.
+//! five messages a second at most, each with all that is shown: whoever is slow misses some, and none are kept for them.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,5 +1,5 @@
 "use strict";
-// The live page: it reads the events of /live, and draws what they say. Every text is set as text, never as markup.
+// The live page: it draws what the events of /live say, which live.js reads. Every text is set as text, never as markup.
 
 const at = (id) => document.getElementById(id);
 const make = (name, text, kind) => {
@@ -8,10 +8,21 @@ const make = (name, text, kind) => {
   if (kind) made.className = kind;
   return made;
 };
+// What is the same stays the same element and the same text: nobody loses focus, selection or place, and nothing is read out again.
+const say = (element, text) => {
+  if (element.textContent !== text) element.textContent = text;
+};
+const holdExactly = (parent, wanted) => {
+  const focused = document.activeElement;
+  for (const it of [...parent.children]) if (!wanted.includes(it)) it.remove();
+  wanted.forEach((it, number) => it === parent.children[number] || parent.insertBefore(it, parent.children[number] ?? null));
+  // What was moved has lost it.
+  if (focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
+};
 const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const whole = new Intl.NumberFormat();
 const SECONDS = 300;
-const TOKEN = "ADMIN_TOKEN";
+const OLD_SECONDS = 10; // twice the pause between two readings, where those are quick
 
 const shown = { points: [], figures: null, outcomes: null, access: null, lists: false, paused: false, read: null };
 let announced = { text: "", kind: "", at: 0 };
@@ -26,67 +37,10 @@ function duration(seconds) {
 
 const count = (number, one, many) => `${whole.format(number)} ${number === 1 ? one : many}`;
 
-// --- the stream of events ---
-
-function authorized() {
-  const token = sessionStorage.getItem(TOKEN);
-  return token ? { Authorization: `Bearer ${token}` } : {};
-}
-
-async function follow() {
-  const answer = await fetch("/live", { headers: authorized(), cache: "no-store" });
-  if (answer.status === 401) {
-    sessionStorage.removeItem(TOKEN);
-    at("access-wrong").textContent = "That is not the token.";
-  }
-  if (!answer.ok) throw { says: await answer.text(), pause: answer.headers.get("Retry-After") };
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const messages = (rest + value).split("\n\n");
-    rest = messages.pop();
-    for (const message of messages) {
-      const [, name, json] = /^event: (.*)\ndata: (.*)$/.exec(message) ?? [];
-      if (name) take(name, JSON.parse(json));
-    }
-  }
-}
-
-function take(name, value) {
-  if (name === "history") shown.points = value;
-  if (name === "access") shown.access = value;
-  if (name === "outcomes") shown.outcomes = value;
-  if (name === "stopping") shown.stopping = true;
-  if (name === "figures") {
-    shown.figures = value;
-    shown.stopping = false;
-    if (shown.points.at(-1)?.at_ms !== value.point.at_ms) shown.points = [...shown.points, value.point].slice(-SECONDS);
-  }
-  if (!shown.paused) draw(name);
-}
-
-async function followForEver() {
-  for (;;) {
-    shown.lost = null;
-    let refused = {};
-    try {
-      await follow();
-    } catch (error) {
-      refused = error;
-      shown.stopping = false; // it has ended
-    }
-    shown.lost = refused.says ? `This instance answers: ${refused.says}.` : "This instance does not answer.";
-    if (!shown.paused) drawFigures();
-    await new Promise((resolve) => setTimeout(resolve, 1000 * (refused.pause ?? 2)));
-  }
-}
-
 // --- what is drawn ---
 
 function draw(name) {
-  if (name === "access") drawAccess();
+  if (name === "access" || name === "all") drawAccess();
   if (name === "figures" || name === "stopping" || name === "all") drawFigures();
   if (name === "history" || name === "figures" || name === "all") drawGraphs();
   if (name === "outcomes" || name === "all") drawOutcomes();
@@ -108,11 +62,24 @@ function headline() {
   if (!outbox.publisher) return ["Nobody publishes at the moment.", "wait"];
   // What has waited for a moment only is not waited for.
   if (outbox.oldestWaitingSeconds >= 2) return [`${unsent} to be published.`, "wait"];
+  if (age() >= OLD_SECONDS) return ["All was well when MongoDB was read last.", "wait"];
   return [outbox.unsent ? "Everything is on its way." : "Everything is sent.", ""];
 }
 
+// Of the figures, in seconds, by the clock of the instance.
+function age() {
+  const { readMs, point } = shown.figures;
+  return readMs ? (point.at_ms - readMs) / 1000 : 0;
+}
+
 function who() {
-  const { figures } = shown;
+  const { figures, lost } = shown;
+  if (lost) return figures?.readMs ? `The figures are those of ${clock.format(figures.readMs)}.` : "";
+  const old = figures && age() >= OLD_SECONDS ? `The figures are ${duration(age())} old.` : "";
+  return `${publishes(figures)} ${old}`.trim();
+}
+
+function publishes(figures) {
   const publisher = figures?.outbox?.publisher;
   if (!publisher) return "";
   const here = publisher.instance === figures.instance ? "This instance publishes" : `${publisher.instance} publishes`;
@@ -123,9 +90,9 @@ function who() {
 
 function drawFigures() {
   const [text, kind] = headline();
-  at("headline").textContent = text;
+  say(at("headline"), text);
   at("headline").className = kind;
-  at("who").textContent = who();
+  say(at("who"), who());
   announce(text, kind);
   const { figures, lost } = shown;
   connection("nats", figures && !lost ? figures.nats : null);
@@ -165,7 +132,8 @@ function note({ publishes, outbox, instance }) {
 function connection(id, is) {
   at(id).hidden = is === null;
   at(id).className = is ? "" : "away";
-  at(id).textContent = `${id === "nats" ? "NATS" : "MongoDB"} ${is ? "connected" : "away"}`;
+  const ago = is && id === "mongodb" && age() >= OLD_SECONDS ? ` ${duration(age())} ago` : "";
+  say(at(id), `${id === "nats" ? "NATS" : "MongoDB"} ${is ? "connected" : "away"}${ago}`);
 }
 
 function figure(id, value, kind) {
@@ -188,10 +156,12 @@ const roundUp = (value) => {
 function drawGraph(id, series, unit, least) {
   const svg = at(id);
   const now = shown.points.at(-1)?.at_ms ?? 0;
-  const most = roundUp(Math.max(least, ...series.flatMap(([of]) => shown.points.map((point) => of(point) ?? 0))));
+  // Where seconds were missed, the last three hundred points go further back than the graph does.
+  const all = shown.points.filter((point) => now - point.at_ms <= 1000 * SECONDS);
+  const most = roundUp(Math.max(least, ...series.flatMap(([of]) => all.map((point) => of(point) ?? 0))));
   const paths = [["grid", "M0 1H300M0 50.5H300"]];
   for (const [of, kind] of series) {
-    const points = shown.points.filter((point) => of(point) !== null).map((point) => [
+    const points = all.filter((point) => of(point) !== null).map((point) => [
       (SECONDS - (now - point.at_ms) / 1000).toFixed(1), (100 - (99 * of(point)) / most).toFixed(2)]);
     if (!points.length) continue;
     const line = `M${points.map((point) => point.join(" ")).join("L")}`;
@@ -225,20 +195,17 @@ function drawGraphs() {
   at("rate").setAttribute("aria-label", `Rate over the last five minutes; now ${keys.map((key) => key.textContent).join(", ")}`);
 }
 
-// Rows stay the same elements while what they tell of does, so that nobody loses their place.
 function drawRows(id, all, row) {
   const body = at(id);
   const known = new Map([...body.rows].map((it) => [it.dataset.number, it]));
-  const rows = all.map((one) => {
+  holdExactly(body, all.map((one) => {
     const it = known.get(String(one.number)) ?? make("tr");
     it.dataset.number = one.number;
     const state = JSON.stringify(one);
     if (it.dataset.state !== state) row(it, one);
     it.dataset.state = state;
     return it;
-  });
-  const same = rows.length === body.rows.length && rows.every((it, number) => it === body.rows[number]);
-  if (!same) body.replaceChildren(...rows);
+  }));
 }
 
 function cells(row, first, { type, key, version }, ms, took) {
@@ -276,6 +243,7 @@ function drawAccess() {
   for (const part of at("access").querySelectorAll("label, input, button")) part.hidden = closed;
   shown.outcomes = null;
   drawOutcomes();
+  drawAsides([]);
 }
 
 at("pause").addEventListener("click", () => {
@@ -285,8 +253,13 @@ at("pause").addEventListener("click", () => {
 });
 at("access").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, at("token").value);
+  const token = at("token").value;
+  if (!isToken(token)) {
+    at("access-wrong").textContent = "That is not the token.";
+    return;
+  }
+  sessionStorage.setItem(TOKEN, token);
   location.reload();
 });
-// When asides.js is there too.
-addEventListener("DOMContentLoaded", followForEver);
+// When the other scripts are there too.
+addEventListener("DOMContentLoaded", () => followForEver());

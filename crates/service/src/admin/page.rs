@@ -58,6 +58,10 @@ pub(crate) async fn script() -> Response {
     file("text/javascript; charset=utf-8", include_str!("page.js"))
 }
 
+pub(crate) async fn script_of_live() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("live.js"))
+}
+
 pub(crate) async fn script_of_asides() -> Response {
     file("text/javascript; charset=utf-8", include_str!("asides.js"))
 }

@@ -47,6 +47,7 @@ async fn figures_are_for_everybody_and_the_rest_for_who_has_the_token() {
         for path in [
             "/",
             "/page.js",
+            "/live.js",
             "/page.css",
             "/asides.js",
             "/icon.svg",
@@ -176,6 +177,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_that_stands_in_i
     for (path, kind) in [
         ("/", "text/html"),
         ("/page.js", "text/javascript"),
+        ("/live.js", "text/javascript"),
         ("/asides.js", "text/javascript"),
         ("/page.css", "text/css"),
         ("/icon.svg", "image/svg+xml"),
