@@ -1,113 +1,22 @@
 """What scripts/try-live-page does in the browser, and to NATS and the service meanwhile."""
 
-import argparse, atexit, http.client, json, os, pathlib, re, signal, socket, subprocess, sys, threading, time
+import atexit, http.client, os, pathlib, re, signal, subprocess, sys, time
 from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, expect, sync_playwright
+from live_page_world import LARGEST, Load, Nats, given, order, plant_events, tell, until
 
-options = argparse.ArgumentParser()
-for name in ["chromium", "nats", "nats-port", "folder", "log", "service", "address", "token", "prefix", "program", "pymongo", "pictures"]:
-    options.add_argument(f"--{name}", required=True)
-options.add_argument("--seconds", type=int, default=5, help="of load before the pictures")
-given = options.parse_args()
 SIZES = {"": (1280, 800), "-360": (360, 740)}
 SCHEMES = ["light", "dark"]
 # Of what the pages of Chromium's own do, nothing is of interest.
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND"]
-LARGEST = 2000  # in bytes, of a message
 MARKUP = "<img src=/icon.svg><script>document.title = 1</script>"
 problems = []
 
 
-class Nats:
-    """A server of this run's own, which can be stopped."""
-
-    def __init__(self):
-        self.config = pathlib.Path(given.folder, "nats.conf")
-        self.running = None
-
-    def allow(self, bytes):
-        store = pathlib.Path(given.folder, "nats")
-        self.config.write_text(f'listen: "127.0.0.1:{given.nats_port}"\nmax_payload: {bytes}\njetstream {{ store_dir: "{store}" }}\n')
-        if self.running:
-            self.running.send_signal(signal.SIGHUP)
-
-    def start(self):
-        self.running = subprocess.Popen([given.nats, "-c", self.config], stderr=subprocess.DEVNULL)
-        until("NATS answers", lambda: self.ask("$JS.API.INFO", {}))
-
-    def stop(self):
-        self.running.terminate()
-        self.running.wait()
-
-    def ask(self, subject, body):
-        """The answer to a request, over a connection of its own."""
-        try:
-            with socket.create_connection(("127.0.0.1", int(given.nats_port)), timeout=2) as link:
-                payload = json.dumps(body).encode()
-                link.sendall(b'CONNECT {"verbose":false}\r\nSUB answer 1\r\n' + f"PUB {subject} answer {len(payload)}\r\n".encode() + payload + b"\r\n")
-                lines = link.makefile("rb")
-                while not lines.readline().startswith(b"MSG "):
-                    pass
-                return json.loads(lines.readline())
-        except OSError:
-            return None
-
-
-def until(what, is_so, limit=20):
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        found = is_so()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {limit} s: {what}")
-
-
-def create_ticket(title):
-    connection = http.client.HTTPConnection(given.address, timeout=5)
-    headers = {"Authorization": f"Bearer {given.token}", "Content-Type": "application/json"}
-    connection.request("POST", "/api/tickets", json.dumps({"title": title, "price": 20.5}), headers)
-    answer = connection.getresponse()
-    assert answer.status == 201, f"POST /api/tickets: {answer.status} {answer.read()}"
-    return json.load(answer)["id"]
-
-
-class Load:
-    """Tickets, and an order for each, as long as it goes on."""
-
-    def __init__(self, nats, pause):
-        self.nats, self.pause, self.orders, self.has_ended = nats, pause, True, threading.Event()
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        while not self.has_ended.wait(self.pause * (1 + (time.monotonic() % 7) / 4)):
-            ticket = create_ticket("Concert in the park")
-            if self.orders:
-                order(self.nats, os.urandom(12).hex(), ticket)
-
-    def end(self):
-        self.has_ended.set()
-        self.thread.join()
-
-
-def plant_events(noun, titles):
-    """As a script or another program may write them."""
-    common = {"type": "ticket.created", "version": {"$numberLong": "0"}, "sent": "NO", "createdAt": {"$date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
-    keys = {os.urandom(12).hex(): title for title in titles}
-    events = [common | {"_id": {"$oid": key}, "key": key, "subject": f"{noun}.created.{key}", "data": {"title": title}} for key, title in keys.items()]
-    insert = "import sys; from bson import json_util; from pymongo import MongoClient; MongoClient(sys.argv[1]).get_default_database().events.insert_many(json_util.loads(sys.argv[2]))"
-    subprocess.run([given.pymongo, "-c", insert, os.environ["MONGO_URI"], json.dumps(events)], check=True)
-
-
-def order(nats, key, ticket):
-    return nats.ask(f"{given.prefix}.order.created.{key}", {"version": 0, "ticket": {"id": ticket}})
-
-
 def look_too(page):
-    connection = http.client.HTTPConnection(urlsplit(page.url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(page.url).netloc, timeout=given.limit)
     connection.request("GET", "/live")
     assert connection.getresponse().status == 200, "there is no room for one more viewer"
     return connection
@@ -136,7 +45,8 @@ def take_picture(page, name):
     page.screenshot(path=pathlib.Path(given.pictures, f"live-page-{name}.png"), full_page=name.endswith("360"), animations="disabled")
 
 
-def try_page(page, nats, axe):
+def try_outage(page, nats, axe):
+    """NATS goes, and comes back."""
     heading = page.get_by_role("heading", level=1)
     expect(heading).to_have_text("Everything is sent.")
     load = Load(nats, 0.05)
@@ -145,15 +55,13 @@ def try_page(page, nats, axe):
     expect(page.locator("#messages tr").first).to_contain_text("order.created")
     until("an event was seen to turn from NO to YES", lambda: page.evaluate("window.turned.size > 0"))
     time.sleep(given.seconds)
-
-    # NATS goes, and comes back.
     load.orders = False
     nats.stop()
     expect(heading).to_contain_text("NATS is away")
     expect(page.locator("#events .sent.NO").first).to_be_visible()
     time.sleep(given.seconds)
     expect(heading).to_contain_text("wait; writes go on.")
-    in_every_look(page, "away", lambda name: take_picture(page, name))
+    in_every_look(page, "away", lambda name: (take_picture(page, name), look_for_faults(axe, page, name)))
     nats.start()
     load.orders = True
     expect(heading).to_have_text(re.compile("Everything is (sent|on its way)."))
@@ -161,41 +69,91 @@ def try_page(page, nats, axe):
     time.sleep(given.seconds)
     in_every_look(page, "sent", lambda name: (take_picture(page, name), look_for_faults(axe, page, name)))
     load.end()
+    expect(heading).to_have_text("Everything is sent.")
+    old = page.evaluate("shown.figures.readMs -= 15000, drawFigures(), ['headline', 'who', 'mongodb'].map(id => at(id).textContent)")
+    for text, told in zip(old, ["All was well when MongoDB was read last.", "The figures are ", " s ago"]):
+        assert told in text, f"old figures look new: {old}"
 
-    # One event is too large for the server, and one message is of nothing.
-    plant_events("ticket", ["x" * LARGEST])
-    order(nats, os.urandom(12).hex(), os.urandom(12).hex())
+
+def stays_focused(page, button):
+    """Through three more lists; and what stands in its entry stays as it is."""
+    button.focus()
+    entry = page.locator("#asides > li").nth(2).element_handle()
+    for _ in range(3):
+        # Where that takes long, figures are read every 30 s.
+        page.wait_for_event("response", lambda answer: answer.url.endswith("/aside"), timeout=3000 * given.limit)
+    expect(button).to_be_focused()
+    assert page.evaluate("entry => entry.isConnected", entry), "each list makes the entries anew"
+
+
+def try_events(page, nats, axe):
+    """One event is too large for the server. Tried again while nothing has changed, it is parked again; then the server takes it."""
     parked = page.get_by_role("listitem").filter(has_text="ticket.created")
-    dead = page.get_by_role("listitem").filter(has_text="there is no such ticket")
-    expect(parked).to_be_visible()
-    expect(dead).to_be_visible()
-    expect(page.locator("#events .sent.parked")).to_have_count(1)
-    parked.get_by_role("button", name="Payload").click()
-    expect(parked.get_by_role("region")).to_contain_text('"title"')
-    in_every_look(page, "parked", lambda name: (take_picture(page, name), look_for_faults(axe, page, name)))
-
-    # Tried again while nothing has changed, it is parked again; then the server takes it.
     dialog = page.get_by_role("dialog")
-    nats.allow(1024 * 1024)
-    parked.get_by_role("button", name="Try again").press("Enter")
-    expect(dialog.get_by_role("button", name="Try again")).to_be_focused()
+    again = parked.get_by_role("button", name="Try again")
+    yes = dialog.get_by_role("button", name="Try again")
+    payload = parked.get_by_role("button", name="Payload")
+    expect(page.locator("#events .sent.parked")).to_have_count(1)
+    payload.dblclick()
+    payload.click()
+    expect(parked.get_by_role("region")).to_contain_text('"title"')
+    expect(parked.get_by_role("region")).to_have_count(1)
+    in_every_look(page, "parked", lambda name: (take_picture(page, name), look_for_faults(axe, page, name)))
+    stays_focused(page, page.locator("#asides > li").nth(2).get_by_role("button", name="Payload"))
+    again.press("Enter")
+    expect(yes).to_be_focused()
     in_every_look(page, "dialog", lambda name: look_for_faults(axe, page, name))
+    page.route("**/retry", lambda route: route.abort("connectionrefused"))
+    yes.click()
+    expect(dialog.get_by_role("alert")).to_contain_text("It is not known whether it was done")
+    page.unroute("**/retry")
+    yes.click()
+    expect(dialog).to_be_hidden()
+    expect(parked).to_contain_text("2 attempts")
+    nats.allow(1024 * 1024)
+    again.press("Enter")
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
     expect(parked).to_have_count(0)
     expect(page.get_by_role("status")).to_have_text("It is tried again.")
     expect(page.locator("#events tr").first.locator(".sent.YES")).to_be_visible()
-    dead.get_by_role("button", name="Skip").click()
-    dialog.get_by_label("Why").fill("an order of a ticket that nobody has")
+
+
+def try_messages(page, axe):
+    """One message is of nothing and one says nothing: they are given up. Whoever has the same dialog elsewhere is told that it has changed."""
+    other = page.context.new_page()
+    other.goto(page.url)
+    dead, unplaced = [page.get_by_role("listitem").filter(has_text=why) for why in ["there is no such ticket", "tell a version"]]
+    dialogs = [of.get_by_role("dialog") for of in [page, other]]
+    dead.get_by_role("button", name="Payload").click()
+    expect(dead.get_by_role("region")).to_contain_text('"ticket"')
+    dead.get_by_role("button", name="Try again").click()
+    dialogs[0].get_by_role("button", name="Try again").click()
+    expect(dead).to_contain_text("2 attempts")
+    for of, dialog in zip([page, other], dialogs):
+        of.get_by_role("listitem").filter(has_text="there is no such ticket").get_by_role("button", name="Skip").click()
+        dialog.get_by_label("Reason").fill("an order of a ticket that nobody has")
+    in_every_look(page, "skip", lambda name: look_for_faults(axe, page, name))
     take_picture(page, "skip")
-    dialog.get_by_role("button", name="Skip", exact=True).click()
+    for dialog in dialogs:
+        dialog.get_by_role("button", name="Skip", exact=True).click()
+    expect(dialogs[1].get_by_role("alert")).to_contain_text("Nothing was done: this has changed")
+    other.close()
+    expect(dead).to_have_count(0)
+    unplaced.get_by_role("button", name="Payload").click()
+    expect(unplaced.get_by_role("region")).to_contain_text("nobody")
+    unplaced.get_by_role("button", name="Skip").click()
+    dialogs[0].get_by_label("Reason").fill("it says nothing")
+    dialogs[0].get_by_role("button", name="Skip", exact=True).click()
     expect(page.locator("#aside")).to_be_hidden()
     expect(page.get_by_role("button", name="Pause")).to_be_focused()
     log = pathlib.Path(given.log).read_text()
-    for told in ['decision="retry"', 'decision="skip"', "an order of a ticket that nobody has"]:
+    for told in ['decision="retry"', 'decision="skip"', "an order of a ticket that nobody has", "it says nothing"]:
         assert told in log, f"the log does not tell of {told}"
 
-    # Many are parked, and what they say is no markup; and whoever comes when the room is full is told so.
+
+def try_many(page, axe):
+    """Many are parked, and what they say is no markup; and whoever comes when the room is full is told so."""
     plant_events("nothing", [MARKUP] * 60)
     expect(page.locator("#aside-note")).to_have_text("The first of 60. All of them: outbox list --parked, inbox list.")
     expect(page.locator("#asides > li")).to_have_count(50)
@@ -206,13 +164,24 @@ def try_page(page, nats, axe):
     others = [look_too(page) for _ in range(15)]
     refused = page.context.new_page()
     refused.goto(page.url)
-    expect(refused.get_by_role("heading", level=1)).to_have_text("This instance answers: 16 are looking already.")
+    expect(refused.get_by_role("heading", level=1)).to_have_text("This instance answers: all 16 places for viewers are taken.")
     look_for_faults(axe, refused, "refused")
     refused.close()
     for other in others:
         other.close()
 
-    # The service ends while the page is open.
+
+def try_end(page, axe):
+    """The service is frozen for a while, and then ends while the page is open."""
+    heading = page.get_by_role("heading", level=1)
+    os.kill(int(given.service), signal.SIGSTOP)
+    try:
+        expect(heading).to_have_text("This instance does not answer.")
+        expect(page.locator("#who")).to_contain_text("The figures are those of")
+        in_every_look(page, "frozen", lambda name: look_for_faults(axe, page, name))
+    finally:
+        os.kill(int(given.service), signal.SIGCONT)
+    expect(heading).to_have_text("60 events are parked.")
     began = time.monotonic()
     os.kill(int(given.service), signal.SIGTERM)
     status = pathlib.Path(f"/proc/{given.service}/status")
@@ -220,6 +189,18 @@ def try_page(page, nats, axe):
     took = time.monotonic() - began
     assert took < 3, f"the stop took {took:.1f} s while the page was open"
     expect(heading).to_have_text("This instance does not answer.")
+
+
+def try_page(page, nats, axe):
+    try_outage(page, nats, axe)
+    plant_events("ticket", ["x" * LARGEST])
+    order(nats, os.urandom(12).hex(), os.urandom(12).hex())
+    tell(nats, os.urandom(12).hex(), {"of": "nobody"})
+    expect(page.locator("#asides > li")).to_have_count(3)
+    try_events(page, nats, axe)
+    try_messages(page, axe)
+    try_many(page, axe)
+    try_end(page, axe)
 
 
 def page_of(log):
@@ -240,6 +221,14 @@ def try_token(context, axe):
     expect(page.locator("#unsent")).to_have_text("0")
     expect(page.locator("#outcomes")).to_be_hidden()
     in_every_look(page, "token", lambda name: (take_picture(page, name), look_for_faults(axe, page, name)))
+    # No header holds this one, and the page is as it was, also where a tab has kept it.
+    beyond = "\u0442\u043e\u043a\u0435\u043d"
+    field.fill(beyond)
+    field.press("Enter")
+    expect(page.get_by_text("That is not the token.")).to_be_visible()
+    page.evaluate("text => sessionStorage.setItem('ADMIN_TOKEN', text)", beyond)
+    page.reload()
+    expect(page.locator("#unsent")).to_have_text("0")
     field.fill("not " + token)
     field.press("Enter")
     expect(page.get_by_text("That is not the token.")).to_be_visible()
@@ -247,9 +236,16 @@ def try_token(context, axe):
     field.press("Enter")
     expect(field).to_be_hidden()
     expect(page.locator("#events-note")).to_contain_text("This instance stands by and publishes nothing now.")
+    # What changes during a pause is drawn after it.
+    pause = page.get_by_role("button", name="Pause")
+    pause.click()
+    page.evaluate("take('access', 'noToken')")
+    expect(field).to_be_hidden()
+    pause.click()
+    expect(field).to_be_visible()
     page.close()
     second.terminate()
-    assert second.wait(20) == 0, "the second instance did not end well"
+    assert second.wait(given.limit) == 0, "the second instance did not end well"
 
 
 def main():
@@ -263,9 +259,9 @@ def main():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=given.chromium, args=FLAGS)
         context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(1000 * given.limit)
         page = context.new_page()
-        expect.set_options(timeout=20_000)
+        expect.set_options(timeout=1000 * given.limit)
         page.expose_function("noteViolation", lambda text: problems.append(f"the policy forbids: {text}"))
         page.add_init_script("""
             addEventListener("securitypolicyviolation", event => noteViolation(`${event.effectiveDirective} ${event.blockedURI}`));
@@ -294,7 +290,7 @@ def main():
         print("try-live-page:", problem, file=sys.stderr)
     if problems:
         sys.exit(1)
-    print("try-live-page: NATS went and came back, an event was tried again, a message given up, and the service stopped, while it was looked at")
+    print("try-live-page: NATS went and came back, an event was tried again, messages were given up, and the service was frozen and stopped, while it was looked at")
 
 
 main()
