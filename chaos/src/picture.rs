@@ -37,7 +37,11 @@ fn kind_of(fault: Fault) -> (Colour, &'static str) {
         (Colour::Grey, "poison and operators")
     } else if fault.is_of_nats() {
         (Colour::Blue, "NATS or the way there")
-    } else if ["mongo", "primary"].iter().any(|of| name.contains(of)) {
+    // The clock is that of one of its members.
+    } else if ["mongo", "primary", "clock"]
+        .iter()
+        .any(|of| name.contains(of))
+    {
         (Colour::Green, "MongoDB or the way there")
     } else {
         (Colour::Orange, "instances")
@@ -289,5 +293,14 @@ mod tests {
             assert!(page.contains(&format!("=\"{colour}\"")), "{colour}");
         }
         assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("url("));
+    }
+    #[test]
+    fn a_clock_that_is_wrong_is_one_of_mongodb_and_drawn_so() {
+        let kinds = [Fault::SkewClock, Fault::KillPrimary, Fault::CutMongo].map(kind_of);
+        assert!(
+            kinds
+                .iter()
+                .all(|kind| kind.1 == "MongoDB or the way there")
+        );
     }
 }
