@@ -69,7 +69,7 @@ fn named_tests(page: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-fn pages() -> Vec<PathBuf> {
+pub(crate) fn pages() -> Vec<PathBuf> {
     let mut pages = files(&root().join("docs"), ".md");
     pages.extend(files(&root().join("siblings"), ".md"));
     pages.extend(["README.md", "SECURITY.md"].map(|page| root().join(page)));
@@ -278,16 +278,4 @@ fn every_file_that_a_page_names_is_there() {
         }
     }
     assert!(named > 50, "{named}");
-}
-
-#[test]
-fn every_picture_that_a_page_shows_is_there() {
-    for page in pages() {
-        let (text, folder) = (fs::read_to_string(&page).unwrap(), page.parent().unwrap());
-        let shown = text.split("![").skip(1);
-        let shown = shown.filter_map(|it| it.split_once("](")?.1.split_once(')'));
-        for (path, _) in shown.filter(|(path, _)| !path.starts_with("http")) {
-            assert!(folder.join(path).exists(), "{}: {path}", page.display());
-        }
-    }
 }

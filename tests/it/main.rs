@@ -37,6 +37,7 @@ mod operations;
 mod operators;
 mod orders;
 mod permissions;
+mod pictures;
 mod process;
 mod proxies;
 mod queues;
