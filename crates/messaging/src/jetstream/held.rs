@@ -74,8 +74,11 @@ impl JetStream {
         if last.id == event.id.to_hex() {
             return stored_by_us(&last, ours);
         }
-        // Whoever may publish there can put anything last: only what comes right before the event tells enough.
-        let is_next = last.version.is_some() && last.version == event.version.checked_sub(1);
+        // Whoever may publish there can put anything last: only what comes right before the event tells enough. Where that was published
+        // again, the event itself may lie before it.
+        let is_next = last.version.is_some()
+            && last.version == event.version.checked_sub(1)
+            && reached < Some(event.version);
         if event.replay || !is_next {
             let of_key = self.of_key(event, subject);
             match self.find(&stream, of_key, event).await? {

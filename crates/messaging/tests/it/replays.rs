@@ -219,6 +219,46 @@ async fn a_replay_of_a_long_history_reads_it_once_and_not_for_each_event() {
     toy.finish().await;
 }
 
+/// Waits until the stream has forgotten the ids of all that it holds by now.
+async fn ids_are_forgotten(place: &Place, context: &jetstream::Context) {
+    let probe = async || {
+        let subject = format!("{}.counter.updated.probe", place.name);
+        let message = PublishMessage::build().message_id("probe");
+        let sent = context.send_publish(subject, message).await.unwrap();
+        sent.await.unwrap()
+    };
+    assert!(!probe().await.duplicate);
+    eventually("the stream has forgotten the ids", async || {
+        !probe().await.duplicate
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_published_before_a_replay_is_not_published_behind_it() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    let id = toy.create().await;
+    toy.place.drained().await;
+    stream(&toy.place).await.purge().await.unwrap();
+    toy.update(&id).await;
+    toy.place.drained().await;
+    replay(&toy.place).await;
+    assert_eq!(published(&toy.place, &id).await, [1, 0]);
+
+    let client = async_nats::connect(&toy.place.nats_url).await.unwrap();
+    ids_are_forgotten(&toy.place, &jetstream::new(client)).await;
+    // Its mark never came.
+    let events = toy.place.database().await.collection::<Document>("events");
+    let unmarked = doc! { "$set": { "sent": "NO" }, "$unset": { "sentAt": 1 } };
+    let second = doc! { "key": &id, "version": 1_i64 };
+    events.update_one(second, unmarked).await.unwrap();
+    toy.place.drained().await;
+    assert_eq!(published(&toy.place, &id).await, [1, 0]);
+    toy.finish().await;
+}
+
 #[tokio::test]
 async fn what_was_read_of_a_stream_says_nothing_of_the_one_that_takes_its_place() {
     let mut place = Place::new();
@@ -240,17 +280,7 @@ async fn what_was_read_of_a_stream_says_nothing_of_the_one_that_takes_its_place(
         toy.update(&id).await;
         toy.place.drained().await;
     }
-    let probe = async || {
-        let subject = format!("{}.counter.updated.probe", toy.place.name);
-        let message = PublishMessage::build().message_id("probe");
-        let sent = context.send_publish(subject, message).await.unwrap();
-        sent.await.unwrap()
-    };
-    assert!(!probe().await.duplicate);
-    eventually("the stream has forgotten the ids", async || {
-        !probe().await.duplicate
-    })
-    .await;
+    ids_are_forgotten(&toy.place, &context).await;
     // It lies before the place where what was read of the other stream ended.
     let events = toy.place.database().await.collection::<Document>("events");
     let again = doc! { "$set": { "sent": "NO", "replay": true }, "$unset": { "sentAt": 1 } };
