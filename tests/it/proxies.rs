@@ -1,4 +1,4 @@
-//! HAProxy and nginx, configured as docs/operations.md says, and what a service behind them knows of its clients: `make rolling`, with
+//! `HAProxy` and nginx, configured as docs/operations.md says, and what a service behind them knows of its clients: `make rolling`, with
 //! both on PATH. `rolling.rs` replaces instances behind them.
 
 use std::{collections::BTreeSet, fs, net::Ipv4Addr, process::Command};
