@@ -272,10 +272,10 @@ fn a_service_that_cannot_be_built_leaves_everything_as_it_was() {
     assert!(!failed.status.success());
     assert!(told(&failed).contains("as it was before"), "{failed:?}");
     assert!(contents(&scratch) == before);
-    // Ctrl-C while cargo builds.
+    // Ctrl-C while cargo builds ends both.
     cargo(
         &scratch,
-        "[ \"$1\" = fmt ] || { kill -INT $PPID; exec sleep 60; }",
+        "[ \"$1\" = fmt ] || { kill -INT $PPID; kill -INT $$; }",
     );
     let stopped = new_service(&scratch, &[NAME, ""]);
     assert!(!stopped.status.success());
