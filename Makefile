@@ -31,7 +31,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	fi
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
-	@scripts/try-live-page
+	@scripts/try-live-page --two-looks
 	@scripts/try-walks
 	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
 

@@ -6,8 +6,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, expect, sync_playwright
 from live_page_world import LARGEST, Load, Nats, given, order, plant_events, tell, until
 
-SIZES = {"": (1280, 800), "-360": (360, 740)}
-SCHEMES = ["light", "dark"]
+WIDE, NARROW = ("", (1280, 800)), ("-360", (360, 740))
+LOOKS = [("light", WIDE), ("dark", NARROW)]
+if not given.two_looks:
+    LOOKS += [("light", NARROW), ("dark", WIDE)]
 # Of what the pages of Chromium's own do, nothing is of interest.
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND"]
@@ -29,14 +31,13 @@ def look_for_faults(axe, page, what):
 
 
 def in_every_look(page, what, then):
-    for scheme in SCHEMES:
-        for size, (width, height) in SIZES.items():
-            page.emulate_media(color_scheme=scheme)
-            page.set_viewport_size({"width": width, "height": height})
-            then(f"{what}-{scheme}{size}")
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            if wide:
-                problems.append(f"{what}-{scheme}{size} is {wide} px too wide")
+    for scheme, (size, (width, height)) in LOOKS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": height})
+        then(f"{what}-{scheme}{size}")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if wide:
+            problems.append(f"{what}-{scheme}{size} is {wide} px too wide")
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 800})
 

@@ -7,6 +7,7 @@ for name in ["chromium", "nats", "nats-port", "folder", "log", "service", "addre
     options.add_argument(f"--{name}", required=True)
 options.add_argument("--seconds", type=int, default=5, help="of load before the pictures")
 options.add_argument("--limit", type=int, default=20, help="in seconds, for what is waited for; more on a slow machine")
+options.add_argument("--two-looks", action="store_true", help="light and wide, dark and narrow; not all four")
 given = options.parse_args()
 LARGEST = 2000  # in bytes, of a message
 
