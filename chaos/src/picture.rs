@@ -32,16 +32,14 @@ const WHAT: &str = "While clients wrote and read, servers and instances were kil
 
 /// The colour that tells whose fault it is, and what that means.
 fn kind_of(fault: Fault) -> (Colour, &'static str) {
+    // The clock is that of one of its members.
+    let of_mongo = ["mongo", "primary", "clock"];
     let name = fault.to_string();
     if fault.is_harmless() {
         (Colour::Grey, "poison and operators")
     } else if fault.is_of_nats() {
         (Colour::Blue, "NATS or the way there")
-    // The clock is that of one of its members.
-    } else if ["mongo", "primary", "clock"]
-        .iter()
-        .any(|of| name.contains(of))
-    {
+    } else if of_mongo.iter().any(|of| name.contains(of)) {
         (Colour::Green, "MongoDB or the way there")
     } else {
         (Colour::Orange, "instances")
@@ -268,13 +266,8 @@ mod tests {
             seen: "signal: 9 <SIGKILL>".to_owned(),
         };
         let observed = Observed::default();
-        let report = Report::new(
-            &aim,
-            Size::ONE,
-            &observed,
-            vec![injected],
-            Crashes::default(),
-        );
+        let crashes = Crashes::default();
+        let report = Report::new(&aim, Size::ONE, &observed, vec![injected], crashes);
         let page = page(&report, "chaos run --seed 7").expect("it can be drawn");
         for text in [
             "<h1>Chaos, seed 7: the run failed</h1>",
@@ -294,13 +287,11 @@ mod tests {
         }
         assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("url("));
     }
+
     #[test]
     fn a_clock_that_is_wrong_is_one_of_mongodb_and_drawn_so() {
-        let kinds = [Fault::SkewClock, Fault::KillPrimary, Fault::CutMongo].map(kind_of);
-        assert!(
-            kinds
-                .iter()
-                .all(|kind| kind.1 == "MongoDB or the way there")
-        );
+        for fault in [Fault::SkewClock, Fault::KillPrimary, Fault::CutMongo] {
+            assert_eq!(kind_of(fault).1, "MongoDB or the way there");
+        }
     }
 }
