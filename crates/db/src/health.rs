@@ -176,8 +176,12 @@ impl Db {
     }
 }
 
-/// Whether it lacks something that the primary wrote some time ago.
+/// Whether it lacks something that the primary wrote some time ago. A primary that is alone waits for nobody else: it can't write
+/// down what it does not confirm.
 fn majority_is_behind(hello: &Document) -> Result<bool, bson::error::Error> {
+    if hello.get_array("hosts")?.len() == 1 && !hello.contains_key("passives") {
+        return Ok(false);
+    }
     let last = hello.get_document("lastWrite")?;
     let lacks = last.get_document("opTime")? != last.get_document("majorityOpTime")?;
     let at = last.get_datetime("majorityWriteDate")?.timestamp_millis();

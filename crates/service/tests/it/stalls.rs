@@ -58,6 +58,8 @@ async fn reads_go_on_where_mongodb_is_locked_and_readiness_says_so() {
     let toy = Toy::of_counters(place, Timing::default()).await;
     let id = toy.create().await;
     let admin = toy.place.database().await.client().database("admin");
+    // Some writes are under way when it is locked, and some begin after it.
+    hang(&toy).await;
     let lock = doc! { "fsync": 1, "lock": true };
     admin.run_command(lock).await.unwrap();
     hang(&toy).await;
