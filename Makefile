@@ -7,8 +7,8 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
-.PHONY: help run test check bench bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling upgrade openapi asyncapi
-.PHONY: asyncapi-valid new-service try-new-service chaos chaos-loop chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: help run test check bench bench-curves bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling upgrade openapi asyncapi
+.PHONY: tries asyncapi-valid new-service try-new-service chaos chaos-loop chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -29,11 +29,15 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	else \
 		env $$(scripts/services env) cargo test --workspace --all-targets --locked; \
 	fi
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target chaos-short tries
+
+# Beside chaos, and after each other: each fetches what it lacks, into one place.
+tries:
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
-	@scripts/try-live-page --two-looks
+	@scripts/try-live-page --two-looks --seconds 1
 	@scripts/try-walks
-	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
+	@$(MAKE) --no-print-directory asyncapi-valid alerts
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
 	scripts/fuzz
@@ -123,6 +127,10 @@ bench: tools ## each figure beside its limit, measured in the same run; BENCH_ON
 bench-history: export BENCH_ONLY = history
 bench-history: export BENCH_JSON = bench-history.json
 bench-history: bench ## what a long past costs; BENCH_OLD_EVENTS and BENCH_OLD_TICKETS choose how long
+
+bench-curves: export BENCH_ONLY = load-curve,drain-curve,history-curve
+bench-curves: export BENCH_JSON = bench-curves.json
+bench-curves: bench ## the plots of docs/benchmarks.md, into BENCH_PLOTS
 
 bench-three: export BENCH_ONLY = three-creates32,three-creates256,three-drain,three-lag
 bench-three: export BENCH_JSON = bench-three.json

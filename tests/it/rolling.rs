@@ -220,8 +220,8 @@ async fn orders_are_applied(place: &Place, load: &Load) {
     assert_eq!(tickets.count_documents(others).await.unwrap(), ordered);
 }
 
-/// Each instance is replaced by `programs` in turn.
-async fn replaced_behind(proxy: Proxy, programs: &[String]) {
+/// Each instance is replaced `rounds` times, by `programs` in turn.
+async fn replaced_behind(proxy: Proxy, programs: &[String], rounds: usize) {
     assert!(read("docs/operations.md").contains(&format!("`STOP_DELAY={STOP_DELAY}`")));
     let (place, folder) = (Place::new(), TempDir::new().unwrap());
     let orders = Orders::at(&place).await;
@@ -241,7 +241,7 @@ async fn replaced_behind(proxy: Proxy, programs: &[String]) {
     let clients = (1..=CLIENTS).map(|number| Arc::clone(&load).work(number));
     let clients: JoinSet<()> = clients.collect();
     let mut posts = 0;
-    for round in 1..=rounds() {
+    for round in 1..=rounds {
         let program = &programs[round % programs.len()];
         for (instance, port) in instances.iter_mut().zip([a, b]) {
             instance.used().await;
@@ -280,18 +280,19 @@ async fn replaced_behind(proxy: Proxy, programs: &[String]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes minutes and wants HAProxy: make rolling"]
 async fn behind_haproxy_an_update_loses_no_request_and_delays_no_event() {
-    replaced_behind(haproxy, &[PROGRAM.to_owned()]).await;
+    replaced_behind(haproxy, &[PROGRAM.to_owned()], rounds()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes minutes and wants nginx: make rolling"]
 async fn behind_nginx_an_update_loses_no_request_and_delays_no_event() {
-    replaced_behind(nginx, &[PROGRAM.to_owned()]).await;
+    replaced_behind(nginx, &[PROGRAM.to_owned()], rounds()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it wants a build of the version before, and HAProxy: scripts/upgrade"]
 async fn an_update_from_the_version_before_and_a_step_back_lose_nothing() {
     let before = std::env::var("ROLLING_BEFORE").unwrap();
-    replaced_behind(haproxy, &[before, PROGRAM.to_owned()]).await;
+    // An odd number ends with today's: the version before may have no inbox, and the orders wait.
+    replaced_behind(haproxy, &[before, PROGRAM.to_owned()], rounds() | 1).await;
 }
