@@ -140,7 +140,7 @@ impl Db {
     }
 
     /// One transaction may hang by itself, on a connection that is lost: a write that changes nothing tells. It is asked for once at a time.
-    async fn answers_a_write(&self, limit: Duration) -> bool {
+    pub(crate) async fn answers_a_write(&self, limit: Duration) -> bool {
         let (writes, leases) = (
             Arc::clone(&self.0.writes),
             self.collection::<Document>(LEASES),

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::{
     Abort, Db, Error, TransactionError,
-    error::is_answer,
+    error::{is_answer, is_unavailable},
     metrics::{self as measured, TRANSACTION_RETRIES},
     writes::STALLED_AFTER,
 };
@@ -90,16 +90,19 @@ impl Db {
             .unwrap_or_else(|panicked| Err(Error::Failed(io::Error::other(panicked).into()).into()))
     }
 
-    /// Says in the log that writes stall and why, once however many wait.
+    /// Says in the log that writes stall and why, once however many wait; not where the transaction alone takes so long.
     async fn tell_of_a_stall(&self) -> Infallible {
         sleep(STALLED_AFTER).await;
-        if self.0.writes.stall_is_news() {
+        if self.0.writes.may_stall() {
             let db = self.clone();
             // The request may end before it is known.
             tokio::spawn(async move {
-                let why = db.why_writes_stall(STALLED_AFTER, db.0.timing.read_limit);
-                let why = why.await;
-                tracing::warn!(why, "writes are not answered");
+                let limit = db.0.timing.read_limit;
+                if !db.answers_a_write(limit).await {
+                    let why = db.why_writes_stall(STALLED_AFTER, limit).await;
+                    db.0.writes.stall_is_told();
+                    tracing::warn!(why, "writes are not answered");
+                }
             });
         }
         pending().await
@@ -118,17 +121,28 @@ where
     F: for<'a> FnMut(&'a mut ClientSession) -> BoxFuture<'a, mongodb::error::Result<T>>,
 {
     let mut session = client.start_session().await?;
-    let mut is_first = true;
+    let (mut is_first, mut met) = (true, None);
     let attempt = async move |session: &mut ClientSession| {
         if !std::mem::take(&mut is_first) {
             counter!(TRANSACTION_RETRIES).increment(1);
         }
         if Instant::now() >= attempts_end {
-            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            return Err(given_up(met.take()));
         }
-        once(session).await.map_err(without_retry)
+        once(session).await.map_err(|error| {
+            let error = without_retry(error);
+            met = Some(error.clone());
+            error
+        })
     };
     session.start_transaction().and_run2(attempt).await
+}
+
+/// What the last attempt met, without the labels by which the driver would try again.
+fn given_up(met: Option<MongoError>) -> MongoError {
+    let met = met.map(|error| MongoError::from(*error.kind));
+    let met = met.filter(is_unavailable);
+    met.unwrap_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into())
 }
 
 /// The driver tries again where no connection could be had, also where that was because our password is wrong.

@@ -35,6 +35,8 @@ struct Waiting {
     under_way: usize,
     /// Since when transactions have been waiting and MongoDB has answered none.
     since: Option<Instant>,
+    /// Somebody looks whether that is a stall.
+    is_looked_into: bool,
     is_told: bool,
 }
 
@@ -85,9 +87,15 @@ impl Writes {
         (since >= STALLED_AFTER).then_some(since)
     }
 
-    /// Whether they stall and nobody was told yet.
-    pub(crate) fn stall_is_news(&self) -> bool {
-        self.stalled_for().is_some() && !std::mem::replace(&mut self.waiting.lock().is_told, true)
+    /// Whether they may stall, and the caller is the first to look into it.
+    pub(crate) fn may_stall(&self) -> bool {
+        let looked_into =
+            |waiting: &mut Waiting| std::mem::replace(&mut waiting.is_looked_into, true);
+        self.stalled_for().is_some() && !looked_into(&mut self.waiting.lock())
+    }
+
+    pub(crate) fn stall_is_told(&self) {
+        self.waiting.lock().is_told = true;
     }
 }
 
@@ -105,6 +113,7 @@ impl Writes {
         if waiting.since.is_some() {
             waiting.since = Some(Instant::now());
         }
+        waiting.is_looked_into = false;
         if std::mem::take(&mut waiting.is_told) {
             tracing::info!("MongoDB answers transactions again");
         }

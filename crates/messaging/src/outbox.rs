@@ -40,6 +40,14 @@ pub struct Outbox {
     publishes: bool,
 }
 
+/// Events that were given back and are not published yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unpublished {
+    pub in_turn: u64,
+    /// Behind a parked one of their key, until somebody decides about that.
+    pub held_back: u64,
+}
+
 /// Which events a replay looks at: by their creation, and by their key where there is one.
 #[derive(Debug, Clone)]
 pub struct Range {
@@ -255,13 +263,21 @@ impl Outbox {
         given_back.await.map(drop)
     }
 
-    /// How many of these events wait to be published, and not behind a parked one.
-    pub(crate) async fn count_waiting(&self, ids: &[ObjectId]) -> mongodb::error::Result<u64> {
+    /// How many of these events wait to be published.
+    pub(crate) async fn count_waiting(
+        &self,
+        ids: &[ObjectId],
+    ) -> mongodb::error::Result<Unpublished> {
         let mut waiting = unsent();
         waiting.insert("_id", doc! { "$in": ids });
         let mut pipeline = vec![doc! { "$match": waiting }];
+        let all = self.count(&self.events(), pipeline.clone()).await?;
         pipeline.extend(without_held_back());
-        self.count(&self.events(), pipeline).await
+        let in_turn = self.count(&self.events(), pipeline).await?;
+        Ok(Unpublished {
+            in_turn,
+            held_back: all.saturating_sub(in_turn),
+        })
     }
 
     /// How many documents the stages let through.

@@ -10,7 +10,7 @@ use db::{Abort, TransactionError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-pub use crate::outbox::Range;
+pub use crate::outbox::{Range, Unpublished};
 
 use crate::{
     JetStream, Outbox,
@@ -166,11 +166,13 @@ pub async fn give_back(outbox: &Outbox, lost: &[Lost]) -> Result<(), db::Error> 
 ///
 /// # Errors
 /// The driver's.
-pub async fn waiting(outbox: &Outbox, lost: &[Lost]) -> mongodb::error::Result<u64> {
-    let mut waiting = 0;
+pub async fn waiting(outbox: &Outbox, lost: &[Lost]) -> mongodb::error::Result<Unpublished> {
+    let mut waiting = Unpublished::default();
     for batch in lost.chunks(BATCH) {
         let ids: Vec<ObjectId> = batch.iter().map(|lost| lost.id).collect();
-        waiting += outbox.count_waiting(&ids).await?;
+        let of_batch = outbox.count_waiting(&ids).await?;
+        waiting.in_turn += of_batch.in_turn;
+        waiting.held_back += of_batch.held_back;
     }
     Ok(waiting)
 }

@@ -85,7 +85,7 @@ async fn published_again(outbox: &Outbox, lost: &[Lost]) -> anyhow::Result<()> {
     let mut told = None;
     loop {
         let waiting = replay::waiting(outbox, lost).await?;
-        let published = lost.len() as u64 - waiting;
+        let published = lost.len() as u64 - waiting.in_turn - waiting.held_back;
         let nobody = match outbox.status().await?.publisher {
             Some(_) => "",
             None => "; no instance publishes at this moment",
@@ -96,7 +96,13 @@ async fn published_again(outbox: &Outbox, lost: &[Lost]) -> anyhow::Result<()> {
                 lost.len()
             ));
         }
-        if waiting == 0 {
+        if waiting.in_turn == 0 {
+            if waiting.held_back > 0 {
+                progress(format_args!(
+                    "{} wait until what is parked of their key is decided about: `outbox list --parked`",
+                    waiting.held_back
+                ));
+            }
             return Ok(());
         }
         tokio::time::sleep(POLL_INTERVAL).await;

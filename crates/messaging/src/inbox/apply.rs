@@ -2,13 +2,7 @@
 
 mod aside;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bson::doc;
 use db::{Abort, Error, TransactionError, is_write_conflict};
@@ -98,7 +92,6 @@ struct Attempt<C> {
     inbox: Inbox,
     job: Arc<Job>,
     limit: Duration,
-    is_busy: AtomicBool,
 }
 
 /// What applies messages.
@@ -115,31 +108,24 @@ pub(crate) struct Applier<C> {
 impl<C: Clone + Send + Sync + 'static> Applier<C> {
     /// Applies a message where its turn has come.
     pub(crate) async fn apply(&self, job: &Arc<Job>) -> Result<Done, NotDone> {
-        let attempt = Arc::new(Attempt {
+        let attempt = Attempt {
             consumer: self.consumer.clone(),
             context: self.context.clone(),
             inbox: self.inbox.clone(),
             job: Arc::clone(job),
             limit: self.limit,
-            is_busy: AtomicBool::new(false),
-        });
-        let once = Arc::clone(&attempt);
-        let applied = self.inbox.db.transaction(once, |session, attempt| {
-            Box::pin(async move {
-                let applied = attempt.once(session).await;
-                if let Err(Abort::Driver(error)) = &applied {
-                    let is_busy = is_write_conflict(error);
-                    attempt.is_busy.store(is_busy, Ordering::Relaxed);
-                }
-                applied
-            })
+        };
+        let applied = self.inbox.db.transaction(attempt, |session, attempt| {
+            Box::pin(async move { attempt.once(session).await })
         });
         // Its place, the commit and all other answers of MongoDB take their own time. A mark that is written later is found.
         match tokio::time::timeout(self.limit + self.write_limit, applied).await {
             Err(_) => Err(NotDone::Failed(Error::Stalled)),
             Ok(Ok(done)) => Ok(done),
             Ok(Err(TransactionError::Refused(not_done))) => Err(not_done),
-            Ok(Err(TransactionError::Failed(_))) if attempt.is_busy.load(Ordering::Relaxed) => {
+            Ok(Err(TransactionError::Failed(Error::Unavailable(error))))
+                if is_write_conflict(&error) =>
+            {
                 Err(NotDone::Busy)
             }
             Ok(Err(TransactionError::Failed(error))) => Err(NotDone::Failed(error)),
@@ -205,6 +191,14 @@ impl<C: Sync + 'static> Attempt<C> {
             return Ok(Done::Aside);
         }
         let is_known = self.consumer.knows(&job.envelope.r#type);
+        if !is_known && order == Order::NewestOnly {
+            // It does not tell what its key is now: what comes before it is still to be applied.
+            if itself.is_some() {
+                inbox.settle(session, of, doc! { "$eq": version }).await?;
+            }
+            let goes_on = false;
+            return Ok(Done::Applied { is_known, goes_on });
+        }
         if is_known {
             self.handle(session).await?;
         }

@@ -12,8 +12,11 @@ use crate::JetStream;
 
 /// Messages in hand at most.
 const MOST: usize = 512;
-/// In bytes, of them together; and one message more.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// In bytes, of them together; and one message more. Where all turns hang, each with a message of 1 MiB (what NATS takes, unless it is
+/// configured otherwise) and what else a turn takes, there is room for others.
+const MOST_BYTES: usize = 48 * 1024 * 1024;
+/// A pull wants so much of it.
+const ROOM_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) struct InHand {
     jetstream: JetStream,
@@ -70,7 +73,7 @@ impl InHand {
     /// Whether there is enough of it for a pull.
     pub(super) fn has_room(&self) -> bool {
         let (messages, bytes) = self.room();
-        messages >= MOST / 2 && bytes >= MOST_BYTES / 2
+        messages >= MOST / 2 && bytes >= ROOM_BYTES
     }
 
     /// Says of all of them that they are worked on.

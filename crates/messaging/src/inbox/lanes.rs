@@ -6,8 +6,8 @@ use tokio::time::{Duration, Instant};
 
 use super::item::{Item, Lane};
 
-/// A turn takes so many messages of a key, and so many bytes and one message more. Where all turns hang, half of what may be in hand is
-/// free for others.
+/// A turn takes so many messages of a key, and so many bytes and one message more. Where all turns hang, half of the messages that may be
+/// in hand, and a sixth of their bytes, are free for others.
 const MOST_IN_TURN: usize = 8;
 const MOST_BYTES_IN_TURN: usize = 256 * 1024;
 /// A turn that takes longer is not waited for by what comes behind it.

@@ -121,7 +121,9 @@ impl Turn {
         if !skips.is_empty()
             && let Some(skipped) = skips.get(&Stored::of(document, "_id"))
         {
-            return self.events.push(skipped.clone());
+            let replay = document.get_bool("replay").unwrap_or_default();
+            let skipped = skipped.clone();
+            return self.events.push(Event { replay, ..skipped });
         }
         let reason = match bson::deserialize_from_slice::<Event>(document.as_bytes()) {
             Ok(event) if event.key.is_empty() => "its key is empty".to_owned(),

@@ -17,7 +17,7 @@ async fn forge(
     place: &Place,
     verb: &str,
     key: &str,
-    id: ObjectId,
+    id: impl ToString,
     version: i64,
     message_id: Option<ObjectId>,
 ) {
@@ -27,7 +27,7 @@ async fn forge(
     if let Some(message_id) = message_id {
         headers.insert("Nats-Msg-Id", message_id.to_hex());
     }
-    headers.insert("ce-id", id.to_hex());
+    headers.insert("ce-id", id.to_string());
     headers.insert("ce-keyversion", version.to_string());
     let subject = format!("{}.counter.{verb}.{key}", place.name);
     let payload = r#"{"value": 1000}"#.into();
@@ -129,6 +129,21 @@ async fn a_later_version_under_our_own_next_id_hides_no_earlier_one() {
     forge(&place, "updated", &key, ids[1], 2, None).await;
     let toy = Toy::start_at(place).await;
     is_parked(&toy.place, 1, "holds version 2").await;
+    toy.stop().await.remove().await;
+}
+
+#[tokio::test]
+async fn a_message_under_an_id_that_is_written_otherwise_than_ours_changes_nothing() {
+    let toy = Toy::start().await;
+    let id = ObjectId::parse_str("abcdefabcdefabcdefabcdef").unwrap();
+    let otherwise = id.to_hex().to_uppercase();
+    forge(&toy.place, "updated", "a", otherwise, 7, None).await;
+    let mut first = event("a", 0, doc! {});
+    first.insert("_id", id);
+    plant(&toy.place, [first]).await;
+    // It is found by its version alone.
+    is_parked(&toy.place, 0, "holds version 7").await;
+    toy.create().await;
     toy.stop().await.remove().await;
 }
 

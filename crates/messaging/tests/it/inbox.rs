@@ -126,6 +126,25 @@ async fn of_newest_only_what_is_older_is_skipped_and_a_newer_version_resolves_a_
 }
 
 #[tokio::test]
+async fn of_newest_only_a_type_that_nobody_knows_takes_nothing_away_from_what_comes_before_it() {
+    let place = Place::new();
+    numbers(&place).await;
+    let tally = Tally::of(place, newest_only()).await;
+    let skipped = |version| Sent {
+        r#type: "number.skipped",
+        ..number("a", version)
+    };
+    send(&tally.place, [then("a", 0, json!({ "again": 3 }))]).await;
+    are_aside(&tally.place, "a", &[(0, "retrying")]).await;
+    send(&tally.place, [skipped(1)]).await;
+    are_applied(&tally.place, "a", [0]).await;
+    send(&tally.place, [skipped(3), number("a", 2)]).await;
+    are_applied(&tally.place, "a", [0, 2]).await;
+    assert!(aside(&tally.place, "a").await.is_empty());
+    tally.finish().await;
+}
+
+#[tokio::test]
 async fn a_type_that_nobody_knows_is_not_even_read_and_leaves_no_hole() {
     let tally = Tally::start().await;
     for (version, r#type) in [(0, "number.completed"), (1, "number.skipped")] {

@@ -54,7 +54,7 @@ async fn replay(place: &Place) -> (usize, Vec<i64>) {
     let (_, outbox) = place.prepared().await;
     replay::give_back(&outbox, &found.lost).await.unwrap();
     eventually("it is published again", async || {
-        replay::waiting(&outbox, &found.lost).await.unwrap() == 0
+        replay::waiting(&outbox, &found.lost).await.unwrap().in_turn == 0
     })
     .await;
     told(&found)

@@ -203,6 +203,33 @@ async fn what_was_skipped_is_not_published_after_all_by_a_replay() {
 }
 
 #[tokio::test]
+async fn what_was_skipped_and_is_lost_below_a_later_version_is_told_again_by_a_replay() {
+    let mut place = Place::new();
+    place.duplicate_window = Duration::from_millis(100);
+    let toy = Toy::start_at(place).await;
+    plant(&toy.place, [unreadable("a"), event("a", 1, doc! {})]).await;
+    skip(&toy.place, &parked(&toy.place).await).await.unwrap();
+    toy.place.drained().await;
+    is_settled(&toy.place).await;
+    ids_are_forgotten(&toy.place).await;
+    testbed::stream(&toy.place)
+        .await
+        .delete_message(1)
+        .await
+        .unwrap();
+    assert_eq!(published(&toy.place, "a").await, [1]);
+    for _ in 0..2 {
+        // The second finds nothing.
+        outbox(&toy.place, &["replay", "--since", "1h"])
+            .await
+            .unwrap();
+        toy.place.drained().await;
+        assert_eq!(published(&toy.place, "a").await, [1, 0]);
+    }
+    toy.finish().await;
+}
+
+#[tokio::test]
 async fn a_note_of_an_event_that_was_mended_by_hand_holds_nothing_back() {
     let mut place = Place::new();
     place.timing.safety_interval = Duration::from_millis(100);

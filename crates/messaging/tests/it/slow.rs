@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bson::{Document, doc};
@@ -16,8 +16,9 @@ use testbed::eventually;
 
 use crate::{
     counters::Counters,
+    log::Log,
     sent::{
-        acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable, number,
+        Sent, acknowledged, applied, are_applied, are_aside, aside, dead_letters, durable, number,
         numbers, send, then,
     },
     tally::{Tally, each_version, newest_only},
@@ -79,6 +80,43 @@ async fn slow_keys_leave_room_for_others_as_long_as_they_leave_places() {
     for key in &keys {
         are_applied(&tally.place, key, 0..28).await;
     }
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn slow_keys_of_large_messages_leave_room_for_others() {
+    let place = place().await;
+    let keys: Vec<String> = (0..20).map(|key| format!("slow-{key}")).collect();
+    let large = |key| Sent {
+        payload: json!({ "add": 1, "then": "wait", "note": "x".repeat(1_000_000) }),
+        ..number(key, 0)
+    };
+    send(&place, keys.iter().map(|key| large(key))).await;
+    send(&place, [number("b", 0)]).await;
+    let tally = Tally::of(place, each_version()).await;
+    are_applied(&tally.place, "b", [0]).await;
+    tally.gate.send_replace(true);
+    for key in &keys {
+        are_applied(&tally.place, key, [0]).await;
+    }
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_long_is_no_stall_of_mongodb() {
+    let (log, _guard) = Log::capture();
+    let place = place().await;
+    send(&place, [then("a", 0, json!("wait"))]).await;
+    let tally = Tally::of(place, each_version()).await;
+    eventually("it hangs", async || tally.calls("a", 0) == 1).await;
+    let began = Instant::now();
+    // For longer than a stall is waited for.
+    while began.elapsed() < Duration::from_secs(6) {
+        assert!(applied(&tally.place, "a").await.is_empty());
+    }
+    assert_eq!(log.lines_with("not answered"), [""; 0]);
+    tally.gate.send_replace(true);
+    are_applied(&tally.place, "a", [0]).await;
     tally.finish().await;
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bson::doc;
 use service::Timing;
-use testbed::{at_the_next, fail};
+use testbed::{at_the_next, fail, log::Log};
 
 use crate::toy::{COUNTERS, NEVER, Toy, hangs, own_mongo};
 
@@ -32,6 +32,7 @@ async fn a_request_whose_database_does_not_answer_is_503_before_its_client_gives
 
 #[tokio::test]
 async fn a_transaction_that_keeps_conflicting_is_given_up_when_its_attempts_end() {
+    let (log, _guard) = Log::capture();
     let (_mongo, place) = own_mongo().await;
     let mut timing = Timing::default();
     timing.db.attempts_end = Duration::from_secs(1);
@@ -41,6 +42,8 @@ async fn a_transaction_that_keeps_conflicting_is_given_up_when_its_attempts_end(
     let began = Instant::now();
     assert_eq!(toy.post().await.status(), 503);
     assert!(began.elapsed() < Timing::default().http.work);
+    // Its reason is the last one's.
+    log.told("MongoDB refuses: WriteConflict (112)").await;
     fail(&toy.place, "off", "insert", doc! {}).await;
     toy.finish().await;
 }

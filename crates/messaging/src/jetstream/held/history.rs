@@ -78,7 +78,10 @@ impl History {
     }
 
     fn add(&mut self, message: Message) {
-        if let Ok(id) = message.id.parse() {
+        // Written as we write it: anything else is no id of ours.
+        if let Ok(id) = message.id.parse::<ObjectId>()
+            && id.to_hex() == message.id
+        {
             self.ids.insert(id, message.sequence);
         }
         if let Some(version) = message.version {
