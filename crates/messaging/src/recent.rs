@@ -104,6 +104,11 @@ impl Recent {
         self.0.changed.notify_one();
     }
 
+    /// This instance begins to publish: what it took for unsent may have been published by another. What waits is seen again.
+    pub(crate) fn takes_over(&self) {
+        self.change(|state| state.unsent.clear());
+    }
+
     /// An event is published now, or tried again.
     pub(crate) fn begins(&self, event: &Event) {
         self.change(|state| {

@@ -83,6 +83,7 @@ impl Publisher {
             let ring = watcher::ring(Arc::clone(&publisher), Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
             gauge!(IS_PUBLISHER).set(1.0);
+            publisher.recent.takes_over();
             let mut holder = Holder::new(&publisher, &lease, &bell, gave_up);
             tokio::select! {
                 () = holder.publish(&served) => {}

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
-use testbed::{Mongo, Nats, at_the_next, eventually, has_entered, nats_url};
+use messaging::Sent;
+use testbed::{Mongo, Nats, at_the_next, eventually, has_entered, nats_url, plant};
 
 use crate::{
     log::Log,
-    toy::{Place, Toy},
+    toy::{Place, Toy, event},
 };
 
 /// How often the lease was taken.
@@ -182,8 +183,14 @@ async fn who_has_lost_the_lease_stops_and_asks_for_it_again() {
     place.timing.precedence = Duration::from_secs(3600);
     let toy = Toy::start_at(place).await;
     toy.create().await;
-    toy.place.drained().await;
-    let leases = toy.place.database().await.collection::<Document>("leases");
+    plant(&toy.place, [event("no subject", 0, doc! {})]).await;
+    let seen = || toy.recent.look().0;
+    eventually("one is parked", async || {
+        seen().iter().any(|event| event.is_parked)
+    })
+    .await;
+    let database = toy.place.database().await;
+    let leases = database.collection::<Document>("leases");
     let taken = doc! { "$set": { "holder": ObjectId::new(), "expiresAt": in_seconds(2) } };
     leases
         .update_one(doc! { "_id": "publisher" }, taken)
@@ -191,8 +198,18 @@ async fn who_has_lost_the_lease_stops_and_asks_for_it_again() {
         .unwrap();
     log.told("another instance has taken the publisher's lease")
         .await;
+    // The other one decides about what is parked.
+    let events = database.collection::<Document>("events");
+    let published = doc! { "$set": { "sent": "YES" } };
+    events.update_many(doc! {}, published).await.unwrap();
+    let parked = database.collection::<Document>("parked");
+    parked.delete_many(doc! {}).await.unwrap();
     toy.create().await;
     toy.place.drained().await;
+    eventually("nothing is shown as unsent", async || {
+        seen().iter().all(|event| event.sent == Sent::Yes)
+    })
+    .await;
     assert_eq!(fence(&toy.place).await, Some(2));
     toy.finish().await;
 }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use db::{Abort, Db};
-use messaging::{EventType, Metadata, Outbox, Publisher};
+use messaging::{EventType, Metadata, Outbox, Publisher, Recent};
 use mongodb::options::ReturnDocument;
 use serde_json::Value;
 use testbed::{DEADLINE, eventually};
@@ -26,6 +26,7 @@ pub(crate) const EVENTS: &[EventType] = &[
 pub(crate) struct Toy {
     pub(crate) place: Place,
     pub(crate) nats: async_nats::Client,
+    pub(crate) recent: Recent,
     db: Db,
     stop: CancellationToken,
     running: AbortOnDropHandle<anyhow::Result<()>>,
@@ -58,11 +59,12 @@ impl Toy {
             timing: place.timing,
             ..Publisher::new(&Outbox::new(&db), jetstream, place.event_retention)
         };
-        let stop = CancellationToken::new();
+        let (recent, stop) = (publisher.recent.clone(), CancellationToken::new());
         let running = run(publisher, db.clone(), stop.clone());
         Self {
             place,
             nats,
+            recent,
             db,
             stop,
             running: AbortOnDropHandle::new(tokio::spawn(running)),
