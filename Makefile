@@ -29,7 +29,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	else \
 		env $$(scripts/services env) cargo test --workspace --all-targets --locked; \
 	fi
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target chaos-short tries
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) chaos-short tries
 
 # Beside chaos, and after each other: each fetches what it lacks, into one place.
 tries:
@@ -37,7 +37,7 @@ tries:
 	@scripts/try-docs-page
 	@scripts/try-live-page --two-looks --seconds 1
 	@scripts/try-walks
-	@$(MAKE) --no-print-directory asyncapi-valid alerts
+	@$(MAKE) --no-print-directory --jobs=1 asyncapi-valid alerts
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
 	scripts/fuzz

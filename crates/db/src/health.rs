@@ -1,12 +1,9 @@
 //! Whether requests can be served, and if not, why, in a sentence for those who run the service.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{Bson, Document, doc};
+use mongodb::results::UpdateResult;
 use parking_lot::Mutex;
 
 use crate::{Db, LEASES, error::is_answer, owner::OWNER};
@@ -140,24 +137,26 @@ impl Db {
     }
 
     /// One transaction may hang by itself, on a connection that is lost: a write that changes nothing tells. It is asked for once at a time.
-    pub(crate) async fn answers_a_write(&self, limit: Duration) -> bool {
-        let (writes, leases) = (
-            Arc::clone(&self.0.writes),
-            self.collection::<Document>(LEASES),
-        );
-        if writes.is_probed.swap(true, Ordering::Relaxed) {
+    async fn answers_a_write(&self, limit: Duration) -> bool {
+        let Ok(alone) = Arc::clone(&self.0.writes.probed).try_lock_owned() else {
             return false;
-        }
-        let same = doc! { "$set": { "name": &*self.0.service } };
+        };
+        let probe = self.clone().probe();
         let probe = async move {
-            let answered = leases.update_one(doc! { "_id": OWNER }, same).await;
-            writes.is_probed.store(false, Ordering::Relaxed);
-            if answered.is_ok() {
-                writes.are_answered();
-            }
+            let answered = probe.await;
+            drop(alone);
             answered
         };
         self.bounded(limit, probe).await.is_ok()
+    }
+
+    /// Writes what is there already.
+    pub(crate) async fn probe(self) -> mongodb::error::Result<UpdateResult> {
+        let leases = self.collection::<Document>(LEASES);
+        let same = doc! { "$set": { "name": &*self.0.service } };
+        let answered = leases.update_one(doc! { "_id": OWNER }, same).await?;
+        self.0.writes.are_answered();
+        Ok(answered)
     }
 
     /// A sentence for people.

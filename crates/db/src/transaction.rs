@@ -1,6 +1,12 @@
 //! The one way to write.
 
-use std::{convert::Infallible, future::pending, io, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    future::pending,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
 use metrics::counter;
@@ -16,6 +22,9 @@ use crate::{
     metrics::{self as measured, TRANSACTION_RETRIES},
     writes::STALLED_AFTER,
 };
+
+/// Of a write that shows whether writes are answered.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Db {
     /// Runs `attempt` in one transaction and commits it. The task that runs it lives on when the caller is dropped, as a
@@ -97,11 +106,11 @@ impl Db {
             let db = self.clone();
             // The request may end before it is known.
             tokio::spawn(async move {
-                let limit = db.0.timing.read_limit;
-                if !db.answers_a_write(limit).await {
-                    let why = db.why_writes_stall(STALLED_AFTER, limit).await;
-                    db.0.writes.stall_is_told();
-                    tracing::warn!(why, "writes are not answered");
+                if db.bounded(PROBE_LIMIT, db.clone().probe()).await.is_err() {
+                    let why = db.why_writes_stall(STALLED_AFTER, PROBE_LIMIT).await;
+                    if db.0.writes.stall_is_to_be_told() {
+                        tracing::warn!(why, "writes are not answered");
+                    }
                 }
             });
         }
@@ -126,8 +135,9 @@ where
         if !std::mem::take(&mut is_first) {
             counter!(TRANSACTION_RETRIES).increment(1);
         }
+        let before = met.take();
         if Instant::now() >= attempts_end {
-            return Err(given_up(met.take()));
+            return Err(given_up(before));
         }
         once(session).await.map_err(|error| {
             let error = without_retry(error);

@@ -1,7 +1,7 @@
 //! How many transactions are under way, and since when none was answered.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,8 +26,8 @@ pub(crate) struct Writes {
     pub(crate) most: usize,
     places: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
-    /// Whether a write is asked for that is to show whether they are answered.
-    pub(crate) is_probed: AtomicBool,
+    /// Whoever asks for a write that is to show whether they are answered.
+    pub(crate) probed: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Writes {
             most,
             places: Arc::new(Semaphore::new(most)),
             waiting: Mutex::default(),
-            is_probed: AtomicBool::default(),
+            probed: Arc::default(),
         }
     }
 
@@ -94,8 +94,11 @@ impl Writes {
         self.stalled_for().is_some() && !looked_into(&mut self.waiting.lock())
     }
 
-    pub(crate) fn stall_is_told(&self) {
-        self.waiting.lock().is_told = true;
+    /// Whether it is not over, and whoever looked into it is to tell of it.
+    pub(crate) fn stall_is_to_be_told(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        waiting.is_told = waiting.is_looked_into;
+        waiting.is_told
     }
 }
 

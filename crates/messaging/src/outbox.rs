@@ -270,10 +270,11 @@ impl Outbox {
     ) -> mongodb::error::Result<Unpublished> {
         let mut waiting = unsent();
         waiting.insert("_id", doc! { "$in": ids });
-        let mut pipeline = vec![doc! { "$match": waiting }];
-        let all = self.count(&self.events(), pipeline.clone()).await?;
-        pipeline.extend(without_held_back());
-        let in_turn = self.count(&self.events(), pipeline).await?;
+        let all = vec![doc! { "$match": waiting }];
+        let in_turn = all.iter().cloned().chain(without_held_back());
+        // First: what is published meanwhile is not held back.
+        let in_turn = self.count(&self.events(), in_turn.collect()).await?;
+        let all = self.count(&self.events(), all).await?;
         Ok(Unpublished {
             in_turn,
             held_back: all.saturating_sub(in_turn),

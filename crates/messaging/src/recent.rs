@@ -104,8 +104,8 @@ impl Recent {
         self.0.changed.notify_one();
     }
 
-    /// This instance begins to publish: what it took for unsent may have been published by another. What waits is seen again.
-    pub(crate) fn takes_over(&self) {
+    /// Another may publish now what this instance took for unsent.
+    pub(crate) fn stands_by(&self) {
         self.change(|state| state.unsent.clear());
     }
 

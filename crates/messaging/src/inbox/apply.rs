@@ -192,10 +192,8 @@ impl<C: Sync + 'static> Attempt<C> {
         }
         let is_known = self.consumer.knows(&job.envelope.r#type);
         if !is_known && order == Order::NewestOnly {
-            // It does not tell what its key is now: what comes before it is still to be applied.
-            if itself.is_some() {
-                inbox.settle(session, of, doc! { "$eq": version }).await?;
-            }
+            // It was put aside when its type was known.
+            inbox.settle(session, of, doc! { "$eq": version }).await?;
             let goes_on = false;
             return Ok(Done::Applied { is_known, goes_on });
         }

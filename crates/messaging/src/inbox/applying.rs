@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     apply::Job,
+    consumer::Order,
     database::Database,
     dead_letters::Due,
     envelope::Envelope,
@@ -59,7 +60,11 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
         Self {
             at_once: places.clamp(1, AT_ONCE),
             database: Database::new(&inbox.db, worker.timing),
-            looks: Looks::new(inbox, name, worker.timing.inbox),
+            looks: Looks::new(
+                inbox,
+                (name, worker.applier.consumer.order),
+                worker.timing.inbox,
+            ),
             worker,
             in_hand,
             opened: Some(opened),
@@ -127,6 +132,12 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
         );
         let (lane, item) = match Envelope::of(&message, prefix, stream) {
             Ok(envelope) => {
+                let consumer = &self.worker.applier.consumer;
+                if consumer.order == Order::NewestOnly && !consumer.knows(&envelope.r#type) {
+                    // It does not tell what its key is now: what comes before it is still to be applied.
+                    self.worker.tallies.unknown_type();
+                    return held.acknowledge();
+                }
                 let lane = Lane::Key(envelope.key.clone());
                 let job = Arc::new(Job {
                     envelope,

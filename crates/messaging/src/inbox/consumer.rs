@@ -163,7 +163,7 @@ impl<C: Sync + 'static> Consumer<C> {
     }
 
     /// Applies a version that is newer than the last one, and skips what is older: for replicas, whose messages tell all of a thing.
-    /// Otherwise as [`Consumer::each_version`].
+    /// A message of another type moves no mark: it does not tell what its thing is now. Otherwise as [`Consumer::each_version`].
     ///
     /// # Panics
     /// Where the types are of several nouns, or there is none, or the name has other characters than letters, digits and `_`.

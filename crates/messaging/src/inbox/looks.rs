@@ -2,7 +2,7 @@
 
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{dead_letters::Due, marks::Inbox, timing::InboxTiming};
+use super::{consumer::Order, dead_letters::Due, marks::Inbox, timing::InboxTiming};
 
 /// Read at a time.
 const MOST: i64 = 256;
@@ -15,7 +15,7 @@ struct Found {
 
 pub(super) struct Looks {
     inbox: Inbox,
-    consumer: &'static str,
+    consumer: (&'static str, Order),
     timing: InboxTiming,
     under_way: Option<JoinHandle<mongodb::error::Result<Found>>>,
     /// The key that the last sweep ended with, where there may be more behind it.
@@ -25,7 +25,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    pub(super) fn new(inbox: &Inbox, consumer: &'static str, timing: InboxTiming) -> Self {
+    pub(super) fn new(inbox: &Inbox, consumer: (&'static str, Order), timing: InboxTiming) -> Self {
         let now = Instant::now();
         Self {
             inbox: inbox.clone(),
@@ -63,7 +63,7 @@ impl Looks {
         self.under_way = Some(tokio::spawn(async move {
             let db = inbox.db.clone();
             let look = async move {
-                let due = inbox.clone().due(consumer, MOST).await?;
+                let due = inbox.clone().due(consumer.0, MOST).await?;
                 let stuck = if sweeps {
                     Some(inbox.stuck(consumer, swept, MOST).await?)
                 } else {

@@ -77,11 +77,15 @@ impl Tallies {
             }
             Done::Applied {
                 is_known: false, ..
-            } => skipped("type").increment(1),
+            } => self.unknown_type(),
             Done::Late => skipped("late").increment(1),
             Done::Aside => skipped("aside").increment(1),
             Done::Conflict(conflict) => self.conflict(&envelope.key, conflict),
         }
+    }
+
+    pub(super) fn unknown_type(&self) {
+        counter!(SKIPPED_MESSAGES, "consumer" => self.consumer, "reason" => "type").increment(1);
     }
 
     fn conflict(&self, key: &str, conflict: &Conflict) {

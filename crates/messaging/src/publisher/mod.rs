@@ -83,7 +83,6 @@ impl Publisher {
             let ring = watcher::ring(Arc::clone(&publisher), Arc::clone(&bell));
             let mut watcher = AbortOnDropHandle::new(tokio::spawn(ring));
             gauge!(IS_PUBLISHER).set(1.0);
-            publisher.recent.takes_over();
             let mut holder = Holder::new(&publisher, &lease, &bell, gave_up);
             tokio::select! {
                 () = holder.publish(&served) => {}
@@ -93,6 +92,8 @@ impl Publisher {
                 }
             }
             gauge!(IS_PUBLISHER).set(0.0);
+            drop(watcher);
+            publisher.recent.stands_by();
             if holder.leaves_it_to_another() {
                 others_first = Instant::now() + publisher.timing.precedence;
             }

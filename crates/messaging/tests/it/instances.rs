@@ -191,11 +191,9 @@ async fn who_has_lost_the_lease_stops_and_asks_for_it_again() {
     .await;
     let database = toy.place.database().await;
     let leases = database.collection::<Document>("leases");
-    let taken = doc! { "$set": { "holder": ObjectId::new(), "expiresAt": in_seconds(2) } };
-    leases
-        .update_one(doc! { "_id": "publisher" }, taken)
-        .await
-        .unwrap();
+    let taken = doc! { "$set": { "holder": ObjectId::new(), "expiresAt": in_seconds(10) } };
+    let lease = doc! { "_id": "publisher" };
+    leases.update_one(lease.clone(), taken).await.unwrap();
     log.told("another instance has taken the publisher's lease")
         .await;
     // The other one decides about what is parked.
@@ -204,12 +202,14 @@ async fn who_has_lost_the_lease_stops_and_asks_for_it_again() {
     events.update_many(doc! {}, published).await.unwrap();
     let parked = database.collection::<Document>("parked");
     parked.delete_many(doc! {}).await.unwrap();
-    toy.create().await;
-    toy.place.drained().await;
     eventually("nothing is shown as unsent", async || {
         seen().iter().all(|event| event.sent == Sent::Yes)
     })
     .await;
+    let ends = doc! { "$set": { "expiresAt": in_seconds(0) } };
+    leases.update_one(lease, ends).await.unwrap();
+    toy.create().await;
+    toy.place.drained().await;
     assert_eq!(fence(&toy.place).await, Some(2));
     toy.finish().await;
 }

@@ -144,6 +144,34 @@ async fn what_was_put_aside_behind_a_slow_message_is_found_where_its_instance_di
 }
 
 #[tokio::test]
+async fn of_newest_only_what_was_put_aside_is_found_whatever_is_missing_before_it() {
+    let place = place().await;
+    send(&place, [then("a", 0, json!("wait"))]).await;
+    // There is no version 1.
+    send(&place, (2..MANY).map(|version| number("a", version))).await;
+    let first = Tally::of(place.clone(), newest_only()).await;
+    eventually("much is put aside", async || {
+        dead_letters(&place).await.len() > 200
+    })
+    .await;
+    let gate = first.gate.clone();
+    first.kill();
+    gate.send_replace(true);
+    eventually("the first is applied", async || {
+        applied(&place, "a").await == [0]
+    })
+    .await;
+    testbed::stream(&place).await.purge().await.unwrap();
+    let letters = place.database().await.collection::<Document>("deadLetters");
+    let newest = doc! { "_id.version": { "$gt": 100_i64 } };
+    letters.delete_many(newest).await.unwrap();
+    let second = Tally::of(place, newest_only()).await;
+    are_applied(&second.place, "a", [0, 100]).await;
+    assert!(aside(&second.place, "a").await.is_empty());
+    second.finish().await;
+}
+
+#[tokio::test]
 async fn of_newest_only_what_comes_behind_a_slow_one_is_resolved_by_the_newest() {
     let place = place().await;
     send(&place, [then("a", 0, json!("wait"))]).await;

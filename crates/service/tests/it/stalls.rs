@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use mongodb::Client;
 use service::Timing;
 use testbed::{
-    Mongo, Place, assert_problem, at_the_next, eventually, has_entered, local, nats_url,
+    Mongo, Place, assert_problem, at_the_next, eventually, has_entered, local, log::Log, nats_url,
 };
 
 use crate::toy::{Toy, hangs, own_mongo};
@@ -54,6 +54,7 @@ async fn is_well_again(toy: &Toy) {
 
 #[tokio::test]
 async fn reads_go_on_where_mongodb_is_locked_and_readiness_says_so() {
+    let (log, _guard) = Log::capture();
     let (_mongo, place) = own_mongo().await;
     let toy = Toy::of_counters(place, Timing::default()).await;
     let id = toy.create().await;
@@ -63,8 +64,10 @@ async fn reads_go_on_where_mongodb_is_locked_and_readiness_says_so() {
     let lock = doc! { "fsync": 1, "lock": true };
     admin.run_command(lock).await.unwrap();
     hang(&toy).await;
+    log.told("writes are not answered").await;
     reads_go_on(&toy, &id, "is it locked (fsyncLock)").await;
     admin.run_command(doc! { "fsyncUnlock": 1 }).await.unwrap();
+    log.told("MongoDB answers transactions again").await;
     is_well_again(&toy).await;
     toy.finish().await;
 }

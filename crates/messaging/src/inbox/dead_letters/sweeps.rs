@@ -6,7 +6,7 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 
-use super::{Inbox, KeyOf, RETRYING, WAITING, id, with_next};
+use super::{super::consumer::Order, Inbox, KeyOf, RETRYING, WAITING, id, with_next};
 
 /// A version of a key that is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,21 +65,28 @@ impl Inbox {
     }
 
     /// The first of each key that waits although nothing is missing before it, or although nothing of the key was applied yet: whether it may
-    /// begin there, the stream has to be asked. In the order of the keys, from behind the one that is given: so each gets its turn. Reads the
-    /// index alone.
+    /// begin there, the stream has to be asked. Of newest only the last that waits, since nothing is missing. In the order of the keys, from
+    /// behind the one that is given: so each gets its turn. Reads the index alone.
     pub(crate) async fn stuck(
         self,
-        consumer: &'static str,
+        (consumer, order): (&'static str, Order),
         after: Option<String>,
         most: i64,
     ) -> mongodb::error::Result<Vec<Due>> {
-        let first = doc! { "_id": { "key": "$_id.key" }, "version": { "$min": "$_id.version" } };
+        let is_each = order == Order::EachVersion;
+        let which = if is_each { "$min" } else { "$max" };
+        let first = doc! { "_id": { "key": "$_id.key" }, "version": { which: "$_id.version" } };
         let mark = [
             doc! { "$match": { "$expr": { "$eq": ["$_id", { "consumer": consumer, "key": "$$key" }] } } },
             doc! { "$project": { "version": 1 } },
         ];
         let reached = doc! { "$first": "$mark.version" };
         let next = doc! { "$lte": ["$version", { "$add": [{ "$ifNull": ["$reached", "$version"] }, 1_i64] }] };
+        let is_next = if is_each {
+            next
+        } else {
+            doc! {}
+        };
         let mut waiting = doc! { "_id.consumer": consumer, "state": WAITING };
         if let Some(after) = after {
             waiting.insert("_id.key", doc! { "$gt": after });
@@ -92,7 +99,7 @@ impl Inbox {
                 "from": super::super::marks::INBOX, "let": { "key": "$_id.key" }, "pipeline": mark.to_vec(), "as": "mark",
             } },
             doc! { "$set": { "reached": reached } },
-            doc! { "$match": { "$expr": next } },
+            doc! { "$match": { "$expr": is_next } },
             doc! { "$sort": { "_id.key": 1 } },
             doc! { "$limit": most },
             doc! { "$project": { "_id": { "key": "$_id.key", "version": "$version" } } },
