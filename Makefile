@@ -8,7 +8,7 @@ program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
 build = cargo build --locked --workspace --bins --tests
 
 .PHONY: help run test check bench bench-curves bench-history bench-three how-long fuzz mutants faults docs-page live-page walks alerts manifests rolling upgrade openapi asyncapi
-.PHONY: tries asyncapi-valid new-service try-new-service chaos chaos-loop chaos-short chaos-convict chaos-broken chaos-power services down tools .env
+.PHONY: asyncapi-valid new-service try-new-service chaos chaos-loop chaos-short chaos-convict chaos-broken chaos-power services down tools .env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z.%-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="	" read -r target text; do \
@@ -29,15 +29,12 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	else \
 		env $$(scripts/services env) cargo test --workspace --all-targets --locked; \
 	fi
-	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) chaos-short tries
-
-# Beside chaos, and after each other: each fetches what it lacks, into one place.
-tries:
 	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
 	@scripts/try-docs-page
 	@scripts/try-live-page --two-looks --seconds 1
 	@scripts/try-walks
-	@$(MAKE) --no-print-directory --jobs=1 asyncapi-valid alerts
+# Beside the others it would be too slow for its own limits.
+	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
 	scripts/fuzz
