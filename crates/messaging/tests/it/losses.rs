@@ -214,10 +214,8 @@ async fn a_replay_waits_for_what_was_given_back_and_is_not_parked() {
     let note = doc! { "_id": lost[0].id, "key": "a", "version": 0_i64, "reason": "too large" };
     parked.insert_one(note).await.unwrap();
     let published = doc! { "$set": { "sent": "YES" } };
-    events
-        .update_one(doc! { "key": "b" }, published)
-        .await
-        .unwrap();
+    let second = doc! { "key": "b" };
+    events.update_one(second, published).await.unwrap();
     assert_eq!(waiting().await, (2, 1));
     place.remove().await;
 }

@@ -82,8 +82,8 @@ impl Inbox {
         ];
         let reached = doc! { "$first": "$mark.version" };
         let next = doc! { "$lte": ["$version", { "$add": [{ "$ifNull": ["$reached", "$version"] }, 1_i64] }] };
-        let is_next = if is_each {
-            next
+        let is_stuck = if is_each {
+            doc! { "$expr": next }
         } else {
             doc! {}
         };
@@ -99,7 +99,7 @@ impl Inbox {
                 "from": super::super::marks::INBOX, "let": { "key": "$_id.key" }, "pipeline": mark.to_vec(), "as": "mark",
             } },
             doc! { "$set": { "reached": reached } },
-            doc! { "$match": { "$expr": is_next } },
+            doc! { "$match": is_stuck },
             doc! { "$sort": { "_id.key": 1 } },
             doc! { "$limit": most },
             doc! { "$project": { "_id": { "key": "$_id.key", "version": "$version" } } },
