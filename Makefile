@@ -4,6 +4,8 @@
 target_dir = $$(cargo metadata --locked --no-deps --format-version 1 | sed -nE 's/.*"target_directory":"([^"]+)".*/\1/p')
 # The name of the package is that of the program and, where MONGO_URI names none, of the database.
 program = $$(sed -n '/^\[package\]/,/^name/ s/^name = "\(.*\)"/\1/p' Cargo.toml)
+# What runs side by side is printed one after the other, where make can.
+in_blocks = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 # As the tests are built: a choice of packages would have other features of dependencies, and compile them anew.
 build = cargo build --locked --workspace --bins --tests
 
@@ -29,12 +31,11 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 	else \
 		env $$(scripts/services env) cargo test --workspace --all-targets --locked; \
 	fi
-	@FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 scripts/fuzz
-	@scripts/try-docs-page
-	@scripts/try-live-page --two-looks --seconds 1
-	@scripts/try-walks
-# Beside the others it would be too slow for its own limits.
-	@$(MAKE) --no-print-directory asyncapi-valid alerts chaos-short
+	@scripts/fetch
+	@$(MAKE) --no-print-directory --jobs 3 $(in_blocks) FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 LOOKS="--two-looks --seconds 1" \
+		walks live-page fuzz docs-page asyncapi-valid alerts
+# Beside others it would be too slow for its own limits.
+	@$(MAKE) --no-print-directory chaos-short
 
 fuzz: tools services ## requests made from the OpenAPI document (schemathesis), and hostile ones; FUZZ_EXAMPLES, FUZZ_HOSTILE, FUZZ_SEED
 	scripts/fuzz
@@ -49,7 +50,7 @@ docs-page: tools services ## create a ticket on the page /docs, in a real browse
 	scripts/try-docs-page
 
 live-page: tools services ## look at the live page in a real browser while NATS goes and the service stops; live-page-….png in cargo's target directory
-	scripts/try-live-page
+	@scripts/try-live-page $(LOOKS)
 
 walks: tools services ## go README's walks line by line, with services of this run's own
 	@scripts/try-walks

@@ -15,6 +15,9 @@ def singular_of(name):
     """The singular of an English plural, or None where no rule tells it."""
     if name.endswith(("ss", "us", "is", "news", "series", "species")):
         return None
+    # A cache, but a coach; a pie, but a party; a fuse, but a bonus: the ending does not tell.
+    if re.search(r"[aeio]ches$|^[^aeiou]*ies$|[^aeot]uses$", name):
+        return None
     rules = [
         (r"(mov|cook|zomb)ies$", r"\1ie"),
         (r"ies$", "y"),

@@ -39,6 +39,17 @@ pub(crate) struct Client {
     tokens: Arc<[String]>,
 }
 
+/// A document that is read.
+pub(crate) struct Asked {
+    /// Where those of its kind are.
+    pub(crate) path: &'static str,
+    pub(crate) key: String,
+    /// Whose it is, where it is shown to nobody else.
+    pub(crate) user: Option<usize>,
+    /// The version that the client has already.
+    pub(crate) known: Option<i64>,
+}
+
 impl Client {
     pub(crate) async fn new(world: &World) -> anyhow::Result<Self> {
         let mut tokens = Vec::new();
@@ -62,7 +73,7 @@ impl Client {
     /// Sends `write`, each time to an instance that `rng` chooses, until the answer is clear; dated by `clock`.
     pub(crate) async fn attempt(&self, write: Write, clock: Clock, mut rng: Rng) -> Attempt {
         let trace = format!("{:032x}", rng.u128(1..));
-        let addresses = self.addresses_for(&write);
+        let addresses = self.addresses_for(&write.path);
         let began = Instant::now();
         let (mut tries, mut status, mut outcome) = (0, 0, Outcome::NotSent);
         let (mut answers, mut is_under_way) = (Vec::new(), false);
@@ -119,8 +130,8 @@ impl Client {
         }
     }
 
-    fn addresses_for(&self, write: &Write) -> &[String] {
-        if write.path.starts_with(domain::orders::PATH) {
+    fn addresses_for(&self, path: &str) -> &[String] {
+        if path.starts_with(domain::orders::PATH) {
             &self.of_orders
         } else {
             &self.addresses
@@ -150,19 +161,20 @@ impl Client {
         Try::of(http.send().await).await
     }
 
-    /// Reads a document from an instance that `rng` chooses; `known` is the version that the client has already. None where there is no answer.
-    pub(crate) async fn read(
-        &self,
-        key: &str,
-        known: Option<i64>,
-        clock: Clock,
-        mut rng: Rng,
-    ) -> Option<Read> {
+    /// Reads from an instance that `rng` chooses. None where there is no answer.
+    pub(crate) async fn read(&self, asked: Asked, clock: Clock, mut rng: Rng) -> Option<Read> {
         let began_ms = clock.now_ms();
-        let address = &self.addresses[rng.usize(..self.addresses.len())];
-        let mut http = self.http.get(format!("{address}{}/{key}", domain::PATH));
-        if let Some(known) = known {
+        let Asked {
+            path, key, user, ..
+        } = asked;
+        let addresses = self.addresses_for(path);
+        let address = &addresses[rng.usize(..addresses.len())];
+        let mut http = self.http.get(format!("{address}{path}/{key}"));
+        if let Some(known) = asked.known {
             http = http.header("if-none-match", format!("\"{known}\""));
+        }
+        if let Some(user) = user {
+            http = http.bearer_auth(&self.tokens[user]);
         }
         let answer = http.send().await.ok()?;
         let (version, says) = match answer.status() {
@@ -172,7 +184,7 @@ impl Client {
             _ => return None,
         };
         Some(Read {
-            key: key.to_owned(),
+            key,
             version,
             says,
             began_ms,

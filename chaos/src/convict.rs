@@ -125,7 +125,15 @@ const DEFECTS: [Defect; 14] = [
     },
 ];
 /// Those that two services show: with two instances of each.
-const OF_THE_LOOP: [Defect; 4] = [
+const OF_THE_LOOP: [Defect; 5] = [
+    // Two clients order a ticket at the same time.
+    Defect {
+        name: "a-ticket-has-several-orders",
+        writes_a_second: 200,
+        faults: &[],
+        kind: Kind::WronglyAccepted,
+        rule: Some("two orders of a document that were active at once"),
+    },
     // The instance dies with messages in hand, which nobody gives back.
     Defect {
         name: "inbox-acknowledges-what-it-has-not-applied",

@@ -43,8 +43,10 @@ pub(crate) fn unhealthy(injected: &[Injected], size: Size, of: Service) -> Vec<(
     spans
 }
 
+/// It may have waited for another one to end before it had an effect.
 fn bounds(fault: &Injected) -> [u64; 2] {
-    [fault.began_ms, fault.ended_ms + AFTERMATH_MS]
+    let from_ms = fault.took_effect_ms.unwrap_or(fault.began_ms);
+    [from_ms, fault.ended_ms + AFTERMATH_MS]
 }
 
 /// While an old primary may not know yet that there is another, or a new one does not know yet what a majority has: from, until.
@@ -86,6 +88,12 @@ mod tests {
         let one = [fault(0, 5_000, &["nats-0"])];
         assert_eq!(unhealthy(&one, Size::THREE, TICKETS), []);
         assert_eq!(unhealthy(&one, Size::ONE, TICKETS), [(0, 15_000)]);
+
+        let waited = [Injected {
+            took_effect_ms: Some(3_000),
+            ..fault(0, 5_000, &["nats-0"])
+        }];
+        assert_eq!(unhealthy(&waited, Size::ONE, TICKETS), [(3_000, 15_000)]);
 
         let two = [
             fault(0, 5_000, &["nats-0"]),

@@ -34,6 +34,9 @@ use crate::{
 /// What was cut off, or had to elect, is back by then.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(20);
 
+/// A server carries out what it was asked for by then, where nobody has heard its answer.
+const CARRIED_OUT_MS: u64 = 10_000;
+
 /// A fault as it was.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -122,10 +125,12 @@ impl Log {
         losses.len() - 1
     }
 
-    /// That loss has taken all that it takes: what is stored from now on stays.
-    pub(crate) fn has_taken(&self, stream: &'static str, loss: usize) {
+    /// That loss has taken all that it takes: what is stored from now on stays. A server may carry a request out that seems to have failed,
+    /// but not for longer.
+    pub(crate) fn has_taken<T>(&self, stream: &'static str, loss: usize, done: &anyhow::Result<T>) {
+        let later_ms = if done.is_ok() { 0 } else { CARRIED_OUT_MS };
         let mut lost = self.lost.lock().expect("no panic while it is held");
-        lost.entry(stream).or_default().0[loss].until_ms = self.clock.now_ms();
+        lost.entry(stream).or_default().0[loss].until_ms = self.clock.now_ms() + later_ms;
     }
 
     /// Of which keys a stream has lost messages so far; none stands for all.
@@ -198,7 +203,7 @@ async fn fault(world: &World, planned: &Planned, log: &Log) -> anyhow::Result<Ef
         Fault::KillNats => processes::kill(&[of(&world.nats)], lasts).await,
         Fault::KillAllNats => processes::kill(&world.nats, lasts).await,
         Fault::PauseNats => processes::pause(&of(&world.nats), lasts).await,
-        Fault::StepDownStream => nats::step_down_stream(world).await,
+        Fault::StepDownStream => nats::step_down_stream(world, target).await,
         Fault::KillPrimary => processes::kill(&[mongo::primary(world).await?], lasts).await,
         Fault::PausePrimary => processes::pause(&mongo::primary(world).await?, lasts).await,
         Fault::StepDownPrimary => mongo::step_down_primary(world).await,

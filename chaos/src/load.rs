@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     client::Client,
     clock::Clock,
-    domain::Write,
+    domain::{Write, orders},
     floors::Aim,
     history::{Attempt, Outcome, Read},
     orders::Orders,
@@ -42,6 +42,8 @@ pub(crate) struct Told {
     /// At the other service.
     pub(crate) placed: Vec<Attempt>,
     pub(crate) reads: Vec<Read>,
+    /// At the other service.
+    pub(crate) orders_read: Vec<Read>,
     /// Reads without an answer, or one that says nothing.
     pub(crate) unread: usize,
 }
@@ -62,6 +64,7 @@ enum Done {
     Written(Attempt),
     Placed(Attempt),
     Read(Option<Vec<Read>>),
+    OrderRead(Option<Read>),
     Ordered,
 }
 
@@ -71,8 +74,9 @@ impl Told {
             Done::Written(attempt) => self.attempts.push(attempt),
             Done::Placed(attempt) => self.placed.push(attempt),
             Done::Read(Some(reads)) => self.reads.extend(reads),
+            Done::OrderRead(Some(read)) => self.orders_read.push(read),
             Done::Ordered => {}
-            Done::Read(None) => self.unread += 1,
+            Done::Read(None) | Done::OrderRead(None) => self.unread += 1,
         }
     }
 }
@@ -141,8 +145,11 @@ async fn run(operation: Operation, client: Client, clock: Clock, rng: Rng, known
         Operation::Place { write, of } => {
             Done::Placed(attempt(write, of, client, clock, rng, known).await)
         }
-        Operation::Get { key, version } => {
-            let read = client.read(&key, version, clock, rng).await;
+        Operation::Get(asked) if asked.path == orders::PATH => {
+            Done::OrderRead(client.read(asked, clock, rng).await)
+        }
+        Operation::Get(asked) => {
+            let read = client.read(asked, clock, rng).await;
             Done::Read(read.map(|read| vec![read]))
         }
         Operation::List => Done::Read(client.list(clock, rng).await),

@@ -16,7 +16,7 @@ use crate::{
     first_write::first_write,
     floors::Aim,
     health::{elections, unhealthy},
-    history::{Attempt, Observed},
+    history::{Attempt, Observed, Read},
     inject::{Due, Injected, Log, inject, operators::restore},
     live::Consumer,
     load::{Told, load},
@@ -148,7 +148,7 @@ impl Experiment {
     ) -> anyhow::Result<(Observed, Vec<Injected>)> {
         let (mut injected, planted, mut lost) = log.taken();
         injected.sort_by_key(|injected| injected.began_ms);
-        let placed = (told.placed, of_orders);
+        let placed = ((told.placed, told.orders_read), of_orders);
         let mut sibling = self.sibling(world, clock, placed, &injected).await?;
         if let Some(sibling) = &mut sibling {
             sibling.lost = lost.remove(ORDERS.stream).unwrap_or_default();
@@ -183,14 +183,14 @@ impl Experiment {
         &self,
         world: &World,
         clock: Clock,
-        (placed, consumer): (Vec<Attempt>, Option<Consumer>),
+        (told, consumer): ((Vec<Attempt>, Vec<Read>), Option<Consumer>),
         injected: &[Injected],
     ) -> anyhow::Result<Option<Box<Observed>>> {
         let (Some(Sibling { database, .. }), Some(consumer)) = (&world.sibling, consumer) else {
             return Ok(None);
         };
         observe::settled(database, SETTLE_LIMIT).await?;
-        let (of, told) = ((ORDERS, database), (placed, Vec::new()));
+        let of = (ORDERS, database);
         let mut observed = observe::all(world, of, clock, told, Vec::new(), consumer).await?;
         observed.unhealthy = unhealthy(injected, self.size, ORDERS);
         observed.elections = elections(injected);

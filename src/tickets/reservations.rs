@@ -15,7 +15,7 @@ use super::store;
 const CREATED: &str = "order.created";
 const CANCELLED: &str = "order.cancelled";
 
-/// What we need of an order's payload; who else it concerns reads more of it.
+/// The members of an order that this service reads. The payload has more.
 #[derive(Debug, Deserialize, ToSchema)]
 struct Order {
     ticket: OrderedTicket,

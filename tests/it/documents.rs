@@ -187,7 +187,7 @@ fn the_times_and_limits_that_security_and_operations_tell_are_those_of_the_code(
         (
             "docs/operations.md",
             format!(
-                "than {} s after its request",
+                "than {} s after the first",
                 timing.db.attempts_end.as_secs()
             ),
         ),

@@ -209,10 +209,18 @@ async fn a_process_that_is_refused_ends_although_nobody_reads_why() {
 }
 
 #[tokio::test]
-async fn an_update_is_logged_where_it_changes_something() {
+async fn a_write_is_logged_where_it_changes_something() {
     let place = Place::new();
     let (mut service, address) = start(&mut command(&place)).await;
-    let ticket: Value = create(&address).await.unwrap().json().await.unwrap();
+    let create = async || {
+        let post = testbed::client().post(format!("{address}/api/tickets"));
+        let post = post.bearer_auth(token("alice"));
+        let post = post.header("idempotency-key", "a");
+        let post = post.json(&json!({ "title": "concert", "price": 1 }));
+        post.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let ticket = create().await;
+    assert_eq!(create().await, ticket);
     let ticket = format!("{address}/api/tickets/{}", text(&ticket["id"]));
     for _ in 0..2 {
         let put = testbed::client().put(&ticket).bearer_auth(token("alice"));
@@ -221,7 +229,9 @@ async fn an_update_is_logged_where_it_changes_something() {
     }
     service.signal("-TERM");
     assert!(service.ended().await.success());
-    assert_eq!(service.log().matches("ticket updated").count(), 1);
+    for change in ["ticket created", "ticket updated"] {
+        assert_eq!(service.log().matches(change).count(), 1, "{change}");
+    }
     place.remove().await;
 }
 
@@ -237,11 +247,19 @@ async fn what_others_wrote_makes_no_line_of_its_own_in_log_or_table_and_no_termi
     };
     events.insert_one(event).await.unwrap();
     service.told("it is parked");
-    let mut list = command(&place);
-    let list = list.args(["outbox", "list"]).output().unwrap();
-    let table = String::from_utf8(list.stdout).unwrap();
-    assert!(table.contains("all is lost"), "{table}");
-    for text in [service.log(), table] {
+    let letters = place.database().await.collection::<Document>("deadLetters");
+    let letter = doc! {
+        "_id": { "consumer": "reservations", "key": forged, "version": 0_i64 }, "state": "dead",
+        "type": forged, "reason": forged,
+    };
+    letters.insert_one(letter).await.unwrap();
+    let listed = |of: &str| {
+        let list = command(&place).args([of, "list"]).output().unwrap();
+        let table = String::from_utf8(list.stdout).unwrap();
+        assert!(table.contains("all is lost"), "{of}: {table}");
+        table
+    };
+    for text in [service.log(), listed("outbox"), listed("inbox")] {
         let is_forged = |line: &str| line.starts_with("2026-11-27T00:00:00Z ERROR");
         assert!(!text.lines().any(is_forged), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");

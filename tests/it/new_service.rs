@@ -238,6 +238,9 @@ fn a_name_that_cannot_be_used_is_refused_with_its_reason_and_nothing_is_written(
         ("payments", "pay ment", "letters a to z"),
         ("people", "", "SINGULAR=person"),
         ("status", "", "SINGULAR=person"),
+        ("caches", "", "SINGULAR=person"),
+        ("bonuses", "", "SINGULAR=person"),
+        ("pies", "", "SINGULAR=person"),
         ("sheep", "sheep", "the same name"),
         ("types", "", "type is a keyword"),
         ("matches", "", "match is a keyword"),
@@ -261,6 +264,10 @@ fn a_name_that_cannot_be_used_is_refused_with_its_reason_and_nothing_is_written(
         assert_eq!(told.lines().count(), 1, "{told}");
     }
     assert!(contents(&scratch) == before);
+    let compose = read(&scratch, "docker-compose.yml").replace("\n  notes:", "\n  memos:");
+    fs::write(scratch.path().join("docker-compose.yml"), compose).unwrap();
+    let told = told(&new_service(&scratch, &[NAME, ""]));
+    assert!(told.contains("has no service notes any more"), "{told}");
 }
 
 #[test]

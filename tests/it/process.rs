@@ -1,6 +1,7 @@
 //! The program itself, as a process: signals, kill -9, the halves apart.
 
 use std::{
+    fs,
     net::TcpStream,
     process::Command,
     time::{Duration, Instant},
@@ -162,15 +163,11 @@ async fn http_and_publisher_run_as_separate_processes() {
     place.remove().await;
 }
 
-#[tokio::test]
-async fn where_files_are_few_idle_connections_make_room_for_those_that_ask() {
-    const FILES: u32 = 64;
-    const IDLE: usize = 70;
-    let place = Place::new();
-    let program = command(&place);
-    // The limit is inherited.
+/// The program under limits that a shell sets: they are inherited.
+fn limited(place: &Place, limits: &str) -> Command {
+    let program = command(place);
     let mut limited = Command::new("sh");
-    let script = format!("ulimit -n {FILES} && exec \"$0\"");
+    let script = format!("{limits} && exec \"$0\"");
     limited.arg("-c").arg(script).arg(program.get_program());
     limited.current_dir(std::env::temp_dir());
     limited.envs(
@@ -178,6 +175,30 @@ async fn where_files_are_few_idle_connections_make_room_for_those_that_ask() {
             .get_envs()
             .filter_map(|(name, value)| Some((name, value?))),
     );
+    limited
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_to_the_hard_one() {
+    let place = Place::new();
+    let mut few = limited(&place, "ulimit -S -n 256 && ulimit -H -n 512");
+    let (process, _) = start(&mut few).await;
+    let limits = format!("/proc/{}/limits", process.pid().unwrap());
+    let limits = fs::read_to_string(limits).unwrap();
+    let mut lines = limits.lines();
+    let files = lines.find_map(|it| it.strip_prefix("Max open files"));
+    let files: Vec<&str> = files.unwrap().split_whitespace().collect();
+    assert_eq!(files[..2], ["512", "512"]);
+    drop(process);
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn where_files_are_few_idle_connections_make_room_for_those_that_ask() {
+    const FILES: u32 = 64;
+    const IDLE: usize = 70;
+    let place = Place::new();
+    let mut limited = limited(&place, &format!("ulimit -n {FILES}"));
     let (process, address) = start(&mut limited).await;
     let host = address.strip_prefix("http://").unwrap();
     let idle: Vec<TcpStream> = (0..IDLE)

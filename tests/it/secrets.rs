@@ -94,7 +94,8 @@ async fn a_key_of_before_is_taken_away_with_its_file_or_with_what_it_holds() {
         list.send().await.unwrap().status().as_u16()
     };
     assert_eq!(status(&address, BEFORE).await, 404);
-    fs::write(&previous, "").unwrap();
+    // As an editor leaves it, or `echo`.
+    fs::write(&previous, "\n").unwrap();
     eventually("it counts no more", async || {
         status(&address, BEFORE).await == 401
     })
@@ -108,6 +109,7 @@ async fn a_key_of_before_is_taken_away_with_its_file_or_with_what_it_holds() {
     .await;
     assert_eq!(status(&address, JWT_KEY).await, 401);
     drop(process);
+    fs::write(&previous, "\n").unwrap();
     let (_process, address) = start(&mut serving()).await;
     assert_eq!(status(&address, NEW).await, 404);
 }
@@ -125,6 +127,27 @@ fn a_secret_in_a_variable_and_in_a_file_is_refused_with_both_names() {
             format!("{variable} and {file} are both set: keep one\n")
         );
     }
+}
+
+#[test]
+fn a_command_wants_no_secret_that_it_does_not_take() {
+    let run = |variable: &str, command_line: &str| {
+        let mut program = command(&Place::new());
+        program.env_remove(variable);
+        program.env(format!("{variable}_FILE"), "/there/is/no/such/file");
+        // Nobody listens there.
+        program.env("LISTEN_ADDR", "127.0.0.1:1");
+        let output = program.args(command_line.split(' ')).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), told.contains("_FILE"))
+    };
+    for secret in ["MONGO_URI", "NATS_URL", "JWT_KEY", "ADMIN_TOKEN"] {
+        assert_eq!(run(secret, "healthcheck"), (1, false), "{secret}");
+        assert_eq!(run(secret, "openapi"), (0, false), "{secret}");
+    }
+    assert_eq!(run("JWT_KEY", "outbox status"), (0, false));
+    assert_eq!(run("MONGO_URI", "outbox status"), (2, true));
+    assert_eq!(run("JWT_KEY", "token --user alice"), (2, true));
 }
 
 #[test]

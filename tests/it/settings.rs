@@ -63,7 +63,9 @@ fn a_service_that_waits_for_a_server_says_which_and_why() {
     let wrong = mongo_uri().replace("replicaSet=rs0", "replicaSet=other");
     let mut place = Place::at(&wrong, &nats_url());
     place.nats_url = "nats://127.0.0.1:1".to_owned();
-    let mut service = Process::logged(&mut command(&place));
+    // More of another part is asked for, and not of the client.
+    let mut service = command(&place);
+    let mut service = Process::logged(service.env("RUST_LOG", "info,messaging=debug"));
     let line = service.told("waiting for the database");
     let is_told = line.contains("is of the replica set rs0, and MONGO_URI says replicaSet=other");
     assert!(is_told, "{line}");
@@ -91,6 +93,22 @@ fn a_key_that_is_soon_guessed_is_refused_with_the_reason() {
             let told = refused(variable, &key);
             assert!(told.contains(reason) && !told.contains(&key), "{told}");
         }
+    }
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_is_refused() {
+    let key = "0f3c9a7be15d84e26b0d7c58a91e4f23";
+    for token in [
+        format!("{key} "),
+        format!("{key}é"),
+        format!("{key}\t{key}"),
+    ] {
+        let told = refused("ADMIN_TOKEN", &token);
+        assert!(
+            told.contains("sent in a header") && !told.contains(key),
+            "{told}"
+        );
     }
 }
 

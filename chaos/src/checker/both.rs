@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Findings, Index, Kind,
-    times::{AGAIN_MS, LATE_MS, uncovered},
+    times::{LATE_MS, uncovered, waits},
 };
 use crate::{
     domain::{
@@ -45,7 +45,7 @@ struct Held<'a> {
 /// An order's event that gave it its document, or took it away.
 pub(crate) struct Move<'a> {
     pub(crate) event: &'a Event,
-    /// Whoever sent it knows by then, or the stream tells of it.
+    /// The client's answer, or the message in the stream, whichever came first.
     saved_ms: u64,
     /// The stream tells of it by then; or it was made then, where the stream had other messages to get again.
     pub(crate) moved_ms: u64,
@@ -194,14 +194,37 @@ impl<'a> Both<'a> {
         }
     }
 
-    /// In the end no order waits: there is one active order of a document at most.
+    /// There is one active order of a document at most, at any time, and in the end no other waits for it.
     fn of_one(&self, found: &mut Findings) {
+        for created in self.created.values() {
+            let mut active: Vec<_> = created.iter().filter_map(|it| self.active(it)).collect();
+            active.sort_unstable_by_key(|(from_ms, until_ms, _)| (*from_ms, *until_ms));
+            for pair in active.windows(2) {
+                let ((_, until_ms, one), (from_ms, _, other)) = (pair[0], pair[1]);
+                if from_ms < until_ms {
+                    let what = "two orders of a document that were active at once";
+                    let shown = json!({ "one": one, "other": other });
+                    found.add(Kind::WronglyAccepted, what, shown);
+                }
+            }
+        }
         for document in &self.observed.documents {
             if !document.waiting.is_empty() {
                 let what = "an order that waits for a document in the end: two are active at once";
                 found.add(Kind::WronglyAccepted, what, json!(document));
             }
         }
+    }
+
+    /// From the answer to whoever placed the order until its cancellation was sent, it was active for certain.
+    fn active(&self, created: &'a Event) -> Option<(u64, u64, &'a Event)> {
+        let placed = self.of_orders.attempt(created);
+        let from_ms = placed.filter(|it| it.is_clear())?.ended_ms;
+        let until_ms = match self.of_orders.event(&created.key, 1) {
+            Some(cancelled) => self.of_orders.attempt(cancelled)?.began_ms,
+            None => u64::MAX,
+        };
+        Some((from_ms, until_ms, created)).filter(|_| from_ms < until_ms)
     }
 
     /// In the end it knows each document as it is, and no other.
@@ -261,20 +284,6 @@ impl<'a> Both<'a> {
             found.add(Kind::WronglyRefused, what, json!(attempt));
         }
     }
-}
-
-/// How long each event's first message waits at a consumer that applies one after the other, by its id.
-pub(super) fn waits(observed: &Observed) -> HashMap<&str, u64> {
-    let mut stored: Vec<(u64, &str)> = observed.stored().map(|(id, at)| (at, id)).collect();
-    stored.sort_unstable();
-    stored.dedup();
-    let (mut waits, mut free_ms) = (HashMap::new(), 0);
-    for (stored_ms, id) in stored {
-        let begins_ms = stored_ms.max(free_ms);
-        free_ms = begins_ms + AGAIN_MS;
-        waits.entry(id).or_insert(begins_ms - stored_ms);
-    }
-    waits
 }
 
 fn document_of(attempt: &Attempt) -> Option<&str> {

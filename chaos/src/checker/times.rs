@@ -1,6 +1,6 @@
 //! Real time: whoever asks after an answer was given is told no less than it said, and what is saved is published soon.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::history::{Attempt, Observed, Outcome};
 pub(super) const LATE_MS: u64 = 20_000;
 
 /// Publishing or applying a message that the stream gets again takes no longer, on a machine that has a fault each few seconds.
-pub(super) const AGAIN_MS: u64 = 10;
+const AGAIN_MS: u64 = 10;
 
 /// A member learns with the next heartbeat, of two seconds at most, what a majority has.
 const BEHIND_MS: u64 = 2_000;
@@ -174,6 +174,22 @@ pub(super) fn publications(observed: &Observed, index: &Index<'_>, found: &mut F
             found.add(Kind::Late, "published over 20 s after its commit", shown);
         }
     }
+}
+
+/// How long each event's first message waits at a consumer that applies one after the other what the stream gets again, by its id.
+pub(super) fn waits(observed: &Observed) -> HashMap<&str, u64> {
+    let mut stored: Vec<(u64, &str)> = observed.stored().map(|(id, at)| (at, id)).collect();
+    stored.sort_unstable();
+    stored.dedup();
+    let (mut waits, mut free_ms) = (HashMap::new(), 0);
+    for (stored_ms, id) in stored {
+        free_ms = stored_ms.max(free_ms);
+        match waits.entry(id) {
+            Entry::Vacant(first) => drop(first.insert(free_ms - stored_ms)),
+            Entry::Occupied(_) => free_ms += AGAIN_MS,
+        }
+    }
+    waits
 }
 
 /// How much of the time between `from` and `until` none of `spans` covers.

@@ -16,13 +16,14 @@ const RESTART_PAUSE: Duration = Duration::from_millis(150);
 pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Result<Effect> {
     let mut killed = Vec::new();
     let mut deaths = Vec::new();
+    let mut since = None;
     for process in processes {
         let mut process = process.lock().await;
+        since.get_or_insert_with(Instant::now);
         let pid = process.pid();
         deaths.push(process.kill().map(|()| pid));
         killed.push(process);
     }
-    let since = Instant::now();
     sleep(lasts).await;
     for process in &mut killed {
         process.start();
@@ -32,7 +33,7 @@ pub(super) async fn kill(processes: &[Shared], lasts: Duration) -> anyhow::Resul
         seen.push(followed(process, death?, "was killed"));
     }
     Ok(Effect {
-        since,
+        since: since.unwrap_or_else(Instant::now),
         seen: seen.join("; "),
         away: killed.iter().map(|process| process.name.clone()).collect(),
     })

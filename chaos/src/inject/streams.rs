@@ -48,8 +48,9 @@ pub(super) async fn purge_key(world: &World, target: usize, log: &Log) -> anyhow
             .await?
             .purged)
     })
-    .await?;
-    log.has_taken(service.stream, loss);
+    .await;
+    log.has_taken(service.stream, loss, &purged);
+    let purged = purged?;
     let lost = restore(outbox, &["--key", &key], LIMIT).await?;
     ensure!(purged > 0, "{key} had no message");
     Ok(Effect {
@@ -74,18 +75,22 @@ pub(super) async fn lose(world: &World, target: usize, log: &Log) -> anyhow::Res
     .await?;
     let since = Instant::now();
     let loss = log.lose(name, None);
-    within(RECOVERY_LIMIT, "the stream is deleted", || async {
-        Ok(context.delete_stream(name).await?)
-    })
-    .await?;
-    within(MADE_ANEW_LIMIT, "the stream is made anew", || async {
-        let stream = context.get_stream(name).await?;
-        ensure!(stream.cached_info().created != before, "it is the same");
-        Ok(())
-    })
-    .await?;
+    let made_anew = async {
+        within(RECOVERY_LIMIT, "the stream is deleted", || async {
+            Ok(context.delete_stream(name).await?)
+        })
+        .await?;
+        within(MADE_ANEW_LIMIT, "the stream is made anew", || async {
+            let stream = context.get_stream(name).await?;
+            ensure!(stream.cached_info().created != before, "it is the same");
+            Ok(())
+        })
+        .await
+    };
+    let made_anew = made_anew.await;
+    log.has_taken(name, loss, &made_anew);
+    made_anew?;
     let was_away = since.elapsed();
-    log.has_taken(name, loss);
     let lost = restore(outbox, &[], LIMIT).await?;
     Ok(Effect {
         since,

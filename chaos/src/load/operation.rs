@@ -9,6 +9,7 @@ use super::{
     placing::{self, Placing},
 };
 use crate::{
+    client::Asked,
     domain::{self, Write},
     orders::Told,
 };
@@ -24,11 +25,7 @@ pub(super) enum Operation {
         /// The operation that creates the document.
         of: u64,
     },
-    Get {
-        key: String,
-        /// For `If-None-Match`.
-        version: Option<i64>,
-    },
+    Get(Asked),
     List,
     /// What another service tells.
     Order(Told),
@@ -150,9 +147,12 @@ fn on(document: &Created, of: u64, number: u64, dice: u8, rng: &mut Rng) -> Oper
     let change = || domain::change(number, key, *owner);
     let write = match dice {
         ..40 => {
-            let version = rng.bool().then_some(*version);
-            let key = key.clone();
-            return Operation::Get { key, version };
+            return Operation::Get(Asked {
+                path: domain::PATH,
+                key: key.clone(),
+                user: None,
+                known: rng.bool().then_some(*version),
+            });
         }
         40..48 => change().if_match(*version),
         48..54 => domain::no_change(number, key, *owner, says),
@@ -193,7 +193,7 @@ mod tests {
                         .or_insert_with(created);
                     format!("{} {} {} {lot}", write.method, write.path, write.body)
                 }
-                Operation::Get { key, version } => format!("GET {key} {version:?} {lot}"),
+                Operation::Get(asked) => format!("GET {} {:?} {lot}", asked.key, asked.known),
                 Operation::List => format!("GET {lot}"),
                 Operation::Place { write, .. } => {
                     format!("{} {} {} {lot}", write.method, write.path, write.body)

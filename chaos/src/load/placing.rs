@@ -3,7 +3,10 @@
 use fastrand::Rng;
 
 use super::{Known, operation::Operation};
-use crate::domain::{USERS, orders};
+use crate::{
+    client::Asked,
+    domain::{USERS, orders},
+};
 
 /// Of a hundred operations.
 pub(super) const SHARE: u8 = 65;
@@ -17,7 +20,8 @@ pub(super) struct Placing {
 }
 
 impl Placing {
-    /// An order of the document, or the cancellation of the newest or of the oldest: most are active for a while, some for a moment.
+    /// An order of the document, or the cancellation of the newest or of the oldest: most are active for a while, some for a moment. Others
+    /// are read.
     pub(super) fn next(&self, number: u64, document: &str, rng: &mut Rng) -> Operation {
         let mut active = self.active.lock().expect("no panic while it is held");
         let (dice, is_newest) = (rng.u8(..100), rng.u8(..4) == 0);
@@ -38,9 +42,23 @@ impl Placing {
                     of: number,
                 };
             }
+            Some(one) if (80..90).contains(&dice) => {
+                let order = one.get();
+                return Operation::Get(Asked {
+                    path: orders::PATH,
+                    key: order.key.clone(),
+                    user: Some(order.owner),
+                    known: rng.bool().then_some(order.version),
+                });
+            }
             Some(one) if !is_new => {
-                let (of, order) = one.remove_entry();
-                (orders::cancellation(number, &order.key, order.owner), of)
+                let (of, order) = (*one.key(), one.get());
+                let cancellation = orders::cancellation(number, &order.key, order.owner);
+                // Some are cancelled again later, which changes nothing.
+                if rng.u8(..8) > 0 {
+                    one.remove();
+                }
+                (cancellation, of)
             }
             _ => {
                 let user = rng.usize(..USERS);

@@ -114,6 +114,9 @@ impl Db {
         {
             return Err(self.why_writes_stall(time, limit).await);
         }
+        if let Some(why) = self.0.writes.why_they_hang() {
+            return Err(why);
+        }
         if !self.is_prepared() {
             let why = self.0.unprepared.lock();
             return Err(format!("collections and indexes are not made yet{why}"));
@@ -154,8 +157,10 @@ impl Db {
     pub(crate) async fn probe(self) -> mongodb::error::Result<UpdateResult> {
         let leases = self.collection::<Document>(LEASES);
         let same = doc! { "$set": { "name": &*self.0.service } };
-        let answered = leases.update_one(doc! { "_id": OWNER }, same).await?;
-        self.0.writes.are_answered();
+        // Where the database has become another's, nothing is changed either.
+        let ours = doc! { "_id": OWNER, "name": &*self.0.service };
+        let answered = leases.update_one(ours, same).await?;
+        self.0.writes.another_is_answered();
         Ok(answered)
     }
 

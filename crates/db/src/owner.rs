@@ -33,9 +33,10 @@ impl OwnerError {
         match self {
             Self::Foreign(foreign) => foreign.to_string(),
             Self::Driver(error) => match &*error.kind {
-                // What makes collections and indexes holds nothing of people.
                 ErrorKind::Command(refused) if !is_of_our_user(error) => {
-                    format!("MongoDB refuses: {}", refused.message)
+                    // Where an index can't be made, the rest quotes what is stored, of people too.
+                    let why = refused.message.split(" dup key").next().unwrap_or_default();
+                    format!("MongoDB refuses: {why}")
                 }
                 _ => db.explain(error),
             },

@@ -28,5 +28,9 @@ mod tests {
         let obeyed = "a\u{1b}[2Jb\nERROR c\r\t\u{9b}31m\u{202e}d\u{2028}\u{7f}";
         let escaped = "a\\u{1b}[2Jb\\nERROR c\\r\\t\\u{9b}31m\\u{202e}d\\u{2028}\\u{7f}";
         assert_eq!(printable(obeyed), escaped);
+        for turns in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            let escaped = format!("a{}b", turns.escape_default());
+            assert_eq!(printable(&format!("a{turns}b")), escaped);
+        }
     }
 }

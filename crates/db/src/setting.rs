@@ -81,6 +81,14 @@ pub fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
     }
 }
 
+/// Whether there is a secret to be read: neither is the file empty, or an empty line, nor gone.
+pub fn has_secret(path: &Path) -> bool {
+    match std::fs::read_to_string(path) {
+        Ok(text) => !text.trim_end_matches(['\r', '\n']).is_empty(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
 /// The secret that a file holds, as Docker and Kubernetes give them. Editors and `echo` end the last line; that is no part of it.
 ///
 /// # Errors

@@ -106,11 +106,14 @@ impl Db {
             let db = self.clone();
             // The request may end before it is known.
             tokio::spawn(async move {
-                if db.bounded(PROBE_LIMIT, db.clone().probe()).await.is_err() {
-                    let why = db.why_writes_stall(STALLED_AFTER, PROBE_LIMIT).await;
-                    if db.0.writes.stall_is_to_be_told() {
-                        tracing::warn!(why, "writes are not answered");
-                    }
+                let why = match db.bounded(PROBE_LIMIT, db.clone().probe()).await {
+                    Ok(_) => db.0.writes.why_they_hang(),
+                    Err(_) => Some(db.why_writes_stall(STALLED_AFTER, PROBE_LIMIT).await),
+                };
+                if let Some(why) = why
+                    && db.0.writes.stall_is_to_be_told()
+                {
+                    tracing::warn!(why, "writes are not answered");
                 }
             });
         }

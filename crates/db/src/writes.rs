@@ -33,8 +33,10 @@ pub(crate) struct Writes {
 #[derive(Debug, Default)]
 struct Waiting {
     under_way: usize,
-    /// Since when transactions have been waiting and MongoDB has answered none.
+    /// Since when transactions have been waiting and MongoDB has answered no write, whoever asked for it.
     since: Option<Instant>,
+    /// Since when it has answered none of the transactions.
+    heard: Option<Instant>,
     /// Somebody looks whether that is a stall.
     is_looked_into: bool,
     is_told: bool,
@@ -64,7 +66,7 @@ impl Writes {
             if let Ok(Ok(place)) = timeout(look_again, &mut place).await {
                 break place;
             }
-            if self.stalled_for().is_some() {
+            if self.stalled_for().is_some() || self.why_they_hang().is_some() {
                 return Err(Error::Stalled);
             }
             if Instant::now() >= latest {
@@ -75,6 +77,7 @@ impl Writes {
         let mut waiting = self.waiting.lock();
         waiting.under_way += 1;
         waiting.since.get_or_insert_with(Instant::now);
+        waiting.heard.get_or_insert_with(Instant::now);
         Ok(UnderWay {
             writes: Arc::clone(self),
             _place: place,
@@ -87,11 +90,22 @@ impl Writes {
         (since >= STALLED_AFTER).then_some(since)
     }
 
+    /// A sentence for people, where all that have a place have waited in vain for so long, whether or not other writes are answered.
+    pub(crate) fn why_they_hang(&self) -> Option<String> {
+        let time = self.waiting.lock().all_hang(self.most)?;
+        Some(format!(
+            "MongoDB has answered none of {} transactions for {} s, and there is no place for more: their connections hang, or what is done in them does",
+            self.most,
+            time.as_secs()
+        ))
+    }
+
     /// Whether they may stall, and the caller is the first to look into it.
     pub(crate) fn may_stall(&self) -> bool {
         let looked_into =
             |waiting: &mut Waiting| std::mem::replace(&mut waiting.is_looked_into, true);
-        self.stalled_for().is_some() && !looked_into(&mut self.waiting.lock())
+        let may_stall = self.stalled_for().is_some() || self.why_they_hang().is_some();
+        may_stall && !looked_into(&mut self.waiting.lock())
     }
 
     /// Whether it is not over, and whoever looked into it is to tell of it.
@@ -110,14 +124,32 @@ impl UnderWay {
 }
 
 impl Writes {
-    /// MongoDB has answered a write.
-    pub(crate) fn are_answered(&self) {
+    /// MongoDB has answered one of the transactions.
+    fn are_answered(&self) {
         let mut waiting = self.waiting.lock();
-        if waiting.since.is_some() {
-            waiting.since = Some(Instant::now());
+        waiting.heard = waiting.heard.map(|_| Instant::now());
+        waiting.is_answered(self.most);
+    }
+
+    /// MongoDB has answered a write that had no place among them.
+    pub(crate) fn another_is_answered(&self) {
+        self.waiting.lock().is_answered(self.most);
+    }
+}
+
+impl Waiting {
+    fn all_hang(&self, most: usize) -> Option<Duration> {
+        let time = self.heard?.elapsed();
+        (self.under_way == most && time >= STALLED_AFTER).then_some(time)
+    }
+
+    fn is_answered(&mut self, most: usize) {
+        self.since = self.since.map(|_| Instant::now());
+        if self.all_hang(most).is_some() {
+            return;
         }
-        waiting.is_looked_into = false;
-        if std::mem::take(&mut waiting.is_told) {
+        self.is_looked_into = false;
+        if std::mem::take(&mut self.is_told) {
             tracing::info!("MongoDB answers transactions again");
         }
     }
@@ -128,7 +160,7 @@ impl Drop for UnderWay {
         let mut waiting = self.writes.waiting.lock();
         waiting.under_way -= 1;
         if waiting.under_way == 0 {
-            waiting.since = None;
+            (waiting.since, waiting.heard) = (None, None);
         }
     }
 }

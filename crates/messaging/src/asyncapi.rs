@@ -18,8 +18,8 @@ const SENT: &str = "\n\nThe stream stores each event exactly once, and the event
     counts from 0, and leaves no number out. Events of different ids come in any order. JetStream delivers at least once: a consumer knows a \
     message that comes again by its `ce-id`, or by a version that it has applied already.\n\nPayloads only ever gain members. Pass over \
     members, headers and types that you don't know.";
-const PREFIX: &str =
-    "\n\nWhere `NATS_SUBJECT_PREFIX` is set, it stands before every subject, with a dot between.";
+const CONFIGURED: &str = "\n\nWhere `NATS_SUBJECT_PREFIX` is set, it stands before every subject, with a dot between. \
+    Streams have the names that are told here, unless `NATS_STREAM`, or a consumer's `<CONSUMER>_STREAM`, says another.";
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
@@ -69,7 +69,7 @@ pub fn document<C>(
     if !events.is_empty() {
         description += SENT;
     }
-    description += PREFIX;
+    description += CONFIGURED;
     let mut about = json!({ "title": info.title, "version": info.version, "description": description.trim_start() });
     if let Some(license) = info.license.as_ref().filter(|it| !it.name.is_empty()) {
         about["license"] = json!({ "name": license.name });
@@ -125,17 +125,19 @@ impl Document {
     }
 
     fn receives<C>(&mut self, consumer: &Consumer<C>) {
-        let order = match consumer.order {
-            Order::EachVersion => {
-                "It applies each version of an `id` after the one before it; a message that comes early waits."
-            }
-            Order::NewestOnly => {
-                "It applies a version of an `id` that is newer than the last one, and passes over an older one."
-            }
+        let (order, others) = match consumer.order {
+            Order::EachVersion => (
+                "It applies each version of an `id` after the one before it; a message that comes early waits.",
+                "need no payload: they count as applied",
+            ),
+            Order::NewestOnly => (
+                "It applies a version of an `id` that is newer than the last one, and passes over an older one.",
+                "are passed over",
+            ),
         };
         let told = format!(
             "The consumer `{}` applies each message once, however often JetStream delivers it. {order} Messages of other types below `{noun}.>`, such as \
-             `{noun}.{SKIPPED}`, need no payload: they count as applied.",
+             `{noun}.{SKIPPED}`, {others}.",
             consumer.name,
             noun = consumer.noun()
         );

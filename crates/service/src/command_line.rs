@@ -36,15 +36,21 @@ const NO_CONSUMERS: &str = "this service consumes nothing";
 impl<O: Args + Send + Sync + 'static> Service<O> {
     /// Does what the command line asks for.
     pub fn run(self) -> ExitCode {
-        if let Err(line) = dotenv::load().and_then(|()| secrets::load()) {
+        if let Err(line) = dotenv::load() {
             return refused(line);
         }
+        let unread = secrets::load();
         let mut args: Vec<_> = std::env::args_os().collect();
         if args.len() == 1 {
             args.push("serve".into());
         }
         let read = self.command_line().try_get_matches_from(args);
-        if let Some(line) = read.as_ref().ok().and_then(secrets::by_flag) {
+        let refusal = match &read {
+            Ok(read) => secrets::by_flag(read).or_else(|| Some(unread.of(read)?.to_owned())),
+            // What seems to be missing may stand in a file that can't be read.
+            Err(error) => bad_value(error).and_then(|told| Some(unread.behind(&told)?.to_owned())),
+        };
+        if let Some(line) = refusal {
             return refused(line);
         }
         let read = read.and_then(|read| {

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, fs, io};
 
+use crate::log;
+
 const FILE: &str = ".env";
 
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +31,9 @@ pub(crate) fn load() -> Result<(), String> {
             let Entry {
                 line: first, name, ..
             } = earlier;
-            eprintln!("{FILE} names {name} twice, in lines {first} and {line}: the last counts");
+            log::last_line(format!(
+                "{FILE} names {name} twice, in lines {first} and {line}: the last counts"
+            ));
         }
     }
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -45,18 +45,18 @@ impl Health {
     }
 
     async fn check(&self) -> Found {
-        let (db, last_check) = (self.db.clone(), Arc::clone(&self.last_check));
-        // A task, so that the answer counts also where the one who asked has hung up.
+        let mut last = Arc::clone(&self.last_check).lock_owned().await;
+        if let Some((at, found)) = &*last
+            && at.elapsed() < PING_INTERVAL
+        {
+            return found.clone();
+        }
+        let db = self.db.clone();
+        // A task, so that the answer counts also where the one who asked has hung up; there is one of it, however many ask.
         let asked = tokio::spawn(async move {
-            let mut last = last_check.lock().await;
-            match &*last {
-                Some((at, found)) if at.elapsed() < PING_INTERVAL => found.clone(),
-                _ => {
-                    let found = db.check(PING_TIMEOUT).await;
-                    *last = Some((Instant::now(), found.clone()));
-                    found
-                }
-            }
+            let found = db.check(PING_TIMEOUT).await;
+            *last = Some((Instant::now(), found.clone()));
+            found
         });
         asked
             .await

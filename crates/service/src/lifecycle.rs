@@ -15,7 +15,10 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::sleep,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use crate::{Timing, log};
 
@@ -29,6 +32,8 @@ pub(crate) struct Lifecycle {
     pub(crate) stop: CancellationToken,
     closing: CancellationToken,
     pub(crate) served: CancellationToken,
+    /// What is worked on for requests.
+    pub(crate) work: TaskTracker,
     /// Whoever has it may still record events.
     records: Option<Arc<DropGuard>>,
 }
@@ -42,6 +47,7 @@ impl Lifecycle {
             drain_limit: timing.drain,
             stop,
             closing: CancellationToken::new(),
+            work: TaskTracker::new(),
             records: Some(Arc::new(served.clone().drop_guard())),
             served,
         }
@@ -58,7 +64,7 @@ impl Lifecycle {
         self.drain_limit += stop_delay;
         let timing = self.timing;
         let (stop, closing) = (self.stop.clone(), self.closing.clone());
-        let records = self.records.clone();
+        let (records, work) = (self.records.clone(), self.work.clone());
         let telling = web::Closing {
             soon: stop.clone(),
             now: closing.clone(),
@@ -71,8 +77,14 @@ impl Lifecycle {
                 closing.cancel();
                 sleep(timing.http_drain).await;
             };
+            let served = async {
+                web::serve(listener, routes, timing.http, telling).await;
+                // Of clients that have hung up.
+                work.close();
+                work.wait().await;
+            };
             tokio::select! {
-                () = web::serve(listener, routes, timing.http, telling) => {}
+                () = served => {}
                 () = deadline => tracing::warn!("some requests were not finished before the deadline"),
             }
             Ok(())

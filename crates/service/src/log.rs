@@ -61,10 +61,13 @@ where
 fn filter(directives: &str) -> EnvFilter {
     let filter = EnvFilter::new(directives);
     let directives = directives.to_lowercase();
-    let asks = |word: &&str| directives.contains(word);
-    let asks_for_more = ["async_nats", "debug", "trace"].iter().any(asks);
+    // Of everything, or of the client; more of another part says nothing of it.
+    let asks = |directive: &str| {
+        let directive = directive.trim();
+        directive.starts_with("async_nats") || ["debug", "trace", "4", "5"].contains(&directive)
+    };
     match "async_nats=off".parse() {
-        Ok(off) if !asks_for_more => filter.add_directive(off),
+        Ok(off) if !directives.split(',').any(asks) => filter.add_directive(off),
         _ => filter,
     }
 }
@@ -120,7 +123,7 @@ impl Drop for Rest {
     }
 }
 
-/// The last line of a process: any that it ends behind, also before there is a log.
+/// A line before there is a log, or the last line of a process.
 pub(crate) fn last_line(line: String) {
     for_a_moment(move || eprintln!("{line}"));
 }

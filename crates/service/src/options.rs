@@ -23,7 +23,7 @@ pub(crate) struct AdminOptions {
     pub(crate) admin_addr: SocketAddr,
     /// Who gives it may see on the live page what is parked and why, and decide about it: 32 bytes or more. Without it, everybody may where
     /// `ADMIN_ADDR` is a loopback address, and nobody elsewhere.
-    #[arg(long, env, value_name = "ADMIN_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = secret)]
+    #[arg(long, env, value_name = "ADMIN_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true, value_parser = admin_token)]
     pub(crate) admin_token: SecretString,
     /// Names that the live page may be asked for by, besides localhost and addresses in numbers, separated by commas. None by default.
     #[arg(long, env, value_name = "ADMIN_HOSTS", default_value = "", hide_default_value = true, value_parser = hosts)]
@@ -31,6 +31,19 @@ pub(crate) struct AdminOptions {
 }
 
 type Hosts = Vec<String>;
+
+/// What a header carries as it is.
+fn admin_token(value: &str) -> Result<SecretString, String> {
+    let is_carried = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    if value.bytes().all(is_carried) && value.trim() == value {
+        secret(value)
+    } else {
+        Err(
+            "characters of ASCII, and no blank at its begin or end: it is sent in a header"
+                .to_owned(),
+        )
+    }
+}
 
 fn hosts(value: &str) -> Result<Hosts, String> {
     let all = value.split(',').map(str::trim).filter(|it| !it.is_empty());

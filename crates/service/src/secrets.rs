@@ -1,10 +1,10 @@
 //! Secrets: from the environment, from `.env`, or from a file that `NAME_FILE` names, as Docker and Kubernetes give them. Never from a flag:
 //! every user of the machine can read the command line of a process.
 
-use std::{ffi::OsString, fs, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
-use db::setting::secret_in;
+use db::setting::{has_secret, secret_in};
 
 use crate::dotenv;
 
@@ -17,28 +17,46 @@ const SECRETS: [&str; 5] = [
     "admin_token",
 ];
 
+/// Secrets that could not be read, with a line about each that names the variable and never what the file holds.
+pub(crate) struct Unread(Vec<(&'static str, String)>);
+
 /// Sets the variables whose values stand in files; what connections begin with is read once. Call it before any thread starts.
-///
-/// # Errors
-/// One line that names the variable, never what the file holds.
-pub(crate) fn load() -> Result<(), String> {
-    for id in SECRETS {
-        let (variable, file) = names(id);
-        let Some(path) = set(&file) else {
-            continue;
-        };
-        if set(&variable).is_some() {
-            return Err(format!("{variable} and {file} are both set: keep one"));
-        }
-        // The key of before is taken away with its file's content, or with its file.
-        if id == "jwt_key_previous" && fs::metadata(&path).map_or(true, |file| file.len() == 0) {
-            continue;
-        }
-        let secret = secret_in(path.as_ref());
-        let secret = secret.map_err(|reason| format!("{file} cannot be used: {reason}"))?;
-        dotenv::set(&variable, &secret)?;
+pub(crate) fn load() -> Unread {
+    let unread = SECRETS
+        .into_iter()
+        .filter_map(|id| Some((id, read(id).err()?)));
+    Unread(unread.collect())
+}
+
+fn read(id: &str) -> Result<(), String> {
+    let (variable, file) = names(id);
+    let Some(path) = file_of(id) else {
+        return Ok(());
+    };
+    if set(&variable).is_some() {
+        return Err(format!("{variable} and {file} are both set: keep one"));
     }
-    Ok(())
+    // The key of before is taken away with its file's content, or with its file.
+    if id == "jwt_key_previous" && !has_secret(&path) {
+        return Ok(());
+    }
+    let secret = secret_in(&path).map_err(|reason| format!("{file} cannot be used: {reason}"))?;
+    dotenv::set(&variable, &secret)
+}
+
+impl Unread {
+    /// The first of those that the subcommand takes: for the others it does not matter.
+    pub(crate) fn of(&self, read: &ArgMatches) -> Option<&str> {
+        let is_taken = |(id, _): &&(&str, String)| read.try_contains_id(id).is_ok();
+        let taken = self.0.iter().find(is_taken).map(|(_, line)| line.as_str());
+        taken.or_else(|| self.of(read.subcommand()?.1))
+    }
+
+    /// Why a variable has no value, where a line says that it wants one.
+    pub(crate) fn behind(&self, told: &str) -> Option<&str> {
+        let is_it = |(id, _): &&(&str, String)| told.starts_with(&names(id).0);
+        self.0.iter().find(is_it).map(|(_, line)| line.as_str())
+    }
 }
 
 /// The file that a variable's value came from.

@@ -171,6 +171,7 @@ impl<O: Send + Sync + 'static> Service<O> {
                 options: &http.options,
                 timing: timing.http,
                 methods: web::openapi::methods(&self.openapi()),
+                work: lifecycle.work.clone(),
                 is_traced,
             };
             let prepared = (

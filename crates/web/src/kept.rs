@@ -139,3 +139,24 @@ fn takes_gzip(asked: &HeaderMap) -> bool {
         name.trim().eq_ignore_ascii_case("gzip") && weight.parse::<f32>().is_ok_and(|it| it > 0.0)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{http, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_kept_once_however_its_name_is_spelled() {
+        let kept = Arc::new(Kept::default());
+        let routes = Router::new().route("/{name}", get(async || "fine"));
+        let routes: Router = routes.layer(from_fn_with_state(Arc::clone(&kept), keep));
+        for path in ["/page", "/p%61ge", "/%70age", "/%70%61ge"] {
+            let request = http::Request::get(path).body(Body::empty()).unwrap();
+            let answer = routes.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        }
+        assert_eq!(kept.0.lock().len(), 1);
+    }
+}

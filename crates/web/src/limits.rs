@@ -12,6 +12,7 @@ use axum::{
 use metrics::counter;
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::{
@@ -26,15 +27,17 @@ pub(crate) struct Workload {
     permits: Arc<Semaphore>,
     changes: Changes,
     timing: Timing,
+    work: TaskTracker,
 }
 
 impl Workload {
     /// Allows so many requests at once, and refuses those above (503).
-    pub(crate) fn new(concurrency_limit: usize, timing: Timing) -> Self {
+    pub(crate) fn new(concurrency_limit: usize, timing: Timing, work: TaskTracker) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(concurrency_limit)),
             changes: Changes::default(),
             timing,
+            work,
         }
     }
 }
@@ -58,6 +61,7 @@ pub(crate) async fn bound_work(
         permits,
         changes,
         timing,
+        work: tasks,
     } = workload;
     let request = match timeout(timing.body, with_whole_body(request)).await {
         Ok(Ok(request)) => request,
@@ -78,7 +82,7 @@ pub(crate) async fn bound_work(
         drop((permit, change));
         answer.unwrap_or_else(|_| too_late(timing.work))
     };
-    match tokio::spawn(work.in_current_span()).await {
+    match tasks.spawn(work.in_current_span()).await {
         Ok(answer) => answer,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),

@@ -10,6 +10,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -67,6 +68,8 @@ pub struct Stack<'a> {
     pub timing: Timing,
     /// What pages of `CORS_ORIGINS` may ask for: the methods that the routes have.
     pub methods: Vec<Method>,
+    /// What is worked on for requests, also where the client has hung up.
+    pub work: TaskTracker,
     /// Whether there is a collector of traces.
     pub is_traced: bool,
 }
@@ -80,6 +83,7 @@ pub fn stack(
         options,
         timing,
         methods,
+        work,
         is_traced,
     }: Stack<'_>,
 ) -> Router {
@@ -87,7 +91,7 @@ pub fn stack(
     let unheard = rates.clone();
     let unheard = unheard.map(|rates| middleware::from_fn_with_state(rates, refuse_unheard));
     let limited = rates.map(|rates| middleware::from_fn_with_state(rates, limit));
-    let workload = Workload::new(options.concurrency_limit, timing);
+    let workload = Workload::new(options.concurrency_limit, timing, work);
     // In one stack: each `Router::layer` would put a box around every route, to be cloned by all layers above it.
     let layers = ServiceBuilder::new()
         .option_layer(unheard)

@@ -5,13 +5,12 @@ use super::{
     *,
 };
 use crate::{
-    checker::both::waits,
     domain::{HOLDER, orders::must_know},
     history::{Known, Lost},
 };
 
 /// An event of an order of the only document.
-fn order(order: &str, version: i64) -> Event {
+pub(super) fn order(order: &str, version: i64) -> Event {
     let trace = format!("{order}{version}");
     let status = if version == 0 { "created" } else { "cancelled" };
     Event {
@@ -43,7 +42,7 @@ fn write(event: &Event) -> Attempt {
 }
 
 /// What the service has saved that takes orders: these events.
-fn of_orders(events: Vec<Event>) -> Observed {
+pub(super) fn of_orders(events: Vec<Event>) -> Observed {
     let document = |event: &Event| Document {
         key: event.key.clone(),
         version: event.version,
@@ -131,6 +130,20 @@ fn two_active_orders_of_a_document_are_one_too_many() {
     two.documents[0].waiting = vec!["C".to_owned()];
     two.sibling = Some(Box::new(orders));
     assert_eq!(kinds(&two), [Kind::WronglyAccepted]);
+}
+
+#[test]
+fn an_order_that_is_placed_while_another_is_active_for_certain_is_one_too_many() {
+    let placed_at = |placed_ms: u64, cancelled_ms: u64| {
+        let mut both = both();
+        let attempts = &mut sibling(&mut both).attempts;
+        (attempts[1].began_ms, attempts[1].ended_ms) = (cancelled_ms, cancelled_ms + 1);
+        (attempts[2].began_ms, attempts[2].ended_ms) = (placed_ms, placed_ms + 1);
+        kinds(&both)
+    };
+    assert_eq!(placed_at(50, 100), [Kind::WronglyAccepted]);
+    // It was answered when the cancellation was under way.
+    assert_eq!(placed_at(50, 51), []);
 }
 
 #[test]
@@ -279,20 +292,4 @@ fn an_order_of_a_document_that_was_made_20_s_ago_is_not_refused_because_it_is_un
 
     unknown.unhealthy = vec![(5_000, 12_000)];
     assert_eq!(kinds(&unknown), []);
-}
-
-#[test]
-fn a_message_waits_behind_those_that_the_stream_has_got_again() {
-    let mut again = of_orders(vec![order("A", 0), order("B", 0)]);
-    for at in [0, 5_000] {
-        let copy = |sequence| Seen {
-            id: Some("eA0".to_owned()),
-            sequence,
-            stored_ms: at + sequence,
-            stream: 0,
-        };
-        again.seen.extend((0..100).map(copy));
-    }
-    again.messages[1].stored_ms = 5_100;
-    assert_eq!(waits(&again), [("eA0", 0), ("eB0", 900)].into());
 }

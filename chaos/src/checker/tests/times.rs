@@ -1,6 +1,10 @@
 //! Who asks later is told no less, and what is saved is published soon.
 
-use super::*;
+use super::{
+    both::{of_orders, order},
+    *,
+};
+use crate::checker::times::waits;
 
 /// The good history, with a second between its writes.
 fn spread() -> Observed {
@@ -157,4 +161,25 @@ fn what_is_published_long_after_its_commit_is_late_unless_nobody_could() {
         behind.lost = lost("k", 500, 1_500);
         assert_eq!(!kinds(&behind).contains(&Kind::Late), is_excused);
     }
+}
+
+#[test]
+fn a_message_waits_behind_those_that_the_stream_has_got_again() {
+    let mut again = of_orders(vec![order("A", 0), order("B", 0)]);
+    for at in [0, 5_000] {
+        let copy = |sequence| Seen {
+            id: Some("eA0".to_owned()),
+            sequence,
+            stored_ms: at + sequence,
+            stream: 0,
+        };
+        again.seen.extend((0..100).map(copy));
+    }
+    again.messages[1].stored_ms = 5_100;
+    assert_eq!(waits(&again), [("eA0", 0), ("eB0", 900)].into());
+    // Nor does a message of a thousand that come for the first time wait.
+    for (at, seen) in again.seen.iter_mut().enumerate() {
+        seen.id = Some(format!("e{at}"));
+    }
+    assert_eq!(waits(&again)["eB0"], 0);
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bson::doc;
-use db::{Db, MongoOptions, Timing};
-use mongodb::Client;
-use testbed::{Certificates, Mongo, eventually};
+use bson::{Document, doc};
+use db::{Db, MongoOptions, Timing, cause};
+use mongodb::{Client, IndexModel, options::IndexOptions};
+use testbed::{Certificates, Mongo, Place, eventually};
 
 use crate::log::Log;
 
@@ -149,7 +149,7 @@ async fn a_user_that_is_refused_and_a_right_that_is_missing_are_told_with_the_ad
         let db = Db::connect(&MongoOptions { mongo_uri }, "test", Timing::default()).await;
         let db = db.unwrap();
         let error = db
-            .collection::<bson::Document>("things")
+            .collection::<Document>("things")
             .count_documents(doc! {})
             .await;
         db.explain(&error.unwrap_err())
@@ -184,4 +184,30 @@ async fn a_server_that_comes_back_is_told_once_and_one_that_was_never_away_is_no
     let lines = log.lines_with("can be used again");
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].contains(&mongo.hosts[0]), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn what_was_to_be_stored_is_not_told_where_mongodb_refuses_it_and_quotes_it() {
+    const STORED: &str = "a secret of alice";
+    let place = Place::shared();
+    let db = prepared(&place.mongo_uri).await;
+    let unique = IndexOptions::builder().unique(true).build();
+    let by_text = IndexModel::builder().keys(doc! { "text": 1 });
+    let by_text = by_text.options(unique).build();
+    db.ensure_collection("notes", [by_text]).await.unwrap();
+    let notes = db.collection::<Document>("notes");
+    let note = doc! { "text": STORED };
+    let another = doc! { "text": "another" };
+    notes.insert_many([&note, &another]).await.unwrap();
+    let inserted = notes.insert_one(&note).await.unwrap_err();
+    let changed = notes.find_one_and_update(another, doc! { "$set": note });
+    let changed = changed.await.unwrap_err();
+    for (error, told) in [
+        (inserted, "MongoDB refuses: error 11000"),
+        (changed, "MongoDB refuses: DuplicateKey (11000)"),
+    ] {
+        assert!(error.to_string().contains(STORED), "{error}");
+        assert_eq!(cause(&error), told);
+    }
+    place.remove().await;
 }

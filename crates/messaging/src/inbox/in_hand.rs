@@ -107,3 +107,34 @@ impl Drop for Held {
         self.in_hand.is_less.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Timing, jetstream::nowhere};
+
+    const MIB: usize = 1024 * 1024;
+
+    #[tokio::test]
+    async fn in_hand_are_512_messages_and_48_mib_at_most_and_one_message_more() {
+        let jetstream = JetStream::connect(&nowhere(""), "shop", &[], Timing::default()).await;
+        let in_hand = InHand::new(&jetstream.unwrap());
+        let take = |bytes| in_hand.take(Subject::from_static("reply"), bytes);
+        assert_eq!(in_hand.room(), (512, 48 * MIB));
+        let mut held: Vec<Held> = (0..40).map(|_| take(MIB)).collect();
+        assert_eq!(in_hand.room(), (472, 8 * MIB));
+        assert!(in_hand.has_room());
+        held.push(take(1));
+        assert!(!in_hand.has_room());
+        // One message more than there is room for.
+        held.push(take(8 * MIB));
+        assert_eq!(in_hand.room(), (470, 0));
+        held.clear();
+        held.extend((0..256).map(|_| take(0)));
+        assert!(in_hand.has_room());
+        held.push(take(0));
+        assert!(!in_hand.has_room());
+        drop(held);
+        assert_eq!(in_hand.room(), (512, 48 * MIB));
+    }
+}

@@ -9,6 +9,7 @@ use testbed::{eventually, nats_url, plant, stream};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
+    counters::Counters,
     log::Log,
     toy::{Place, Toy, event, published},
 };
@@ -133,7 +134,7 @@ async fn a_lost_version_is_published_again_and_a_later_one_whose_mark_was_lost_i
 #[tokio::test]
 async fn a_version_that_is_missing_below_the_one_that_is_published_is_told_as_an_error() {
     const LACKS: &str = "the stream lacks a version";
-    let (log, _guard) = Log::capture();
+    let (counters, (log, _guard)) = (Counters::start(), Log::capture());
     for restarts in [false, true] {
         let (mut toy, key) = counted_to_four().await;
         let before = log.lines_with(LACKS).len();
@@ -150,6 +151,7 @@ async fn a_version_that_is_missing_below_the_one_that_is_published_is_told_as_an
             told[before].contains("ERROR") && told[before].contains("missing=3"),
             "{told:?}"
         );
+        assert_eq!(counters.count("outbox_gaps_total"), told.len() as u64);
         toy.finish().await;
     }
 }

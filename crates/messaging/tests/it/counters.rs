@@ -30,4 +30,11 @@ impl Counters {
         let values = counted.map(|line| line.rsplit(' ').next().unwrap());
         values.map(|value| value.parse::<u64>().unwrap()).sum()
     }
+
+    /// Of one series, which is named in full; `None` where nobody has told of it yet.
+    pub(crate) fn value(&self, series: &str) -> Option<f64> {
+        let text = self.metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        value.map(|value| value.trim().parse().unwrap())
+    }
 }

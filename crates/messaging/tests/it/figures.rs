@@ -1,10 +1,19 @@
-//! The figures of the outbox: read from the database, at a price that the backlog alone decides.
+//! The figures of outbox and inbox: those of the database, at a price that the backlog alone decides, and those of the stream.
+
+use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
-use testbed::plant;
+use messaging::{Inbox, read_inbox_figures};
+use serde_json::json;
+use testbed::{eventually, nats_url, plant};
 
-use crate::toy::{Place, event};
+use crate::{
+    counters::Counters,
+    sent::{are_aside, number, numbers, send, then},
+    tally::{CONSUMER, Tally, prepared},
+    toy::{Place, event},
+};
 
 /// How many events the pipeline of a profiled command reads.
 fn limit_of(asked: &Document) -> i64 {
@@ -56,5 +65,72 @@ async fn the_figures_cost_the_backlog_and_never_the_history_and_read_as_much_as_
     for examined in ["keysExamined", "docsExamined"] {
         assert!(asked[0].get_i32(examined).unwrap() <= 6, "{asked:?}");
     }
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_consumer_is_behind_as_long_as_a_message_that_it_has_is_not_acknowledged() {
+    let counters = Counters::start();
+    let mut place = Place::new();
+    place.timing.inbox.lag = Duration::from_millis(50);
+    numbers(&place).await;
+    let tally = Tally::start_at(place).await;
+    let lag = |of: &str| counters.value(&format!("inbox_lag_{of}{{consumer=\"tally\"}}"));
+    send(&tally.place, [then("a", 0, json!("wait"))]).await;
+    eventually("it is in hand", async || tally.calls("a", 0) == 1).await;
+    // Before it was sent to anybody, it was not so old.
+    eventually("it grows old", async || {
+        lag("messages") == Some(1.0) && lag("seconds").is_some_and(|seconds| seconds > 0.5)
+    })
+    .await;
+    tally.gate.send_replace(true);
+    eventually("nothing is left", async || {
+        lag("messages") == Some(0.0) && lag("seconds") == Some(0.0)
+    })
+    .await;
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn of_the_messages_that_wait_the_oldest_is_told_however_young_the_others_are() {
+    let counters = Counters::start();
+    let tally = Tally::start().await;
+    let keys = ["a", "b", "c"];
+    send(&tally.place, keys.map(|key| number(key, 1))).await;
+    for key in keys {
+        are_aside(&tally.place, key, &[(1, "waiting")]).await;
+    }
+    let database = tally.place.database().await;
+    let letters = database.collection::<Document>("deadLetters");
+    let an_hour_ago = doc! { "$set": { "nextAt": { "$subtract": ["$$NOW", 3_600_000_i64] } } };
+    let has_waited = letters.update_one(doc! { "_id.key": "b" }, vec![an_hour_ago]);
+    has_waited.await.unwrap();
+    let read = read_inbox_figures(&tally.inbox, &[CONSUMER]).await.unwrap();
+    let told = counters.value("inbox_oldest_waiting_age_seconds{consumer=\"tally\"}");
+    for seconds in [read[0].oldest_waiting_seconds, told] {
+        let seconds = seconds.unwrap();
+        assert!((3_600.0..3_700.0).contains(&seconds), "{seconds}");
+    }
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn figures_of_the_inbox_that_cannot_be_read_do_not_count_as_read() {
+    let counters = Counters::start();
+    let place = Place::new();
+    let there = prepared(&place.db().await).await;
+    let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100";
+    let away = Inbox::new(&Place::at(nowhere, &nats_url()).db().await);
+    let read = async |inbox: &Inbox| {
+        let figures = read_inbox_figures(inbox, &[CONSUMER]).await;
+        let at = counters.value("inbox_status_read_timestamp_seconds");
+        (figures.is_some(), at.unwrap())
+    };
+    assert_eq!(read(&away).await, (false, 0.0));
+    let (is_read, at) = read(&there).await;
+    assert!(is_read && at > 0.0, "{at}");
+    assert_eq!(read(&away).await, (false, at));
+    let dead = counters.value("inbox_dead_letters{consumer=\"tally\",state=\"dead\"}");
+    assert!(dead.unwrap().is_nan(), "{dead:?}");
     place.remove().await;
 }

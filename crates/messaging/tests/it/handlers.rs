@@ -7,8 +7,10 @@ use serde_json::json;
 use testbed::eventually;
 
 use crate::{
+    log::Log,
     sent::{
-        applied, are_applied, are_aside, aside, dead_letters, number, numbers, publish, send, then,
+        Sent, applied, are_applied, are_aside, aside, dead_letters, number, numbers, publish, send,
+        then,
     },
     tally::Tally,
     toy::Place,
@@ -53,6 +55,24 @@ async fn what_its_handler_wants_again_is_applied_later_and_what_it_refuses_never
 }
 
 #[tokio::test]
+async fn what_its_handler_wants_again_and_again_is_asked_after_delays_that_grow() {
+    let tally = Tally::start().await;
+    send(&tally.place, [then("a", 0, json!({ "again": 1_000 }))]).await;
+    let attempts = |letter: &Document| letter.get_i64("attempts").unwrap();
+    eventually("it was asked four times", async || {
+        let letters = dead_letters(&tally.place).await;
+        letters.first().is_some_and(|letter| attempts(letter) >= 4)
+    })
+    .await;
+    let letter = dead_letters(&tally.place).await.remove(0);
+    let doubled = u32::try_from(attempts(&letter)).unwrap() - 1;
+    let least = tally.place.timing.first_retry * 2_u32.pow(doubled);
+    let delay_ms = letter.get_i64("delayMs").unwrap();
+    assert!(delay_ms >= least.as_millis() as i64, "{letter}");
+    tally.finish().await;
+}
+
+#[tokio::test]
 async fn a_payload_that_cannot_be_read_is_dead_and_is_kept_as_it_came() {
     let tally = Tally::start().await;
     let sent = number("a", 0);
@@ -74,6 +94,25 @@ async fn a_payload_that_cannot_be_read_is_dead_and_is_kept_as_it_came() {
     assert!(headers.contains("ce-keyversion: 0\r\n"), "{headers}");
     assert_eq!(letter.get_str("subject").unwrap(), subject);
     assert_eq!(letter.get_i64("sequence").unwrap(), 1);
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn of_a_payload_that_cannot_be_read_it_is_told_where_and_never_what_stands_there() {
+    let (log, _guard) = Log::capture();
+    let tally = Tally::start().await;
+    let sent = Sent {
+        payload: json!({ "add": "s3cret" }),
+        ..number("a", 0)
+    };
+    send(&tally.place, [sent]).await;
+    are_aside(&tally.place, "a", &[(0, "dead")]).await;
+    let letter = dead_letters(&tally.place).await.remove(0);
+    let line = log.told("a message is a dead letter").await;
+    for told in [letter.get_str("reason").unwrap(), &line] {
+        assert!(told.contains("Data error in line 1, column "), "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
+    }
     tally.finish().await;
 }
 

@@ -243,47 +243,26 @@ async fn a_replay_costs_its_range_and_not_the_history() {
 #[tokio::test]
 async fn a_replay_of_a_stream_that_forgets_by_itself_is_refused_and_says_why() {
     use jetstream::stream::{Config, RetentionPolicy};
-    let limits = [
-        (
-            Config {
-                retention: RetentionPolicy::WorkQueue,
-                ..Config::default()
-            },
-            "was consumed",
-        ),
-        (
-            Config {
-                max_messages_per_subject: 5,
-                ..Config::default()
-            },
-            "max_msgs_per_subject",
-        ),
-        (
-            Config {
-                max_age: Duration::from_secs(600),
-                ..Config::default()
-            },
-            "max_age",
-        ),
-        (
-            Config {
-                max_messages: 1,
-                ..Config::default()
-            },
-            "max_msgs",
-        ),
+    type Limit = fn(&mut Config);
+    let limits: [(&str, Limit); 5] = [
+        ("retention", |it| it.retention = RetentionPolicy::WorkQueue),
+        ("max_msgs_per_subject", |it| it.max_messages_per_subject = 5),
+        ("max_age", |it| it.max_age = Duration::from_secs(600)),
+        ("max_msgs", |it| it.max_messages = 1),
+        // A message takes 75 bytes there.
+        ("max_bytes", |it| it.max_bytes = 120),
     ];
-    for (limit, told) in limits {
+    for (told, limit) in limits {
         let place = Place::new();
         let (outbox, ours, context) = beside_a_stream(&place).await;
         context.delete_stream(&place.name).await.unwrap();
-        let can_be_told = limit.max_age > Duration::ZERO;
-        let subjects = vec![format!("{}.counter.>", place.name)];
-        let config = Config {
+        let mut config = Config {
             name: place.name.clone(),
-            subjects,
-            ..limit
+            subjects: vec![format!("{}.counter.>", place.name)],
+            ..Config::default()
         };
+        limit(&mut config);
+        let can_be_told = config.max_age > Duration::ZERO;
         context.create_stream(config).await.unwrap();
         for _ in 0..2 {
             let stored = context.publish(format!("{}.counter.created.a", place.name), "{}".into());

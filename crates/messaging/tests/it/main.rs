@@ -4,8 +4,10 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod again;
 mod away;
 mod bases;
+mod clocks;
 mod conflicts;
 mod counters;
 mod credentials;
@@ -49,6 +51,7 @@ mod streams;
 mod tally;
 mod timing;
 mod toy;
+mod traces;
 mod turns;
 mod waits;
 mod watch;

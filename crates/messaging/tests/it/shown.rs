@@ -1,11 +1,13 @@
-//! What somebody decides who looks at what is put aside: it may have changed since.
+//! What somebody is shown of what is put aside, and decides about it: it may have changed since.
 
-use messaging::{ShownLetter, SkippedVersions};
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use messaging::{Inbox, ShownLetter, SkippedVersions};
 use serde_json::json;
 use testbed::eventually;
 
 use crate::{
-    sent::{are_applied, are_aside, number, send, then},
+    sent::{acknowledged, are_applied, are_aside, number, send, then},
     tally::{CONSUMER, Tally},
 };
 
@@ -39,4 +41,65 @@ async fn what_somebody_was_shown_is_decided_about_and_nothing_that_has_come_in_i
     assert_eq!(skip("a", 1, false).await, Some((1, 1)));
     are_applied(place, "b", [2]).await;
     tally.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_of_one_state_has_nothing_of_another() {
+    let tally = Tally::start().await;
+    let (place, inbox) = (&tally.place, &tally.inbox);
+    let refused = |key| then(key, 0, json!("refuse"));
+    let again = then("c", 0, json!({ "again": 1_000 }));
+    send(place, [refused("a"), refused("b"), again, number("d", 1)]).await;
+    for key in ["a", "b"] {
+        are_aside(place, key, &[(0, "dead")]).await;
+    }
+    are_aside(place, "c", &[(0, "retrying")]).await;
+    are_aside(place, "d", &[(1, "waiting")]).await;
+    inbox.skip(CONSUMER, "b", "x").await.unwrap().unwrap();
+    let listed = async |state: Option<&str>| {
+        let letters = inbox.list(CONSUMER, state, 10).await.unwrap();
+        let keys = letters.into_iter().filter_map(|letter| letter.key);
+        keys.collect::<Vec<_>>()
+    };
+    for (state, key) in [
+        ("dead", "a"),
+        ("skipped", "b"),
+        ("retrying", "c"),
+        ("waiting", "d"),
+    ] {
+        assert_eq!(listed(Some(state)).await, [key], "{state}");
+    }
+    assert_eq!(listed(None).await, ["a", "c", "d"]);
+    tally.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_shown_first_costs_what_is_shown_however_much_is_put_aside() {
+    const SHOWN: usize = 3;
+    let tally = Tally::start().await;
+    let keys: Vec<String> = (0..40).map(|key| format!("key-{key}")).collect();
+    send(&tally.place, keys.iter().map(|key| number(key, 1))).await;
+    acknowledged(&tally.place).await;
+    let place = tally.stop().await;
+    let inbox = Inbox::new(&place.db().await);
+    let database = place.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let shown = inbox.first_aside(CONSUMER, SHOWN as i64).await.unwrap();
+    let status = inbox.status(CONSUMER).await.unwrap();
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    assert_eq!((shown.len(), status.waiting), (SHOWN, 40));
+    let profile = database.collection::<Document>("system.profile");
+    let is_sorted = ["command.sort", "command.pipeline.1.$sort"];
+    let is_sorted = is_sorted.map(|it| doc! { it: { "$exists": true } });
+    let sorted = doc! { "ns": format!("{}.deadLetters", place.name), "$or": is_sorted.to_vec() };
+    let asked = profile.find(sorted).await.unwrap();
+    let asked: Vec<Document> = asked.try_collect().await.unwrap();
+    // For three states; and for how long the oldest has waited.
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    for asked in asked {
+        assert!(asked.get("hasSortStage").is_none(), "{asked}");
+        let examined = asked.get_i32("docsExamined").unwrap();
+        assert!(examined as usize <= SHOWN, "{asked}");
+    }
+    place.remove().await;
 }

@@ -80,11 +80,19 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     })
     .await;
     let profile = database.collection::<Document>("system.profile");
-    let sweep = doc! { "ns": format!("{}.events", toy.place.name), "op": "query", "ts": { "$gt": since.get() } };
+    let sweep = doc! {
+        "ns": format!("{}.events", toy.place.name), "op": "query", "ts": { "$gt": since.get() },
+        "command.filter.sent": "NO",
+    };
     eventually("a sweep has looked", async || {
         profile.count_documents(sweep.clone()).await.unwrap() > 0
     })
     .await;
+    let looked = profile.find_one(sweep).await.unwrap().unwrap();
+    let concern = looked.get_document("command").unwrap();
+    let concern = concern.get_document("readConcern").unwrap();
+    assert_eq!(concern.get_str("level").unwrap(), "majority", "{looked}");
+    assert_eq!(toy.place.messages().await.len(), 1);
     secondary.signal("-CONT");
     toy.place.drained().await;
     assert_eq!(toy.place.messages().await.len(), 2);

@@ -249,6 +249,13 @@ async fn what_is_shown_of_an_event_is_short_however_long_its_texts_and_only_an_o
         .collect();
     let name = names.iter().find(|name| name.is_string()).unwrap();
     assert!(names.contains(&Value::Null), "{names:?}");
+    let id = name.as_str().unwrap();
+    let payload = toy.page(&format!("/payload?event={id}"));
+    let payload = client().get(payload).send().await.unwrap();
+    let payload = payload.text().await.unwrap();
+    let (shown, rest) = payload.rsplit_once("\n… ").unwrap();
+    assert_eq!(shown.len(), 64 * 1024);
+    assert!(rest.ends_with(" bytes in all"), "{rest}");
     let skip = json!({ "event": name, "reason": "it is long" });
     assert_eq!(post(&toy, "/skip", skip).await.status(), 200);
     eventually("it is not shown", async || parked().await.len() == 1).await;

@@ -7,7 +7,7 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service::{Admin, Context, NoOptions, Service, Timing};
-use testbed::{Place, client, eventually};
+use testbed::{Place, client, eventually, log::Log};
 use utoipa::ToSchema;
 
 use crate::{
@@ -58,6 +58,7 @@ async fn are(toy: &Toy, wanted: &[Value]) {
 
 #[tokio::test]
 async fn a_message_that_is_put_aside_is_shown_with_its_payload_and_decided_about_as_it_was_shown() {
+    let (log, _guard) = Log::capture();
     let place = Place::shared();
     let nats = make_stream(&place).await;
     let service = Service::new("toy", "0.1.0")
@@ -127,6 +128,21 @@ async fn a_message_that_is_put_aside_is_shown_with_its_payload_and_decided_about
     assert_eq!(decide("/skip", of_nobody.clone()).await, StatusCode::OK);
     assert_eq!(decide("/skip", of_nobody).await, StatusCode::NOT_FOUND);
     are(&toy, &[]).await;
+    // Each with what it is about and what came of it.
+    let first = r#"message.key="a" message.version=0"#;
+    for [decision, which, outcome] in [
+        [r#"decision="retry""#, first, "It is tried again."],
+        [r#"decision="skip""#, first, "Version 0 is given up."],
+        [
+            r#"decision="skip""#,
+            "message.sequence=3",
+            "The message is given up.",
+        ],
+    ] {
+        let lines = log.lines_with(decision);
+        let is_it = |line: &String| line.contains(which) && line.contains(outcome);
+        assert!(lines.iter().any(is_it), "{which}: {lines:#?}");
+    }
     nats.delete_stream(orders(&toy.place)).await.unwrap();
     toy.stop().await.remove().await;
 }

@@ -199,6 +199,11 @@ async fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_that_stands_in_i
             !policy.contains("unsafe") && !policy.contains("http") && !policy.contains('*'),
             "{policy}"
         );
+        assert!(
+            policy.contains("require-trusted-types-for 'script'")
+                && policy.contains("trusted-types 'none'"),
+            "{policy}"
+        );
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert_eq!(
             (

@@ -147,6 +147,36 @@ async fn where_the_connections_of_requests_hang_readiness_says_so_and_is_well_ag
 }
 
 #[tokio::test]
+async fn where_each_transaction_hangs_readiness_and_the_log_say_so_though_other_writes_are_answered()
+ {
+    const PLACES: i32 = 8;
+    const HANG_MS: i32 = 8_000;
+    let (log, _guard) = Log::capture();
+    let (mongo, _) = own_mongo().await;
+    let few = format!("{}&maxPoolSize=10", mongo.uri());
+    let toy = Toy::of_counters(Place::at(&few, &nats_url()), Timing::default()).await;
+    let id = toy.create().await;
+    let admin = toy.place.database().await.client().database("admin");
+    let hang = doc! { "failCommands": ["commitTransaction"], "blockConnection": true, "blockTimeMS": HANG_MS };
+    let fail =
+        doc! { "configureFailPoint": "failCommand", "mode": { "times": PLACES }, "data": hang };
+    admin.run_command(fail).await.unwrap();
+    for _ in 0..PLACES {
+        tokio::spawn(toy.request());
+    }
+    let told = unready(&toy).await;
+    let wants = "MongoDB has answered none of 8 transactions for ";
+    assert!(told.starts_with(wants), "{told}");
+    log.told("writes are not answered").await;
+    let path = format!("/api/counters/{id}");
+    assert_eq!(toy.get(&path).await.status(), 200);
+    assert_problem(toy.post().await, 503).await;
+    is_well_again(&toy).await;
+    log.told("MongoDB answers transactions again").await;
+    toy.finish().await;
+}
+
+#[tokio::test]
 async fn one_write_that_hangs_by_itself_makes_nobody_else_wait_and_nothing_unready() {
     let (_mongo, place) = own_mongo().await;
     let toy = Toy::of_counters(place, Timing::default()).await;

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bson::doc;
+use futures_util::future::join_all;
 use service::Timing;
-use testbed::{at_the_next, fail, log::Log};
+use testbed::{Place, assert_problem, at_the_next, client, fail, log::Log, nats_url};
 
 use crate::toy::{COUNTERS, NEVER, Toy, hangs, own_mongo};
 
@@ -44,6 +45,37 @@ async fn a_transaction_that_keeps_conflicting_is_given_up_when_its_attempts_end(
     assert!(began.elapsed() < Timing::default().http.work);
     // Its reason is the last one's.
     log.told("MongoDB refuses: WriteConflict (112)").await;
+    fail(&toy.place, "off", "insert", doc! {}).await;
+    toy.finish().await;
+}
+
+#[tokio::test]
+async fn a_write_that_waits_too_long_for_a_connection_is_refused_and_counted() {
+    const WRITES: usize = 20;
+    let (mongo, _) = own_mongo().await;
+    let few = format!("{}&maxPoolSize=10", mongo.uri());
+    let mut timing = Timing::default();
+    timing.db.attempts_end = Duration::from_secs(1);
+    let place = Place::at(&few, &nats_url());
+    let toy = Toy::with_page(place, timing, "127.0.0.1:0", None).await;
+    // For longer than others wait for a connection, and not as long as a stall.
+    let held = doc! {
+        "namespace": format!("{}.{COUNTERS}", toy.place.name), "blockConnection": true, "blockTimeMS": 3_000,
+    };
+    fail(&toy.place, "alwaysOn", "insert", held).await;
+    let mut refused = 0;
+    for answer in join_all((0..WRITES).map(|_| toy.post())).await {
+        if answer.status() != 201 {
+            let problem = assert_problem(answer, 503).await;
+            assert_eq!(problem["type"], "/problems/overloaded");
+            refused += 1;
+        }
+    }
+    assert!((1..WRITES).contains(&refused), "{refused}");
+    let metrics = client().get(toy.page("/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let counted = format!("http_server_requests_refused_total {refused}\n");
+    assert!(metrics.contains(&counted), "{metrics}");
     fail(&toy.place, "off", "insert", doc! {}).await;
     toy.finish().await;
 }

@@ -255,6 +255,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn keys_of_ten_minutes_are_asked_for_anew_and_a_withdrawn_one_counts_no_more() {
+        let told = Told::start(&["a"]).await;
+        let issuer = Issuer::new(&told.url).unwrap();
+        assert_eq!(names(&issuer.keys(Some("a")).await), ["a"]);
+        *told.names.write().unwrap() = vec!["b"];
+        // As if they had been told so long ago.
+        let mut asked = issuer.0.asked.lock().await;
+        asked.answered = Instant::now().checked_sub(Duration::from_secs(10 * 60 + 1));
+        asked.last = asked.answered;
+        drop(asked);
+        // Whoever finds them old does not wait for the answer.
+        assert_eq!(names(&issuer.keys(Some("a")).await), ["a"]);
+        eventually("the keys are asked for", async || {
+            names(&issuer.known()) == ["b"]
+        })
+        .await;
+        assert_eq!(names(&issuer.keys(Some("a")).await), ["b"]);
+        assert_eq!(told.asked(), 2);
+    }
+
+    #[tokio::test]
     async fn a_caller_that_goes_away_leaves_the_question_to_the_others() {
         let told = Told::start(&["a"]).await;
         let issuer = Issuer::new(&told.url).unwrap();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use db::setting::{Unusable, secret_in, unusable};
+use db::setting::{Unusable, has_secret, secret_in, unusable};
 use secrecy::SecretString;
 
 use super::{
@@ -143,7 +143,7 @@ fn read(config: &JwtOptions) -> Result<Vec<Key>, String> {
     };
     // It is taken away when the tokens of before have expired.
     let previous_file = &config.jwt_key_previous_file;
-    let has_previous = previous_file.as_deref().is_none_or(holds_something);
+    let has_previous = previous_file.as_deref().is_none_or(has_secret);
     let jwt_key_previous = if has_previous {
         secret(previous_file, &config.jwt_key_previous)?
     } else {
@@ -155,14 +155,6 @@ fn read(config: &JwtOptions) -> Result<Vec<Key>, String> {
         ..config.clone()
     };
     keys::secrets(&config).map_err(|unusable| unusable.reason)
-}
-
-/// Neither empty nor gone.
-fn holds_something(path: &Path) -> bool {
-    match std::fs::metadata(path) {
-        Ok(file) => file.len() > 0,
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-    }
 }
 
 fn looked(config: &JwtOptions) -> Mutex<Looked> {

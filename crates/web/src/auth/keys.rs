@@ -214,7 +214,7 @@ pub fn sign(
 mod tests {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use secrecy::SecretString;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -250,6 +250,20 @@ mod tests {
         assert!(refused.contains("RSA of 2048 to 8192 bits"), "{refused}");
     }
 
+    /// The pair is that of RFC 8037, appendix A.
+    #[test]
+    fn a_set_in_which_any_key_is_private_is_refused_whole() {
+        let public = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        let mut private = public.clone();
+        private["d"] = json!("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A");
+        let read = |keys: &[&Value]| of_set(&json!({ "keys": keys }).to_string());
+        assert_eq!(read(&[&public, &public]).map(|keys| keys.len()), Ok(2));
+        for keys in [&[&private][..], &[&public, &private], &[&private, &public]] {
+            let refused = read(keys).map(drop).unwrap_err();
+            assert!(refused.contains("it holds a private key"), "{refused}");
+        }
+    }
+
     #[test]
     fn a_token_is_valid_from_now_for_as_long_as_was_asked_for() {
         let config = config("a key of thirty-two bytes or more", None);
@@ -257,7 +271,7 @@ mod tests {
         let claims = token.split('.').nth(1).unwrap();
         let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
-        let expected = serde_json::json!({
+        let expected = json!({
             "sub": "alice", "email": "a@b.c", "iss": "https://id.example.com", "iat": 1_000, "exp": 1_060,
         });
         assert_eq!(claims, expected);

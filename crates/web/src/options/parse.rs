@@ -7,7 +7,7 @@ use std::{
 
 use axum::http::{HeaderValue, Uri};
 use db::setting::{Maybe, wants};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 
 use super::{Networks, Origins};
@@ -82,12 +82,24 @@ pub(super) fn networks(value: &str) -> Result<Networks, String> {
     let wants = "addresses or networks, such as 10.0.0.7 or 10.0.0.0/8, separated by commas";
     let all = value.split(',').map(str::trim).filter(|it| !it.is_empty());
     let network = |it: &str| {
-        it.parse()
-            .ok()
-            .or_else(|| it.parse::<IpAddr>().ok().map(IpNet::from))
+        let network = it.parse().ok();
+        let network = network.or_else(|| it.parse::<IpAddr>().ok().map(IpNet::from));
+        network.map(canonical)
     };
     let parsed: Option<_> = all.map(network).collect();
     parsed.ok_or_else(|| wants.to_owned())
+}
+
+/// An address of IPv4 may be written as one of IPv6; peers have it as it is.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let bits = mapped.prefix_len().checked_sub(96);
+    let inner = mapped.addr().to_ipv4_mapped().zip(bits);
+    inner
+        .and_then(|(address, bits)| Ipv4Net::new(address, bits).ok())
+        .map_or(network, IpNet::V4)
 }
 
 pub(super) fn origins(value: &str) -> Result<Origins, String> {
@@ -115,4 +127,23 @@ fn origin(value: &str) -> Option<HeaderValue> {
         None => format!("{scheme}://{host}"),
     };
     (origin.to_lowercase() == value).then(|| HeaderValue::from_str(value).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv4_may_be_written_as_one_of_ipv6() {
+        for (written, meant) in [
+            ("::ffff:10.0.0.5", "10.0.0.5/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("fd00::/8", "fd00::/8"),
+            ("::/0", "::/0"),
+        ] {
+            let read = networks(written).unwrap();
+            assert_eq!(read[0].to_string(), meant);
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! What is asked on a connection: since when nothing is, and since when a head has begun that is not whole.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -125,12 +128,17 @@ impl Activity {
         self.state.lock().is_ok_and(|state| state.has_body_left)
     }
 
-    /// What was written has gone out.
+    /// What was written has gone out. A head that has begun meanwhile was not read: its time begins now.
     pub(super) fn has_sent(&self) {
         if let Ok(mut state) = self.state.lock()
             && state.in_hand.is_empty()
+            && state.all_sent_at < state.asked
         {
             state.all_sent_at = state.asked;
+            if state.head_began.is_some() {
+                state.head_began = Some(Instant::now());
+                self.head_begins.notify_one();
+            }
         }
     }
 
@@ -141,6 +149,10 @@ impl Activity {
 
     pub(super) fn has_closed(&self) {
         self.change(|state| state.has_closed = true);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().is_ok_and(|state| state.has_closed)
     }
 
     /// Bytes came. Of HTTP/1 they begin a head while nothing is in hand, or go on with it.
@@ -191,7 +203,10 @@ impl Activity {
     /// Returns when a head has begun so long ago and is not whole.
     pub(super) async fn head_takes(&self, limit: Duration) {
         loop {
-            let began = self.state.lock().ok().and_then(|state| state.head_began);
+            let began = self.state.lock().ok().and_then(|state| {
+                let is_read = state.is_all_sent() || !matches!(state.read, Read::Http1(_));
+                state.head_began.filter(|_| is_read)
+            });
             match began {
                 None => self.head_begins.notified().await,
                 Some(began) if began.elapsed() >= limit => return,
@@ -205,6 +220,17 @@ impl Activity {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state.lock().ok()?;
         (state.in_hand.is_empty() && state.head_began.is_none()).then_some(state.changed)
+    }
+
+    /// Returns when nothing was asked for so long. A head that has begun meanwhile ends that.
+    pub(super) async fn asks_nothing_for(&self, limit: Duration) {
+        loop {
+            match self.idle_since() {
+                Some(since) if since.elapsed() >= limit => return,
+                Some(since) => sleep_until(since + limit).await,
+                None => sleep_until(Instant::now() + limit).await,
+            }
+        }
     }
 
     /// Until then it may be idle.

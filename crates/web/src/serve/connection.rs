@@ -23,7 +23,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time::timeout_at};
+use tokio::{net::TcpStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -82,9 +82,10 @@ impl Connection {
         activity: &Activity,
         sent: impl Future<Output = io::Result<T>>,
     ) -> Option<T> {
-        let mut sent = pin!(timeout_at(activity.idle_until(self.timing.idle), sent));
+        let mut sent = pin!(sent);
         let sent = tokio::select! {
             sent = sent.as_mut() => sent,
+            () = activity.asks_nothing_for(self.timing.idle) => return None,
             () = activity.head_takes(self.timing.head) => return None,
             () = self.goes_if_idle(activity) => {
                 if activity.idle_since().is_some() {
@@ -96,7 +97,7 @@ impl Connection {
                 }
             }
         };
-        sent.ok()?.ok()
+        sent.ok()
     }
 
     /// Returns the connection when nothing is asked on it for a while: what hyper keeps for it is given back meanwhile, its buffers above all.
@@ -108,12 +109,16 @@ impl Connection {
         let mut connection = http.serve_connection(TokioIo::new(link), service);
         tokio::select! {
             biased;
-            ended = &mut connection => {
-                ended.unwrap_or_else(tell);
-                return None;
-            }
+            ended = &mut connection => ended.unwrap_or_else(tell),
             () = activity.head_takes(self.timing.head) => return None,
-            () = self.goes_if_idle(activity) => {}
+            () = self.goes_if_idle(activity) => {
+                Pin::new(&mut connection).graceful_shutdown();
+                tokio::select! {
+                    ended = &mut connection => ended.unwrap_or_else(tell),
+                    // A head that is not whole by then keeps nobody.
+                    () = activity.head_takes(self.timing.linger) => return None,
+                }
+            }
             () = activity.rests_for(self.timing.rest) => {
                 let parts = connection.into_parts();
                 let mut link = parts.io.into_inner();
@@ -121,12 +126,7 @@ impl Connection {
                 return Some(link);
             }
         }
-        Pin::new(&mut connection).graceful_shutdown();
-        tokio::select! {
-            ended = connection => ended.unwrap_or_else(tell),
-            // A head that is not whole by then keeps nobody.
-            () = activity.head_takes(self.timing.linger) => {}
-        }
+        connection.into_parts().io.into_inner().close().await;
         None
     }
 

@@ -9,13 +9,17 @@ pub(super) struct Heads {
     at: At,
     /// Line breaks at the end of what was read, with nothing between them: two end a head, or the last chunk of a body.
     line_breaks: u8,
+    /// Bytes of line breaks at the end of what was read.
+    blank: u64,
     /// Of the request that is in hand.
     body: Option<Length>,
 }
 
 #[derive(Debug, Default)]
 enum At {
+    /// A head is to come. Line breaks before it are passed over (RFC 9112 §2.2).
     #[default]
+    Blank,
     Head,
     /// So many bytes came behind the head.
     Behind(u64),
@@ -25,22 +29,34 @@ enum At {
 
 impl Heads {
     pub(super) fn read(&mut self, bytes: &[u8]) {
+        let is_break = |byte: &&u8| b"\r\n".contains(byte);
+        let blank = bytes.iter().rev().take_while(is_break).count();
+        let before = if blank == bytes.len() { self.blank } else { 0 };
+        self.blank = before + blank as u64;
         match &mut self.at {
-            At::Head => {
-                let mut bytes = bytes.iter().copied();
-                while self.line_breaks < 2 {
-                    let Some(byte) = bytes.next() else { return };
-                    self.count(byte);
+            At::Blank => {
+                if let Some(begin) = bytes.iter().position(|byte| !is_break(&byte)) {
+                    self.at = At::Head;
+                    self.read_head(&bytes[begin..]);
                 }
-                self.at = At::Behind(bytes.len() as u64);
-                bytes.for_each(|byte| self.count(byte));
             }
+            At::Head => self.read_head(bytes),
             At::Behind(length) => {
                 *length += bytes.len() as u64;
                 self.count_last_of(bytes);
             }
             At::Unknown => self.count_last_of(bytes),
         }
+    }
+
+    fn read_head(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes.iter().copied();
+        while self.line_breaks < 2 {
+            let Some(byte) = bytes.next() else { return };
+            self.count(byte);
+        }
+        self.at = At::Behind(bytes.len() as u64);
+        bytes.for_each(|byte| self.count(byte));
     }
 
     fn count_last_of(&mut self, bytes: &[u8]) {
@@ -57,7 +73,7 @@ impl Heads {
     }
 
     pub(super) fn is_in_head(&self) -> bool {
-        matches!(self.at, At::Head)
+        matches!(self.at, At::Blank | At::Head)
     }
 
     /// A head is whole, and a body of this length is behind it.
@@ -68,13 +84,15 @@ impl Heads {
     /// The request is answered. Whether more was read than that: a part of a next head, or all of it.
     pub(super) fn is_answered(&mut self) -> bool {
         let is_all = match (&self.at, self.body) {
-            (At::Behind(read), Some(Length::Bytes(body))) => *read <= body,
+            (At::Behind(read), Some(Length::Bytes(body))) => {
+                read.saturating_sub(self.blank) <= body
+            }
             (_, Some(Length::Bytes(1..))) => false,
             _ => self.line_breaks >= 2,
         };
-        self.at = if is_all { At::Head } else { At::Unknown };
+        self.at = if is_all { At::Blank } else { At::Unknown };
         if is_all {
-            self.line_breaks = 0;
+            (self.line_breaks, self.blank) = (0, 0);
         }
         !is_all
     }
@@ -94,6 +112,26 @@ mod tests {
         }
         heads.ends(body);
         heads.is_answered()
+    }
+
+    #[test]
+    fn line_breaks_before_or_behind_a_request_begin_no_head() {
+        for (text, body) in [
+            (format!("{POST}abc\r\n"), 3),
+            (format!("{GET}\r\n"), 0),
+            (format!("\r\n\r\n{POST}abc"), 3),
+        ] {
+            for cut in 0..text.len() {
+                let (one, other) = text.split_at(cut);
+                let mut heads = Heads::default();
+                assert!(
+                    !read(&mut heads, &[one, other], Length::Bytes(body)),
+                    "{cut}"
+                );
+                heads.read(b"\n");
+                assert!(read(&mut heads, &[one, other, "G"], Length::Bytes(body)));
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 use tokio_io_timeout::TimeoutStream;
@@ -99,6 +99,13 @@ impl Link {
         }
         self.activity.has_read(&self.begin[before..]);
         Ok(())
+    }
+
+    /// Closes what hyper leaves open: the connection of a client that has asked for another protocol.
+    pub(super) async fn close(&mut self) {
+        if !self.activity.is_closed() {
+            drop(self.shutdown().await);
+        }
     }
 
     /// What hyper had read and not used.

@@ -25,6 +25,11 @@ pub fn raise_file_limit() {
     }
 }
 
+/// How many connections there is room for, where so many files may be open.
+fn most(files: u64) -> u64 {
+    files.saturating_sub(OTHER_FILES).max(files / 2)
+}
+
 /// Asks connections that are idle to close where others want in.
 pub(super) struct Room {
     connections: u64,
@@ -38,7 +43,7 @@ impl Room {
     pub(super) fn new(longest_idle: Duration) -> Self {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Self {
-            connections: files.saturating_sub(OTHER_FILES).max(files / 2),
+            connections: most(files),
             longest_idle,
             idle_ones_go: watch::Sender::new(longest_idle),
             told: Mutex::default(),
@@ -77,5 +82,17 @@ impl Room {
         }
         self.idle_ones_go.send_replace(idle);
         sleep(LOOK_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_files_192_are_kept_for_the_stores_or_half_where_there_are_few() {
+        assert_eq!(most(1_024), 1_024 - 192);
+        assert_eq!(most(2 * 192), 192);
+        assert_eq!(most(64), 32);
     }
 }

@@ -1,20 +1,26 @@
-//! Whom a request is counted for, where the rate of each caller is limited.
+//! Whom a request is counted for, where the rate of each caller is limited, and what is worked on at once.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::Request,
+    routing::{get, put},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use testbed::eventually;
+use testbed::{eventually, now_seconds};
+use tokio::sync::{Semaphore, mpsc};
 use tower::ServiceExt;
-use web::Timing;
+use web::{CHANGES_AT_ONCE, Timing, User};
 
 use crate::{
     tokens::signed,
-    toy::{Toy, options, stack_of, token},
+    toy::{Toy, options, stack_of, stacked, token},
 };
-use testbed::now_seconds;
 
 /// Routes that take so many requests a second of each caller, and twice as many at once.
 fn limited(rate_limit: u32) -> Router {
@@ -95,6 +101,12 @@ async fn a_token_that_is_not_valid_counts_for_its_address_whatever_user_it_names
         let list = app.request(Method::GET, "/api/notes").bearer_auth(token);
         list.send().await.unwrap().status()
     };
+    let list_by_cookie = async |token: &str| {
+        let session = STANDARD.encode(json!({ "jwt": token }).to_string());
+        let list = app.request(Method::GET, "/api/notes");
+        let list = list.header("cookie", format!("express:sess={session}"));
+        list.send().await.unwrap().status()
+    };
     let forged = |user: usize| {
         let claims = json!({ "sub": format!("user-{user}"), "exp": now_seconds() + 600 });
         signed(
@@ -109,10 +121,12 @@ async fn a_token_that_is_not_valid_counts_for_its_address_whatever_user_it_names
         assert!(user < 100, "every forged user has a limit of its own");
     }
     // Now nothing from there is looked at until the address has its next turn; then a user's own limit counts.
-    assert_eq!(list(&token("alice")).await, StatusCode::TOO_MANY_REQUESTS);
+    let alice = token("alice");
+    assert_eq!(list(&alice).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(list_by_cookie(&alice).await, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(app.get("/api/notes").await.status(), 429);
     eventually("tokens are looked at again", async || {
-        list(&token("alice")).await == StatusCode::OK
+        list(&alice).await == StatusCode::OK
     })
     .await;
     app.finish().await;
@@ -153,6 +167,41 @@ async fn a_users_writes_have_a_limit_of_their_own_and_headers_tell_of_both() {
     assert_eq!(read.status(), StatusCode::OK);
     assert_eq!(told(&read, "ratelimit-policy"), "\"caller\";q=200;w=2");
     app.finish().await;
+}
+
+#[tokio::test]
+async fn one_users_changes_of_a_thing_keep_nobody_else_from_changing_it() {
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let end = Arc::new(Semaphore::new(0));
+    let change = {
+        let end = Arc::clone(&end);
+        async move |user: User| {
+            if user.id == "mallory" {
+                begun.send(()).unwrap();
+                drop(end.acquire().await);
+            }
+        }
+    };
+    let routes = Router::new().route("/{id}", put(change));
+    let routes = stacked(routes, 256, Timing::default());
+    let change = |user: &str| {
+        let request = Request::put("/1").header("host", "x");
+        let request = request.header("authorization", format!("Bearer {}", token(user)));
+        let request = request.body(Body::empty()).unwrap();
+        routes.clone().oneshot(request)
+    };
+    let mallorys = (0..CHANGES_AT_ONCE).map(|_| tokio::spawn(change("mallory")));
+    let mallorys: Vec<_> = mallorys.collect();
+    for _ in &mallorys {
+        begins.recv().await.unwrap();
+    }
+    // One more of hers has no room; one of somebody else has.
+    assert_eq!(change("mallory").await.unwrap().status(), 503);
+    assert_eq!(change("alice").await.unwrap().status(), 200);
+    end.add_permits(CHANGES_AT_ONCE);
+    for change in mallorys {
+        assert_eq!(change.await.unwrap().unwrap().status(), 200);
+    }
 }
 
 #[tokio::test]

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use axum::{Router, routing::get};
 use testbed::DEADLINE;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
-use web::{BODY_LIMIT_PARTS, LINGER_LIMIT_BYTES, Timing};
+use web::{BODY_LIMIT_PARTS, Closing, LINGER_LIMIT_BYTES, Timing, serve};
 
 use crate::{
     connections::{Fine, PREFACE_AND_EMPTY_SETTINGS, ask, hung_up_on, read_to_end},
     limits::{self, connect_and_send},
-    toy::{Toy, token},
+    toy::{Toy, stacked, token},
 };
 
 #[tokio::test]
@@ -80,7 +81,7 @@ async fn refusal(connection: &mut TcpStream) -> String {
 }
 
 /// What is too large, as far as its client has sent it when it is refused.
-fn too_large() -> [(&'static str, Vec<u8>); 3] {
+fn too_large() -> [(&'static str, Vec<u8>); 4] {
     let post = "POST / HTTP/1.1\r\nhost: x\r\n";
     let body = "a".repeat(70_000);
     [
@@ -93,6 +94,15 @@ fn too_large() -> [(&'static str, Vec<u8>); 3] {
             format!(
                 "{post}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}",
                 900_000
+            )
+            .into_bytes(),
+        ),
+        // As clients ask that would rather speak HTTP/2.
+        (
+            "413",
+            format!(
+                "{post}connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\
+                 content-length: 900000\r\n\r\n{body}"
             )
             .into_bytes(),
         ),
@@ -122,6 +132,29 @@ async fn a_client_that_goes_on_sending_what_is_refused_sees_the_answer() {
         connection.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut connection).await, "");
     }
+}
+
+#[tokio::test]
+async fn an_answer_goes_out_whole_however_long_it_takes_where_a_request_waits_behind_it() {
+    // More than goes out while a head has time.
+    const BYTES: usize = 32 * 1024 * 1024;
+    let timing = Timing {
+        head: Duration::from_millis(5),
+        ..Timing::default()
+    };
+    let routes = Router::new().route("/", get(async || "a".repeat(BYTES)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connected = TcpStream::connect(listener.local_addr().unwrap());
+    let mut connection = connected.await.unwrap();
+    let routes = stacked(routes, 256, timing);
+    tokio::spawn(serve(listener, routes, timing, Closing::default()));
+    let one = "GET / HTTP/1.1\r\nhost: x\r\n";
+    let both = format!("{one}\r\n{one}connection: close\r\n\r\n");
+    connection.write_all(both.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    let read = timeout(DEADLINE, connection.read_to_end(&mut answers));
+    read.await.unwrap().unwrap();
+    assert!(answers.len() > 2 * BYTES, "{}", answers.len());
 }
 
 #[tokio::test]

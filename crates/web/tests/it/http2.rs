@@ -1,10 +1,11 @@
-//! Heads of HTTP/2 that are refused.
+//! Heads of HTTP/2 that are refused, and how many requests are taken at once.
 
 use reqwest::{Client, Method};
 use testbed::assert_problem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use web::{HEAD_LIMIT_BYTES, Timing};
 
-use crate::connections::Fine;
+use crate::connections::{Fine, PREFACE_AND_EMPTY_SETTINGS};
 
 fn client() -> Client {
     Client::builder().http2_prior_knowledge().build().unwrap()
@@ -39,4 +40,23 @@ async fn a_host_in_http2_that_is_not_that_of_its_authority_is_400() {
     for other in ["evil.example", "127.0.0.1", ""] {
         assert_problem(ask(other).await, 400).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_has_100_requests_at_once() {
+    let fine = Fine::start(Timing::default()).await;
+    let mut connection = fine.connect().await;
+    connection
+        .write_all(PREFACE_AND_EMPTY_SETTINGS.as_bytes())
+        .await
+        .unwrap();
+    // SETTINGS come first (RFC 9113 §3.4): three bytes of length, type 4, no flags, no stream.
+    let mut head = [0; 9];
+    connection.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3..], [4, 0, 0, 0, 0, 0]);
+    let mut settings = vec![0; usize::from(head[2])];
+    connection.read_exact(&mut settings).await.unwrap();
+    // SETTINGS_MAX_CONCURRENT_STREAMS (§6.5.2).
+    let most = [0, 3, 0, 0, 0, 100];
+    assert!(settings.chunks(6).any(|it| it == most), "{settings:?}");
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testbed::{Place, now_seconds, text};
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::{Info, OpenApi};
 use validator::Validate;
 use web::{
@@ -263,6 +263,7 @@ pub(crate) fn stack_of(options: &HttpOptions, timing: Timing) -> Stack<'_> {
         options,
         timing,
         methods: vec![Method::GET, Method::POST, Method::PUT, Method::DELETE],
+        work: TaskTracker::new(),
         is_traced: false,
     }
 }

@@ -16,7 +16,7 @@ pub(super) const CANCELLED: EventType = EventType::of::<OrderView<'_>>("order.ca
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NewOrder {
-    #[schema(value_type = String, required = true, pattern = "^[0-9a-f]{24}$", examples("65f0a1b2c3d4e5f60718293a"))]
+    #[schema(value_type = String, required = true, pattern = "^[0-9a-fA-F]{24}$", examples("65f0a1b2c3d4e5f60718293a"))]
     #[serde(default, deserialize_with = "lenient")]
     #[validate(required(message = "ticketId must be the id of a ticket: 24 hexadecimal digits"))]
     pub(super) ticket_id: Option<ObjectId>,

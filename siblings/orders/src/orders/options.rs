@@ -1,4 +1,4 @@
-//! What this domain is told besides what every service is.
+//! The settings of this domain, besides those of every service.
 
 use clap::Args;
 use db::setting::wants;

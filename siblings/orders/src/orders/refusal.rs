@@ -15,7 +15,7 @@ const NO_SUCH_TICKET: Kind = Kind {
 };
 const TICKET_RESERVED: Kind = Kind {
     r#type: "/problems/ticket-reserved",
-    title: "Another order holds the ticket",
+    title: "An order holds the ticket",
     status: StatusCode::CONFLICT,
     description: "Your own order may be the one: GET /api/orders shows it. Else the ticket is free again when that order is cancelled.",
 };
@@ -50,10 +50,7 @@ impl From<OrderRefusal> for Refusal {
                 Self::Own(NO_SUCH_TICKET, "no ticket of this id is known here")
             }
             OrderRefusal::TicketReserved => Self::Own(TICKET_RESERVED, "an order holds the ticket"),
-            OrderRefusal::TooManyOrders => Self::Own(
-                TOO_MANY_ORDERS,
-                "you have as many active orders as a user may have",
-            ),
+            OrderRefusal::TooManyOrders => Self::Own(TOO_MANY_ORDERS, "cancel one of yours first"),
             OrderRefusal::AnotherVersion => Self::PreconditionFailed,
         }
     }

@@ -181,8 +181,8 @@ impl Change {
         if store::is_reserved(db, session, ticket_id, &ticket).await? {
             return Err(OrderRefusal::TicketReserved.into());
         }
-        let active = store::count_active(db, session, &self.user_id).await?;
-        if active >= options.max_active_orders.into() {
+        let most = options.max_active_orders.into();
+        if !store::take_place(db, session, &self.user_id, most).await? {
             return Err(OrderRefusal::TooManyOrders.into());
         }
         let (user_id, now) = (&self.user_id, self.metadata.created_at);

@@ -96,20 +96,24 @@ pub(super) async fn is_reserved(
     Ok(holder.is_none_or(|order| order.status != Status::Cancelled))
 }
 
-/// How many active orders the user has. Two transactions that count at once would both see the same and both commit (write skew), so each
-/// writes the user's document as well: one of them meets a conflict, and runs again.
-pub(super) async fn count_active(
+/// Whether the user may have another active order, where so many are the most. Two transactions that count at once would both see the same
+/// and both commit (write skew), so each that goes on writes the user's document as well: one of them meets a conflict, and runs again.
+pub(super) async fn take_place(
     db: &Db,
     session: &mut ClientSession,
     user_id: &str,
-) -> mongodb::error::Result<u64> {
-    let customers = db.collection::<Document>(CUSTOMERS);
-    let counted = doc! { "$inc": { "counted": 1_i64 } };
-    let counted = customers.update_one(doc! { "_id": user_id }, counted);
-    counted.upsert(true).session(&mut *session).await?;
+    most: u64,
+) -> mongodb::error::Result<bool> {
     let mut of_user = active();
     of_user.insert("userId", user_id);
-    orders(db).count_documents(of_user).session(session).await
+    let (orders, customers) = (orders(db), db.collection::<Document>(CUSTOMERS));
+    let active = orders.count_documents(of_user).session(&mut *session);
+    if active.await? >= most {
+        return Ok(false);
+    }
+    let one_more = doc! { "$inc": { "counted": 1_i64 } };
+    let taken = customers.update_one(doc! { "_id": user_id }, one_more);
+    taken.upsert(true).session(session).await.map(|_| true)
 }
 
 pub(super) async fn find_in_transaction(

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{options::Options, store};
 
-/// What we need of a ticket; who else it concerns reads more of it.
+/// The members of a ticket that this service reads. The payload has more.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ticket {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bson::{Document, doc};
 use futures_util::{StreamExt, future::join_all, stream};
 use reqwest::Response;
 use testbed::assert_problem;
@@ -20,7 +21,7 @@ fn counted(answers: &[Response]) -> BTreeMap<u16, usize> {
 
 #[tokio::test]
 async fn of_many_orders_of_one_ticket_at_once_exactly_one_is_made() {
-    let app = App::start().await;
+    let app = App::start_instances(2, &[]).await;
     let users: Vec<_> = (0..16).map(|number| format!("user-{number}")).collect();
     for round in 1..=5 {
         let ticket = app.ticket().await;
@@ -37,7 +38,7 @@ async fn of_many_orders_of_one_ticket_at_once_exactly_one_is_made() {
 
 #[tokio::test]
 async fn of_many_orders_of_one_user_at_once_as_many_are_made_as_a_user_may_have() {
-    let app = App::start_with(&[("MAX_ACTIVE_ORDERS", "3")]).await;
+    let app = App::start_instances(2, &[("MAX_ACTIVE_ORDERS", "3")]).await;
     let mut tickets = Vec::new();
     for _ in 0..12 {
         tickets.push(app.ticket().await);
@@ -51,6 +52,32 @@ async fn of_many_orders_of_one_user_at_once_as_many_are_made_as_a_user_may_have(
         assert_eq!(problem["type"], "/problems/too-many-orders");
     }
     assert_eq!(app.count("orders").await, 3);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_order_too_many_is_refused_without_a_write() {
+    let app = App::start_with(&[("MAX_ACTIVE_ORDERS", "1")]).await;
+    let (first, second) = (app.ticket().await, app.ticket().await);
+    app.ordered("alice", &first).await;
+    let database = app.place.database().await;
+    let customers = database.collection::<Document>("customers");
+    let alice = async || customers.find_one(doc! { "_id": "alice" }).await.unwrap();
+    let before = alice().await;
+    assert!(before.is_some());
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let problem = assert_problem(app.order("alice", &second).await, 409).await;
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    assert_eq!(problem["type"], "/problems/too-many-orders");
+    assert_eq!(alice().await, before);
+    // One that is rolled back would be in the way of others all the same.
+    let profile = database.collection::<Document>("system.profile");
+    let asked = async |op: &str, collection: &str| {
+        let of_it = doc! { "op": op, "ns": format!("{}.{collection}", app.place.name) };
+        profile.count_documents(of_it).await.unwrap()
+    };
+    assert!(asked("query", "orders").await > 0);
+    assert_eq!(asked("update", "customers").await, 0);
     app.finish().await;
 }
 

@@ -1,8 +1,11 @@
 //! What the README of this service and its OpenAPI document say is so.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command};
 
 use serde_json::{Value, json};
+use testbed::Place;
+
+use crate::harness::command;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -87,5 +90,27 @@ fn the_defaults_in_the_readme_are_those_of_help() {
                 .starts_with(&format!("[default: {default}]")),
             "{variable}"
         );
+    }
+}
+
+#[test]
+fn max_active_orders_is_from_1_to_1000_and_another_number_is_refused_in_one_line() {
+    // Where nothing is wrong with its settings, it finds its port taken.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let place = Place::shared();
+    let says = |number: &str| {
+        let mut serve = command(&place);
+        serve.env("LISTEN_ADDR", &address).env("RUST_LOG", "off");
+        let ended = serve.env("MAX_ACTIVE_ORDERS", number).output();
+        String::from_utf8(ended.unwrap().stderr).unwrap()
+    };
+    for number in ["1", "1000"] {
+        let told = says(number);
+        assert!(told.starts_with("cannot listen on "), "{number}: {told}");
+    }
+    for number in ["0", "1001"] {
+        let wants = "MAX_ACTIVE_ORDERS wants a whole number from 1 to 1000\n";
+        assert_eq!(says(number), wants, "{number}");
     }
 }

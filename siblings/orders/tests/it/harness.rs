@@ -1,6 +1,9 @@
-//! The service as a process of its own, with a database, a stream of its own, and a stream of tickets.
+//! The service as a process of its own, or as several, with a database, a stream of its own, and a stream of tickets.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use bson::{Document, doc, oid::ObjectId};
 use db::setting;
@@ -13,12 +16,13 @@ use crate::published::{Ticket, Tickets, stream_of};
 
 pub(crate) const JWT_KEY: &str = "a key of thirty-two bytes or more";
 
-/// The service, running.
+/// The service, running: one instance, or several on one database, which are asked in turn.
 pub(crate) struct App {
     pub(crate) place: Place,
     pub(crate) tickets: Tickets,
-    pub(crate) address: String,
-    _process: Process,
+    addresses: Vec<String>,
+    asked: AtomicUsize,
+    _processes: Vec<Process>,
 }
 
 impl App {
@@ -28,21 +32,38 @@ impl App {
 
     /// Starts it with other settings, and waits until it takes orders.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_instances(1, settings).await
+    }
+
+    /// Starts so many instances of it.
+    pub(crate) async fn start_instances(count: usize, settings: &[(&str, &str)]) -> Self {
         let place = Place::shared();
         let tickets = Tickets::at(&place).await;
-        let mut command = command(&place);
-        command.envs(settings.iter().copied());
-        let (process, address) = start(&mut command).await;
+        let (mut addresses, mut processes) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let mut command = command(&place);
+            command.envs(settings.iter().copied());
+            let (process, address) = start(&mut command).await;
+            addresses.push(address);
+            processes.push(process);
+        }
         Self {
             place,
             tickets,
-            address,
-            _process: process,
+            addresses,
+            asked: AtomicUsize::new(0),
+            _processes: processes,
         }
     }
 
+    /// That of the instance whose turn it is.
+    pub(crate) fn address(&self) -> &str {
+        let turn = self.asked.fetch_add(1, Ordering::Relaxed);
+        &self.addresses[turn % self.addresses.len()]
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str, user: &str) -> RequestBuilder {
-        let request = testbed::client().request(method, format!("{}{path}", self.address));
+        let request = testbed::client().request(method, format!("{}{path}", self.address()));
         request.bearer_auth(token(user))
     }
 

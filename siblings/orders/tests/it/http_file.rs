@@ -13,7 +13,7 @@ const OPENAPI: &str = include_str!("../../openapi.json");
 async fn every_request_of_the_file_is_answered_as_it_says() {
     let app = App::start().await;
     let ticket = app.ticket().await;
-    let (host, token) = (&*app.address, token("bob"));
+    let (host, token) = (app.address(), token("bob"));
     let variables = [("host", host), ("token", &token), ("ticket", &ticket.id)];
     send_all(FILE, variables).await;
     app.finish().await;

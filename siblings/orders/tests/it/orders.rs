@@ -1,5 +1,7 @@
 //! The domain: the contract of the order routes.
 
+use bson::{DateTime, Document, doc, oid::ObjectId};
+use futures_util::TryStreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::{assert_problem, text};
@@ -168,6 +170,53 @@ async fn the_users_orders_are_listed_newest_first_on_pages() {
         listed.extend(orders.iter().map(|order| text(&order["id"])));
     }
     assert_eq!(listed, expected);
+    app.finish().await;
+}
+
+/// Saves cancelled orders without their events, a millisecond each.
+async fn plant(app: &App, user: &str, count: i64) {
+    let order = |number| {
+        let moment = DateTime::from_millis(number);
+        doc! {
+            "userId": user, "status": "cancelled", "ticketId": ObjectId::new(), "price": 20.5,
+            "version": 1_i64, "createdAt": moment, "updatedAt": moment,
+        }
+    };
+    let orders = app.place.database().await.collection::<Document>("orders");
+    orders.insert_many((0..count).map(order)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_costs_its_own_orders_and_neither_those_of_others_nor_what_is_older() {
+    const LIMIT: i32 = 10;
+    let app = App::start().await;
+    for user in ["alice", "bob"] {
+        plant(&app, user, 500).await;
+    }
+    let deep = app.get("/api/orders?limit=200", "alice").await;
+    let second = deep.headers()["link"].to_str().unwrap();
+    let second = second.split(['<', '>']).nth(1).unwrap();
+    let second = second.replace("limit=200", "limit=10");
+    let database = app.place.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    for path in ["/api/orders?limit=10", &second] {
+        let page = app.get(path, "alice").await;
+        let orders: Vec<Value> = page.json().await.unwrap();
+        assert_eq!(orders.len(), 10);
+    }
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let profile = database.collection::<Document>("system.profile");
+    let finds = doc! { "op": "query", "ns": format!("{}.orders", app.place.name) };
+    let asked = profile.find(finds).await.unwrap();
+    let asked: Vec<Document> = asked.try_collect().await.unwrap();
+    assert_eq!(asked.len(), 2);
+    for asked in asked {
+        assert!(asked.get("hasSortStage").is_none(), "{asked}");
+        // One more than it shows tells whether there is a next page; the cursor's own order is passed over.
+        for examined in ["docsExamined", "keysExamined"] {
+            assert!(asked.get_i32(examined).unwrap() <= LIMIT + 2, "{asked}");
+        }
+    }
     app.finish().await;
 }
 
