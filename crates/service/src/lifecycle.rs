@@ -257,6 +257,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_still_worked_on_for_clients_that_have_gone_is_waited_for() {
+        let mut lifecycle = Lifecycle::new(CancellationToken::new(), Timing::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        lifecycle.spawn_http(listener, Router::new(), Duration::ZERO);
+        lifecycle.work.spawn(sleep(Duration::from_secs(1)));
+        let (served, work) = (lifecycle.served.clone(), lifecycle.work.clone());
+        lifecycle.spawn("publisher", async move {
+            served.cancelled().await;
+            anyhow::ensure!(work.is_empty(), "it goes on");
+            Ok(())
+        });
+        lifecycle.stop.cancel();
+        lifecycle.run(&db().await).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_consumer_that_does_not_end_keeps_nobody_from_handing_over() {
         let mut lifecycle = Lifecycle::new(CancellationToken::new(), Timing::default());
         lifecycle.spawn_recording("hangs", std::future::pending());

@@ -1,16 +1,20 @@
 //! What every route shares: errors of every layer, request ids, health.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
 use reqwest::Method;
-use tokio::net::TcpListener;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 
-use web::Timing;
+use web::{Closing, Timing};
 
 use testbed::{assert_problem, log::Log};
 
-use crate::toy::{Toy, stacked, token};
+use crate::toy::{Toy, options, stack_of, stacked, token};
 
 #[tokio::test]
 async fn errors_of_every_layer_are_problem_json() {
@@ -182,4 +186,35 @@ async fn a_body_that_is_compressed_or_says_so_is_415() {
         assert_eq!(post(plain).await.status(), 201, "{plain:?}");
     }
     app.finish().await;
+}
+
+#[tokio::test]
+async fn what_goes_on_after_its_client_has_gone_is_among_the_work_that_is_waited_for() {
+    let (begun, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, waits) = (Arc::clone(&begun), Arc::clone(&goes_on));
+    let work = async move || {
+        begins.notify_one();
+        waits.notified().await;
+    };
+    let (options, timing) = (options(), Timing::default());
+    let stack = stack_of(&options, timing);
+    let under_way = stack.work.clone();
+    let routes = web::stack(Router::new().route("/", get(work)), Router::new(), stack);
+    let (listener, closing) = (
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        Closing::default(),
+    );
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(web::serve(listener, routes, timing, closing.clone()));
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let head = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    begun.notified().await;
+    drop(client);
+    closing.now.cancel();
+    serving.await.unwrap();
+    assert_eq!(under_way.len(), 1);
+    under_way.close();
+    goes_on.notify_one();
+    under_way.wait().await;
 }
