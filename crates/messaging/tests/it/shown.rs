@@ -103,3 +103,22 @@ async fn what_is_shown_first_costs_what_is_shown_however_much_is_put_aside() {
     }
     place.remove().await;
 }
+
+#[tokio::test]
+async fn a_sweep_reads_none_of_the_messages_that_wait() {
+    let tally = Tally::start().await;
+    let keys: Vec<String> = (0..40).map(|key| format!("key-{key}")).collect();
+    send(&tally.place, keys.iter().map(|key| number(key, 1))).await;
+    acknowledged(&tally.place).await;
+    let database = tally.place.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let profile = database.collection::<Document>("system.profile");
+    let sweep = doc! { "command.aggregate": "deadLetters", "command.pipeline.$lookup.as": "mark" };
+    let swept = async || profile.find_one(sweep.clone()).await.unwrap();
+    eventually("they are swept", async || swept().await.is_some()).await;
+    let swept = swept().await.unwrap();
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    assert!(swept.get_i32("keysExamined").unwrap() >= 40, "{swept}");
+    assert_eq!(swept.get_i32("docsExamined").unwrap(), 0, "{swept}");
+    tally.finish().await;
+}

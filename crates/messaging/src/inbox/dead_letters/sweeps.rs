@@ -93,7 +93,6 @@ impl Inbox {
         }
         let pipeline = [
             doc! { "$match": waiting },
-            doc! { "$project": { "_id": 1 } },
             doc! { "$group": first },
             doc! { "$lookup": {
                 "from": super::super::marks::INBOX, "let": { "key": "$_id.key" }, "pipeline": mark.to_vec(), "as": "mark",
