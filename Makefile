@@ -32,6 +32,7 @@ test: tools services ## start MongoDB and NATS, then run all tests, a short run 
 		env $$(scripts/services env) cargo test --workspace --all-targets --locked; \
 	fi
 	@scripts/fetch
+	@echo "side by side, and printed when each has ended: the walks, the pages, requests from the document, what is published of it"
 	@$(MAKE) --no-print-directory --jobs 3 $(in_blocks) FUZZ_EXAMPLES=10 FUZZ_HOSTILE=3000 FUZZ_SEED=7 LOOKS="--two-looks --seconds 1" \
 		walks live-page fuzz docs-page asyncapi-valid alerts
 # Beside others it would be too slow for its own limits.
@@ -49,7 +50,7 @@ faults: ## put in the faults of tests/faults/, each alone, and see its test fail
 docs-page: tools services ## create a ticket on the page /docs, in a real browser; docs-page.png in cargo's target directory shows it
 	scripts/try-docs-page
 
-live-page: tools services ## look at the live page in a real browser while NATS goes and the service stops; live-page-….png in cargo's target directory
+live-page: tools services ## look at the live page in a real browser while NATS goes and the service stops; live-page-….png in cargo's target directory; LOOKS are its arguments
 	@scripts/try-live-page $(LOOKS)
 
 walks: tools services ## go README's walks line by line, with services of this run's own

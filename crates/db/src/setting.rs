@@ -81,7 +81,7 @@ pub fn file(value: &str) -> Result<Maybe<PathBuf>, String> {
     }
 }
 
-/// Whether there is a secret to be read: neither is the file empty, or an empty line, nor gone.
+/// Whether the file exists and holds more than line breaks. One that can't be read counts, so that its error is told.
 pub fn has_secret(path: &Path) -> bool {
     match std::fs::read_to_string(path) {
         Ok(text) => !text.trim_end_matches(['\r', '\n']).is_empty(),

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::pending,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +19,7 @@ use crate::{
     Abort, Db, Error, TransactionError,
     error::{is_answer, is_unavailable},
     metrics::{self as measured, TRANSACTION_RETRIES},
-    writes::STALLED_AFTER,
+    writes::{LOOK_AGAIN, STALLED_AFTER},
 };
 
 /// Of a write that shows whether writes are answered.
@@ -56,7 +55,7 @@ impl Db {
         let (client, number) = (access.database().client().clone(), access.number());
         let began = Instant::now();
         let attempts_end = began + self.0.timing.attempts_end;
-        let under_way = Arc::new(self.0.writes.begin(attempts_end).await?);
+        let under_way = Arc::new(self.0.writes.begin(attempts_end.into()).await?);
         let shared = Arc::new((context, attempt));
         let task = self.0.tasks.spawn(async move {
             let heard = Arc::clone(&under_way);
@@ -102,22 +101,20 @@ impl Db {
     /// Says in the log that writes stall and why, once however many wait; not where the transaction alone takes so long.
     async fn tell_of_a_stall(&self) -> Infallible {
         sleep(STALLED_AFTER).await;
-        if self.0.writes.may_stall() {
-            let db = self.clone();
-            // The request may end before it is known.
-            tokio::spawn(async move {
-                let why = match db.bounded(PROBE_LIMIT, db.clone().probe()).await {
-                    Ok(_) => db.0.writes.why_they_hang(),
-                    Err(_) => Some(db.why_writes_stall(STALLED_AFTER, PROBE_LIMIT).await),
-                };
-                if let Some(why) = why
-                    && db.0.writes.stall_is_to_be_told()
-                {
-                    tracing::warn!(why, "writes are not answered");
-                }
-            });
+        loop {
+            if self.0.writes.may_stall() {
+                let db = self.clone();
+                // The request may end before it is known.
+                tokio::spawn(async move {
+                    let why = match db.bounded(PROBE_LIMIT, db.clone().probe()).await {
+                        Ok(_) => db.0.writes.why_they_hang(),
+                        Err(_) => Some(db.why_writes_stall(STALLED_AFTER, PROBE_LIMIT).await),
+                    };
+                    db.0.writes.looked_into(why);
+                });
+            }
+            sleep(LOOK_AGAIN).await;
         }
-        pending().await
     }
 }
 

@@ -1,15 +1,12 @@
 //! How many transactions are under way, and since when none was answered.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::Error;
@@ -18,7 +15,7 @@ use crate::Error;
 /// Below the 8 s after which a request is answered 503.
 pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(4);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The connections that transactions may have; the others of the pool are for reads, which go on where writes hang.
 #[derive(Debug)]
@@ -33,10 +30,10 @@ pub(crate) struct Writes {
 #[derive(Debug, Default)]
 struct Waiting {
     under_way: usize,
-    /// Since when transactions have been waiting and MongoDB has answered no write, whoever asked for it.
-    since: Option<Instant>,
-    /// Since when it has answered none of the transactions.
-    heard: Option<Instant>,
+    /// Since when transactions have waited and MongoDB has answered no write, whoever asked for it.
+    write_answered_at: Option<Instant>,
+    /// Since when every place has been taken and MongoDB has answered none of the transactions.
+    transaction_answered_at: Option<Instant>,
     /// Somebody looks whether that is a stall.
     is_looked_into: bool,
     is_told: bool,
@@ -74,10 +71,7 @@ impl Writes {
             }
             look_again = LOOK_AGAIN;
         };
-        let mut waiting = self.waiting.lock();
-        waiting.under_way += 1;
-        waiting.since.get_or_insert_with(Instant::now);
-        waiting.heard.get_or_insert_with(Instant::now);
+        self.waiting.lock().begins(self.most);
         Ok(UnderWay {
             writes: Arc::clone(self),
             _place: place,
@@ -86,13 +80,12 @@ impl Writes {
 
     /// For how long MongoDB has answered none, where that is longer than [`STALLED_AFTER`].
     pub(crate) fn stalled_for(&self) -> Option<Duration> {
-        let since = self.waiting.lock().since?.elapsed();
-        (since >= STALLED_AFTER).then_some(since)
+        too_long(self.waiting.lock().write_answered_at)
     }
 
-    /// A sentence for people, where all that have a place have waited in vain for so long, whether or not other writes are answered.
+    /// A sentence for people, where every place has been taken for so long and no transaction was answered, even if other writes are.
     pub(crate) fn why_they_hang(&self) -> Option<String> {
-        let time = self.waiting.lock().all_hang(self.most)?;
+        let time = too_long(self.waiting.lock().transaction_answered_at)?;
         Some(format!(
             "MongoDB has answered none of {} transactions for {} s, and there is no place for more: their connections hang, or what is done in them does",
             self.most,
@@ -100,67 +93,130 @@ impl Writes {
         ))
     }
 
-    /// Whether they may stall, and the caller is the first to look into it.
+    /// Whether they may stall, and nobody looks into it yet: the caller is to.
     pub(crate) fn may_stall(&self) -> bool {
-        let looked_into =
-            |waiting: &mut Waiting| std::mem::replace(&mut waiting.is_looked_into, true);
         let may_stall = self.stalled_for().is_some() || self.why_they_hang().is_some();
-        may_stall && !looked_into(&mut self.waiting.lock())
+        may_stall && !std::mem::replace(&mut self.waiting.lock().is_looked_into, true)
     }
 
-    /// Whether it is not over, and whoever looked into it is to tell of it.
-    pub(crate) fn stall_is_to_be_told(&self) -> bool {
+    /// Tells what whoever looked into it has found, unless the stall is over. Where it is none, others may look again.
+    pub(crate) fn looked_into(&self, why: Option<String>) {
         let mut waiting = self.waiting.lock();
-        waiting.is_told = waiting.is_looked_into;
-        waiting.is_told
+        match why.filter(|_| waiting.is_looked_into) {
+            Some(why) => {
+                waiting.is_told = true;
+                tracing::warn!(why, "writes are not answered");
+            }
+            None => waiting.is_looked_into = false,
+        }
+    }
+
+    /// MongoDB has answered a write that has no place among them.
+    pub(crate) fn another_is_answered(&self) {
+        self.waiting.lock().is_answered();
     }
 }
 
 impl UnderWay {
     /// MongoDB has committed it, or has said why it does not do what it was asked.
     pub(crate) fn is_answered(&self) {
-        self.writes.are_answered();
-    }
-}
-
-impl Writes {
-    /// MongoDB has answered one of the transactions.
-    fn are_answered(&self) {
-        let mut waiting = self.waiting.lock();
-        waiting.heard = waiting.heard.map(|_| Instant::now());
-        waiting.is_answered(self.most);
-    }
-
-    /// MongoDB has answered a write that had no place among them.
-    pub(crate) fn another_is_answered(&self) {
-        self.waiting.lock().is_answered(self.most);
-    }
-}
-
-impl Waiting {
-    fn all_hang(&self, most: usize) -> Option<Duration> {
-        let time = self.heard?.elapsed();
-        (self.under_way == most && time >= STALLED_AFTER).then_some(time)
-    }
-
-    fn is_answered(&mut self, most: usize) {
-        self.since = self.since.map(|_| Instant::now());
-        if self.all_hang(most).is_some() {
-            return;
-        }
-        self.is_looked_into = false;
-        if std::mem::take(&mut self.is_told) {
-            tracing::info!("MongoDB answers transactions again");
-        }
+        let mut waiting = self.writes.waiting.lock();
+        waiting.transaction_answered_at = waiting.transaction_answered_at.map(|_| Instant::now());
+        waiting.is_answered();
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut waiting = self.writes.waiting.lock();
-        waiting.under_way -= 1;
-        if waiting.under_way == 0 {
-            (waiting.since, waiting.heard) = (None, None);
+        self.writes.waiting.lock().ends();
+    }
+}
+
+impl Waiting {
+    fn begins(&mut self, most: usize) {
+        self.under_way += 1;
+        self.write_answered_at.get_or_insert_with(Instant::now);
+        self.transaction_answered_at = (self.under_way == most).then(Instant::now);
+    }
+
+    fn is_answered(&mut self) {
+        self.write_answered_at = self.write_answered_at.map(|_| Instant::now());
+        if too_long(self.transaction_answered_at).is_none() {
+            self.is_looked_into = false;
+            if std::mem::take(&mut self.is_told) {
+                tracing::info!("MongoDB answers transactions again");
+            }
         }
+    }
+
+    fn ends(&mut self) {
+        self.under_way -= 1;
+        self.transaction_answered_at = None;
+        if self.under_way == 0 {
+            self.write_answered_at = None;
+        }
+    }
+}
+
+fn too_long(since: Option<Instant>) -> Option<Duration> {
+    let time = since?.elapsed();
+    (time >= STALLED_AFTER).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LATER: Duration = Duration::from_secs(3600);
+
+    async fn begin(writes: &Arc<Writes>) -> UnderWay {
+        writes.begin(Instant::now() + LATER).await.ok().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_hang_where_none_was_answered_since_every_place_was_taken() {
+        let writes = Arc::new(Writes::new(2));
+        let one = begin(&writes).await;
+        advance(LATER).await;
+        let other = begin(&writes).await;
+        writes.another_is_answered();
+        assert_eq!(writes.why_they_hang(), None, "the last has just begun");
+        advance(STALLED_AFTER).await;
+        writes.another_is_answered();
+        assert!(writes.stalled_for().is_none() && writes.why_they_hang().is_some());
+        assert!(matches!(
+            writes.begin(Instant::now() + LATER).await,
+            Err(Error::Stalled)
+        ));
+        one.is_answered();
+        assert_eq!(writes.why_they_hang(), None);
+        advance(STALLED_AFTER).await;
+        assert!(writes.why_they_hang().is_some());
+        drop(other);
+        assert_eq!(writes.why_they_hang(), None, "there is a place");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_at_a_time_looks_whether_they_stall_until_it_is_told_or_over() {
+        let writes = Arc::new(Writes::new(1));
+        let one = begin(&writes).await;
+        assert!(!writes.may_stall());
+        advance(STALLED_AFTER).await;
+        assert!(writes.may_stall() && !writes.may_stall());
+        writes.looked_into(None);
+        assert!(writes.may_stall(), "it was none, and may be one by now");
+        writes.looked_into(Some("it hangs".to_owned()));
+        assert!(!writes.may_stall(), "it is told");
+        writes.another_is_answered();
+        assert!(!writes.may_stall(), "it hangs all the same");
+        one.is_answered();
+        advance(STALLED_AFTER).await;
+        assert!(writes.may_stall());
+        one.is_answered();
+        writes.looked_into(Some("it hung".to_owned()));
+        advance(STALLED_AFTER).await;
+        assert!(writes.may_stall(), "it was over, and nothing was told");
     }
 }

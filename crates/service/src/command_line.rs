@@ -36,10 +36,13 @@ const NO_CONSUMERS: &str = "this service consumes nothing";
 impl<O: Args + Send + Sync + 'static> Service<O> {
     /// Does what the command line asks for.
     pub fn run(self) -> ExitCode {
-        if let Err(line) = dotenv::load() {
-            return refused(line);
-        }
+        let twice = match dotenv::load() {
+            Ok(twice) => twice,
+            Err(line) => return refused(line),
+        };
         let unread = secrets::load();
+        // From here on there may be threads.
+        twice.into_iter().for_each(log::last_line);
         let mut args: Vec<_> = std::env::args_os().collect();
         if args.len() == 1 {
             args.push("serve".into());

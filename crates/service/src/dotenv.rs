@@ -3,8 +3,6 @@
 
 use std::{collections::BTreeMap, fs, io};
 
-use crate::log;
-
 const FILE: &str = ".env";
 
 #[derive(Debug, PartialEq, Eq)]
@@ -14,24 +12,25 @@ struct Entry {
     value: String,
 }
 
-/// Sets what the file says, where there is one, and nothing is set already: empty is not set. Call it before any thread starts.
+/// Sets what the file says, where there is one, and nothing is set already: empty is not set. Call it before any thread starts. Returns a line
+/// about each name that stands twice.
 ///
 /// # Errors
 /// One line that names the file and the line in it, never its contents.
-pub(crate) fn load() -> Result<(), String> {
+pub(crate) fn load() -> Result<Vec<String>, String> {
     let text = match fs::read_to_string(FILE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(format!("{FILE} cannot be read: {error}")),
         Ok(text) => text,
     };
-    let mut counts = BTreeMap::new();
+    let (mut counts, mut twice) = (BTreeMap::new(), Vec::new());
     for entry in read(&text)? {
         let line = entry.line;
         if let Some(earlier) = counts.insert(entry.name.clone(), entry) {
             let Entry {
                 line: first, name, ..
             } = earlier;
-            log::last_line(format!(
+            twice.push(format!(
                 "{FILE} names {name} twice, in lines {first} and {line}: the last counts"
             ));
         }
@@ -40,7 +39,8 @@ pub(crate) fn load() -> Result<(), String> {
     counts.retain(|name, entry| !entry.value.is_empty() && !is_set(name));
     counts
         .values()
-        .try_for_each(|entry| set(&entry.name, &entry.value))
+        .try_for_each(|entry| set(&entry.name, &entry.value))?;
+    Ok(twice)
 }
 
 /// Sets a variable; call it before any thread starts. The environment can't be written without `unsafe`, but for this crate, which

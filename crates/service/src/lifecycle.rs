@@ -79,7 +79,7 @@ impl Lifecycle {
             };
             let served = async {
                 web::serve(listener, routes, timing.http, telling).await;
-                // Of clients that have hung up.
+                // Requests whose clients have hung up.
                 work.close();
                 work.wait().await;
             };

@@ -39,7 +39,7 @@ fn admin_token(value: &str) -> Result<SecretString, String> {
         secret(value)
     } else {
         Err(
-            "characters of ASCII, and no blank at its begin or end: it is sent in a header"
+            "ASCII characters without a space at the beginning or end, because it is sent in a header"
                 .to_owned(),
         )
     }

@@ -47,14 +47,15 @@ fn read(id: &str) -> Result<(), String> {
 impl Unread {
     /// The first of those that the subcommand takes: for the others it does not matter.
     pub(crate) fn of(&self, read: &ArgMatches) -> Option<&str> {
-        let is_taken = |(id, _): &&(&str, String)| read.try_contains_id(id).is_ok();
+        let is_taken = |(id, _): &&(&str, String)| matches!(read.try_contains_id(id), Ok(true));
         let taken = self.0.iter().find(is_taken).map(|(_, line)| line.as_str());
         taken.or_else(|| self.of(read.subcommand()?.1))
     }
 
     /// Why a variable has no value, where a line says that it wants one.
     pub(crate) fn behind(&self, told: &str) -> Option<&str> {
-        let is_it = |(id, _): &&(&str, String)| told.starts_with(&names(id).0);
+        let variable = told.split(' ').next();
+        let is_it = |(id, _): &&(&str, String)| variable == Some(&names(id).0);
         self.0.iter().find(is_it).map(|(_, line)| line.as_str())
     }
 }

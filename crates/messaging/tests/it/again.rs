@@ -25,7 +25,8 @@ async fn what_is_applied_and_what_is_put_aside_already_is_counted_when_it_comes_
     assert_eq!([skipped("late"), skipped("aside")], [0, 0]);
     consumer_is_deleted(&tally.place).await;
     eventually("each has come again", async || {
-        [skipped("late"), skipped("aside")] == [2, 1]
+        // A server that does not hear of it in time sends one once more.
+        skipped("late") >= 2 && skipped("aside") >= 1
     })
     .await;
     assert_eq!([tally.calls("a", 0), tally.calls("b", 0)], [1, 1]);

@@ -150,7 +150,7 @@ async fn where_the_connections_of_requests_hang_readiness_says_so_and_is_well_ag
 async fn where_each_transaction_hangs_readiness_and_the_log_say_so_though_other_writes_are_answered()
  {
     const PLACES: i32 = 8;
-    const HANG_MS: i32 = 8_000;
+    const HANG_MS: i32 = 15_000;
     let (log, _guard) = Log::capture();
     let (mongo, _) = own_mongo().await;
     let few = format!("{}&maxPoolSize=10", mongo.uri());
