@@ -35,8 +35,9 @@ type Hosts = Vec<String>;
 /// What a header carries as it is.
 fn admin_token(value: &str) -> Result<SecretString, String> {
     let is_carried = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    let secret = secret(value)?;
     if value.bytes().all(is_carried) && value.trim() == value {
-        secret(value)
+        Ok(secret)
     } else {
         Err(
             "ASCII characters without a space at the beginning or end, because it is sent in a header"
