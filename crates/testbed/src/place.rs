@@ -77,6 +77,25 @@ impl Place {
         events.await.unwrap().try_collect().await.unwrap()
     }
 
+    /// Asserts that each of so many pages of a collection, which were read with the profiler on, was read from the end of an index and cost no
+    /// more than it shows.
+    pub async fn pages_cost_what_they_show(&self, collection: &str, pages: usize, shown: i32) {
+        let database = self.database().await;
+        database.run_command(doc! { "profile": 0 }).await.unwrap();
+        let profile = database.collection::<Document>("system.profile");
+        let finds = doc! { "op": "query", "ns": format!("{}.{collection}", self.name) };
+        let asked = profile.find(finds).await.unwrap();
+        let asked: Vec<Document> = asked.try_collect().await.unwrap();
+        assert_eq!(asked.len(), pages);
+        for asked in asked {
+            assert!(asked.get("hasSortStage").is_none(), "{asked}");
+            // One more than it shows tells whether there is a next page; the cursor's own place is passed over.
+            for examined in ["docsExamined", "keysExamined"] {
+                assert!(asked.get_i32(examined).unwrap() <= shown + 2, "{asked}");
+            }
+        }
+    }
+
     /// What is noted of parked events that wait for an operator, by key.
     pub async fn parked(&self) -> Vec<Document> {
         let parked = self.database().await.collection::<Document>("parked");
