@@ -88,7 +88,7 @@ impl Row {
         let optional = |value: Option<f64>| value.map(number).unwrap_or_default();
         let target = match self.target {
             Some(Target::AtLeast(target)) => format!(">= {target}"),
-            Some(Target::AtMost(target)) => format!("<= {target}"),
+            Some(Target::AtMost(target)) => format!("<= {}", (target * 100.0).round() / 100.0),
             None => String::new(),
         };
         let met = match (self.target, self.is_met) {
