@@ -22,6 +22,14 @@ pub const PING_INTERVAL: Duration = Duration::from_millis(250);
 /// What keeps us from working with MongoDB, if anything does.
 type Found = Result<(), String>;
 
+/// MongoDB was asked.
+struct Check {
+    at: Instant,
+    /// Whether the database was prepared by then: an answer of before says nothing of afterwards.
+    is_prepared: bool,
+    found: Found,
+}
+
 /// What readiness is read from.
 #[derive(Clone)]
 pub(crate) struct Health {
@@ -30,8 +38,7 @@ pub(crate) struct Health {
     jetstream: Option<JetStream>,
     /// Cancelled when a stop was asked for.
     stop: CancellationToken,
-    /// When MongoDB was asked last, and what came of it.
-    last_check: Arc<Mutex<Option<(Instant, Found)>>>,
+    last_check: Arc<Mutex<Option<Check>>>,
 }
 
 impl Health {
@@ -46,16 +53,22 @@ impl Health {
 
     async fn check(&self) -> Found {
         let mut last = Arc::clone(&self.last_check).lock_owned().await;
-        if let Some((at, found)) = &*last
-            && at.elapsed() < PING_INTERVAL
+        let is_prepared = self.db.is_prepared();
+        if let Some(last) = &*last
+            && last.at.elapsed() < PING_INTERVAL
+            && last.is_prepared == is_prepared
         {
-            return found.clone();
+            return last.found.clone();
         }
         let db = self.db.clone();
         // A task, so that the answer counts also where the one who asked has hung up; there is one of it, however many ask.
         let asked = tokio::spawn(async move {
             let found = db.check(PING_TIMEOUT).await;
-            *last = Some((Instant::now(), found.clone()));
+            *last = Some(Check {
+                at: Instant::now(),
+                is_prepared,
+                found: found.clone(),
+            });
             found
         });
         asked

@@ -59,6 +59,29 @@ async fn readiness_is_503_while_mongodb_takes_connections_and_answers_nothing() 
 }
 
 #[tokio::test]
+async fn readiness_is_told_at_once_when_the_database_is_prepared() {
+    let (_mongo, place) = own_mongo().await;
+    let a_second = doc! { "blockConnection": true, "blockTimeMS": 1_000 };
+    at_the_next(&place, "create", a_second).await;
+    let toy = Toy::begin_with_counters(place, Timing::default()).await;
+    let readiness = async || toy.get("/health/ready").await.status();
+    assert_eq!(readiness().await, 503);
+    // So that an answer of a moment ago could count when the database is prepared.
+    let asked_on = async {
+        loop {
+            readiness().await;
+        }
+    };
+    let created = tokio::select! {
+        created = toy.post() => created,
+        () = asked_on => unreachable!("it is asked on and on"),
+    };
+    assert_eq!(created.status(), 201);
+    assert_eq!(readiness().await, 200);
+    toy.finish().await;
+}
+
+#[tokio::test]
 async fn health_tells_of_both_servers() {
     let toy = Toy::of_counters(Place::shared(), Timing::default()).await;
     assert_eq!(toy.get("/health/live").await.status(), 200);
