@@ -194,7 +194,7 @@ impl Bench {
             Figure::Connections => idle::connections(self, 5_000).await,
             Figure::Inbox => inbox::applied(self, self.events / 10, self.events / 10).await,
             Figure::InboxFew => inbox::applied(self, self.events / 10, 100).await,
-            Figure::InboxPoison => inbox::poisoned(self, 10_000).await,
+            Figure::InboxPoison => inbox::poisoned(self, self.events / 40).await,
             Figure::InboxLag => inbox::lag(self).await,
             Figure::InboxMemory => inbox::memory(self, self.events / 5).await,
             Figure::History => history::history(self, &self.past).await,
