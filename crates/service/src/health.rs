@@ -16,7 +16,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{Problem, Refusal};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that.
+/// A ping counts for so long. However often readiness is asked for, MongoDB is asked no more often than that, but for once when the
+/// database has just been prepared.
 pub const PING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What keeps us from working with MongoDB, if anything does.
