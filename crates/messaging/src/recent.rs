@@ -259,18 +259,16 @@ impl Recent {
 
 impl State {
     fn see(&mut self, id: ObjectId, event: impl FnOnce() -> RecentEvent) {
-        let fresh = self.unsent.iter().rev();
-        let fresh = fresh.take_while(|(_, seen)| seen.elapsed() < FRESH).count();
+        let (fresh, now) = (self.unsent.iter().rev(), Instant::now());
+        let is_fresh = |(_, seen): &&(RecentEvent, Instant)| now.duration_since(*seen) < FRESH;
+        let fresh = fresh.take_while(is_fresh).count();
         let is_known = |(event, _): &(RecentEvent, Instant)| event.id == id;
         if fresh >= MOST_FRESH || self.unsent.iter().any(is_known) {
             return;
         }
         self.number += 1;
         let number = self.number;
-        push(
-            &mut self.unsent,
-            (RecentEvent { number, ..event() }, Instant::now()),
-        );
+        push(&mut self.unsent, (RecentEvent { number, ..event() }, now));
     }
 }
 

@@ -72,7 +72,7 @@ fn read<T>(task: Result<mongodb::error::Result<T>, JoinError>) -> anyhow::Result
     task?.map_err(|error| anyhow::Error::msg(cause(&error)))
 }
 
-impl Holder<'_> {
+impl<'a> Holder<'a> {
     /// Whether what the sweep reads can be taken.
     pub(super) fn may_read(&self) -> bool {
         match &self.sweep {
@@ -231,9 +231,8 @@ impl Holder<'_> {
         Some(turn)
     }
 
-    pub(super) fn publishing(&self, turn: Turn) -> impl Future<Output = Ended> + use<> {
-        let (publisher, lease) = (self.publisher.clone(), self.lease.clone());
-        publish(publisher, lease, self.cut.clone(), turn)
+    pub(super) fn publishing(&self, turn: Turn) -> impl Future<Output = Ended> + use<'a> {
+        publish(self.publisher, self.lease, self.cut.clone(), turn)
     }
 
     /// Nothing can be published for now; what was read is read again.
