@@ -81,7 +81,7 @@ pub(crate) async fn creates(bench: &Bench, connections: usize) -> anyhow::Result
 /// faster or a slower rhythm with the server, and stays there.
 pub(crate) async fn one_at_a_time(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     const STARTS: usize = 10;
-    let lasts = LASTS * 3 / 10;
+    let lasts = LASTS / 5;
     let (mut p50_ms, mut without_relay) = (vec![], vec![]);
     for _ in 0..STARTS.max(bench.rounds) {
         let raw = bench.fresh("raw", 4).await?;
@@ -114,7 +114,7 @@ pub(crate) async fn hot_ticket(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         raw.collection::<Document>("tickets")
             .insert_one(raw::documents(id, 0, "NO").0)
             .await?;
-        let limit = raw::updates(&raw, id, WRITERS, LASTS).await?;
+        let limit = raw::updates(&raw, id, WRITERS, LASTS / 2).await?;
         let database = bench.fresh("service", 4).await?;
         let (service, _) = bench.servers.service("service").await?;
         let path = created(&service, &bench.token).await?;
@@ -126,7 +126,8 @@ pub(crate) async fn hot_ticket(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             )
         };
         // Any other answer than 200 fails the bench.
-        let load = requests(&service, WRITERS, LASTS, ("PUT", 200), &bench.token, put).await?;
+        let kind = ("PUT", 200);
+        let load = requests(&service, WRITERS, LASTS / 2, kind, &bench.token, put).await?;
         per_second.push((load.per_second, limit.per_second));
         drained(&database).await?;
         service.stop()?;

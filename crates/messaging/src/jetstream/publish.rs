@@ -1,6 +1,6 @@
 //! Publishes one event so that the stream stores it exactly once.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::HashMap, hash::BuildHasher, sync::Arc, time::Instant};
 
 use async_nats::{
     HeaderMap, HeaderName, Subject,
@@ -22,8 +22,8 @@ use crate::{Event, Outbox};
 /// The server drops a connection that sends a line of more than 4 KiB (`max_control_line`): the subject, an inbox for the
 /// acknowledgement, and sizes.
 const LONGEST_SUBJECT: usize = 4_000;
-/// More keys are forgotten, and asked for again.
-const MOST_KEYS: usize = 50_000;
+/// More keys are forgotten, and asked for again. As many as a hash table of 32,768 places takes.
+const MOST_KEYS: usize = 28_672;
 /// CloudEvents' HTTP binding, whose rule NATS takes over: space, quote, percent and what is not printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
@@ -72,8 +72,7 @@ impl JetStream {
                     if ack.duplicate {
                         self.check_first(sequence, ours).await?;
                     }
-                    self.published
-                        .remember(event, subject.clone(), before, sequence);
+                    self.published.remember(event, &subject, before, sequence);
                     return Ok(());
                 }
             }
@@ -179,19 +178,21 @@ pub(super) struct Published(Arc<Mutex<HashMap<String, Key>>>);
 
 struct Key {
     reached: i64,
-    /// Its last message's.
-    subject: String,
+    /// The hash of its last message's subject, which would be half of what a key takes. Of two subjects with one hash, the stream refuses
+    /// the wrong guess.
+    subject: u64,
     sequence: u64,
 }
 
 impl Published {
     /// `None` where it has to be asked.
     pub(super) fn before(&self, event: &Event, subject: &str) -> Option<Before> {
-        match self.0.lock().get(&event.key) {
+        let keys = self.0.lock();
+        match keys.get(&event.key) {
             _ if event.replay => None,
             Some(key) if key.reached == event.version.saturating_sub(1) => Some(Before {
                 // Of another type's subject nothing is known: the stream refuses a wrong guess.
-                sequence: if key.subject == subject {
+                sequence: if key.subject == keys.hasher().hash_one(subject) {
                     key.sequence
                 } else {
                     0
@@ -204,7 +205,7 @@ impl Published {
         }
     }
 
-    pub(super) fn remember(&self, event: &Event, subject: String, before: Before, sequence: u64) {
+    pub(super) fn remember(&self, event: &Event, subject: &str, before: Before, sequence: u64) {
         let mut keys = self.0.lock();
         if keys.len() >= MOST_KEYS {
             keys.clear();
@@ -212,7 +213,7 @@ impl Published {
         let reached = before.reached.unwrap_or_default().max(event.version);
         let key = Key {
             reached,
-            subject,
+            subject: keys.hasher().hash_one(subject),
             sequence,
         };
         keys.insert(event.key.clone(), key);

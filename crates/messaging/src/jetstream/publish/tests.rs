@@ -21,7 +21,7 @@ fn what_follows_a_version_that_was_published_here_is_not_asked_for() {
         Some(Before::default())
     );
     assert_eq!(published.before(&event("a", 1), "s"), None, "nobody knows");
-    published.remember(&event("a", 3), "s".to_owned(), before(5, 2), 7);
+    published.remember(&event("a", 3), "s", before(5, 2), 7);
     assert_eq!(published.before(&event("a", 4), "s"), Some(before(7, 3)));
     assert_eq!(
         published.before(&event("a", 4), "other"),
@@ -44,7 +44,7 @@ fn what_follows_a_version_that_was_published_here_is_not_asked_for() {
 #[test]
 fn a_version_that_is_published_again_does_not_hide_what_was_reached() {
     let published = Published::default();
-    published.remember(&event("a", 1), "s".to_owned(), before(5, 4), 9);
+    published.remember(&event("a", 1), "s", before(5, 4), 9);
     assert_eq!(published.before(&event("a", 5), "s"), Some(before(9, 4)));
 }
 
@@ -52,15 +52,10 @@ fn a_version_that_is_published_again_does_not_hide_what_was_reached() {
 fn so_many_keys_are_remembered_and_no_more() {
     let published = Published::default();
     for key in 0..MOST_KEYS {
-        published.remember(
-            &event(&key.to_string(), 1),
-            String::new(),
-            Before::default(),
-            1,
-        );
+        published.remember(&event(&key.to_string(), 1), "", Before::default(), 1);
     }
     assert!(published.before(&event("0", 2), "").is_some());
-    published.remember(&event("one more", 1), String::new(), Before::default(), 1);
+    published.remember(&event("one more", 1), "", Before::default(), 1);
     assert!(published.before(&event("0", 2), "").is_none());
     assert!(published.before(&event("one more", 2), "").is_some());
 }
