@@ -13,7 +13,7 @@ use crate::{
     table::{Row, Target, compared},
 };
 
-const LASTS: Duration = Duration::from_secs(8);
+const LASTS: Duration = Duration::from_secs(5);
 const BATCH: usize = 10_000;
 
 pub(crate) async fn fill(database: &Database, tickets: usize) -> anyhow::Result<Vec<ObjectId>> {
