@@ -87,10 +87,11 @@ impl<C: Clone + Send + Sync + 'static> Applying<C> {
             let due = self.next_due();
             tokio::select! {
                 biased;
+                // First: from now on a turn ends as soon as it begins, and another is always ready.
+                () = stop.cancelled() => break,
                 Some(ended) = self.turns.next() => self.ended(ended),
                 Some(relieved) = self.relief.next() => self.relieved(relieved),
                 _ = progress.tick() => self.tick(),
-                () = stop.cancelled() => break,
                 answers = self.database.answer() => self.decided(answers),
                 due = self.looks.found() => self.found(due),
                 Some(fed) = messages.recv() => self.add(fed),
