@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use serde_json::json;
-use testbed::eventually;
+use testbed::{Mongo, eventually, fail, nats_url};
 
 use crate::{
     log::Log,
@@ -178,4 +178,40 @@ async fn a_write_conflict_delays_its_own_key_only_and_counts_no_attempt() {
     are_applied(&tally.place, "a", [0]).await;
     assert!(dead_letters(&tally.place).await.is_empty());
     tally.finish().await;
+}
+
+/// Its pause ends with the stop, and its turn before anybody has looked.
+#[tokio::test]
+async fn a_consumer_stops_while_a_message_waits_to_be_tried_again() {
+    let mut mongo = Mongo::absent();
+    mongo.start().await;
+    let mut place = Place::at(&mongo.uri(), &nats_url());
+    place.timing.first_retry = Duration::from_secs(3600);
+    place.timing.longest_retry = Duration::from_secs(3600);
+    numbers(&place).await;
+    let tally = Tally::start_at(place).await;
+    let admin = tally.place.database().await.client().database("admin");
+    let pings = async || {
+        let status = admin.run_command(doc! { "serverStatus": 1 }).await.unwrap();
+        let commands = status
+            .get_document("metrics")
+            .unwrap()
+            .get_document("commands")
+            .unwrap();
+        commands
+            .get_document("ping")
+            .unwrap()
+            .get_i64("total")
+            .unwrap()
+    };
+    let before = pings().await;
+    let fails = doc! { "errorCode": 365, "errorLabels": [] };
+    fail(&tally.place, "alwaysOn", "update", fails).await;
+    send(&tally.place, [number("a", 0)]).await;
+    eventually("MongoDB is asked whether it answers", async || {
+        pings().await > before
+    })
+    .await;
+    fail(&tally.place, "off", "update", doc! {}).await;
+    tally.stop().await.remove().await;
 }

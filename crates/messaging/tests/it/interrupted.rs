@@ -285,39 +285,3 @@ async fn what_is_in_hand_for_longer_than_the_stream_waits_is_sent_to_nobody_else
     second.stop().await;
     first.finish().await;
 }
-
-/// Its pause ends with the stop, and its turn before anybody has looked.
-#[tokio::test]
-async fn a_consumer_stops_while_a_message_waits_to_be_tried_again() {
-    let mut mongo = Mongo::absent();
-    mongo.start().await;
-    let mut place = Place::at(&mongo.uri(), &nats_url());
-    place.timing.first_retry = NEVER;
-    place.timing.longest_retry = NEVER;
-    numbers(&place).await;
-    let tally = Tally::start_at(place).await;
-    let admin = tally.place.database().await.client().database("admin");
-    let pings = async || {
-        let status = admin.run_command(doc! { "serverStatus": 1 }).await.unwrap();
-        let commands = status
-            .get_document("metrics")
-            .unwrap()
-            .get_document("commands")
-            .unwrap();
-        commands
-            .get_document("ping")
-            .unwrap()
-            .get_i64("total")
-            .unwrap()
-    };
-    let before = pings().await;
-    let fails = doc! { "errorCode": 365, "errorLabels": [] };
-    fail(&tally.place, "alwaysOn", "update", fails).await;
-    send(&tally.place, [number("a", 0)]).await;
-    eventually("MongoDB is asked whether it answers", async || {
-        pings().await > before
-    })
-    .await;
-    fail(&tally.place, "off", "update", doc! {}).await;
-    tally.stop().await.remove().await;
-}
