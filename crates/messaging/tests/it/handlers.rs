@@ -193,16 +193,10 @@ async fn a_consumer_stops_while_a_message_waits_to_be_tried_again() {
     let admin = tally.place.database().await.client().database("admin");
     let pings = async || {
         let status = admin.run_command(doc! { "serverStatus": 1 }).await.unwrap();
-        let commands = status
-            .get_document("metrics")
-            .unwrap()
-            .get_document("commands")
-            .unwrap();
-        commands
-            .get_document("ping")
-            .unwrap()
-            .get_i64("total")
-            .unwrap()
+        let metrics = status.get_document("metrics").unwrap();
+        let commands = metrics.get_document("commands").unwrap();
+        let ping = commands.get_document("ping").unwrap();
+        ping.get_i64("total").unwrap()
     };
     let before = pings().await;
     let fails = doc! { "errorCode": 365, "errorLabels": [] };
