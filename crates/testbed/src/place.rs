@@ -4,7 +4,11 @@ use std::process::Command;
 
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
-use mongodb::{Client, Database};
+use mongodb::{
+    Client, Database,
+    options::{DatabaseOptions, ReadConcern},
+};
+use tokio::sync::OnceCell;
 
 use crate::{
     shared::{mongo_uri, nats_url},
@@ -16,6 +20,7 @@ pub struct Place {
     pub name: String,
     pub mongo_uri: String,
     pub nats_url: String,
+    client: OnceCell<Client>,
 }
 
 impl Place {
@@ -33,6 +38,7 @@ impl Place {
             name,
             mongo_uri,
             nats_url: nats_url.to_owned(),
+            client: OnceCell::new(),
         }
     }
 
@@ -65,9 +71,13 @@ impl Place {
         command
     }
 
+    /// By one client for all that the test itself looks at: to connect costs both sides more than what is asked. It reads by majority, as a
+    /// service does: about what one member alone has, nobody can decide yet.
     pub async fn database(&self) -> Database {
-        let client = Client::with_uri_str(&self.mongo_uri).await;
-        client.unwrap().database(&self.name)
+        let connect = async || Client::with_uri_str(&self.mongo_uri).await.unwrap();
+        let client = self.client.get_or_init(connect).await;
+        let options = DatabaseOptions::builder().read_concern(ReadConcern::majority());
+        client.database_with_options(&self.name, options.build())
     }
 
     /// By key and version.
