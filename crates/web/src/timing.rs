@@ -25,7 +25,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(65),
-            rest: Duration::from_millis(250),
+            rest: Duration::from_millis(100),
             head: Duration::from_secs(10),
             write: Duration::from_secs(30),
             linger: Duration::from_millis(500),
