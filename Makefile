@@ -26,6 +26,7 @@ run-%: ## a service of siblings/ beside it, such as run-orders, with its own .en
 	@cd siblings/$* && env -u LISTEN_ADDR -u ADMIN_ADDR cargo run --locked
 
 test: tools services ## start MongoDB and NATS, then run all tests, a short run of chaos among them
+	@$(build)
 	@if command -v cargo-nextest >/dev/null; then \
 		cargo nextest run --workspace --locked; \
 	else \

@@ -2,7 +2,6 @@
 
 use bson::{Document, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
-use mongodb::options::{CollectionOptions, ReadConcern};
 use serde_json::{Value, json};
 use testbed::eventually;
 
@@ -31,10 +30,7 @@ pub(crate) async fn is_held(app: &TestApp, ticket: &str, order: Option<&Order>, 
 
 /// Waits until all that was published is applied or put aside.
 pub(crate) async fn are_marked(app: &TestApp, orders: &[&Order], version: i64) {
-    // As the service reads: a mark that a majority has not confirmed yet tells nothing of what it will show.
-    let majority = CollectionOptions::builder().read_concern(ReadConcern::majority());
-    let database = app.place.database().await;
-    let marks = database.collection_with_options::<Document>("inbox", majority.build());
+    let marks = app.place.database().await.collection::<Document>("inbox");
     let keys: Vec<_> = orders.iter().map(|order| order.id.as_str()).collect();
     eventually("each order is applied", async || {
         let applied = doc! { "_id.key": { "$in": &keys }, "version": version };

@@ -3,6 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use bson::{Document, doc};
+use mongodb::options::{CollectionOptions, ReadConcern};
 use serde_json::json;
 use testbed::{Mongo, at_the_next, eventually, is_held, nats_url, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,7 +31,10 @@ async fn a_service_that_is_killed_at_any_stage_does_the_retried_request_once() {
             .header("idempotency-key", key);
         request.json(&body).send().await
     };
-    let answers = place.database().await.collection::<Document>("answers");
+    // As soon as it is committed, which is before a majority has it and the service answers.
+    let local = CollectionOptions::builder().read_concern(ReadConcern::local());
+    let database = place.database().await;
+    let answers = database.collection_with_options::<Document>("answers", local.build());
     let tickets = place.database().await.collection::<Document>("tickets");
     let (mut process, mut address) = start(&mut command(&place)).await;
     let mut sent = 0;

@@ -71,8 +71,8 @@ impl Place {
         command
     }
 
-    /// By one client for all that the test itself looks at: to connect costs both sides more than what is asked. It reads by majority, as a
-    /// service does: about what one member alone has, nobody can decide yet.
+    /// By one client for all that the test itself looks at, at the address of when it was first asked for: to connect costs both sides more than
+    /// what is asked. It reads by majority, as a service does: about what one member alone has, nobody can decide yet.
     pub async fn database(&self) -> Database {
         let connect = async || Client::with_uri_str(&self.mongo_uri).await.unwrap();
         let client = self.client.get_or_init(connect).await;
@@ -114,7 +114,7 @@ impl Place {
         waits.await.unwrap().try_collect().await.unwrap()
     }
 
-    /// Waits until no event is unsent.
+    /// Waits until no event that a majority has is unsent.
     pub async fn drained(&self) {
         let events = self.database().await.collection::<Document>("events");
         eventually("the outbox is drained", async || {

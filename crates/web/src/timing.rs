@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Timing {
     /// For a connection to be idle. Proxies keep idle ones for 60 s, and must not find one closed as they send on it.
     pub idle: Duration,
-    /// For a connection of HTTP/1 on which nothing is asked, before its buffers are given back.
+    /// For a connection of HTTP/1 on which nothing is asked, before its buffers are given back: longer than who asks again and again waits in
+    /// between, and so short that few connections have buffers at once.
     pub rest: Duration,
     /// For the head of a request, once it has begun.
     pub head: Duration,

@@ -22,6 +22,10 @@ async fn forge(
     message_id: Option<ObjectId>,
 ) {
     let nats = jetstream::new(async_nats::connect(nats_url()).await.unwrap());
+    eventually("there is a stream", async || {
+        nats.get_stream(&place.stream).await.is_ok()
+    })
+    .await;
     let mut headers = HeaderMap::new();
     // The stream would take it for a copy of another with that id.
     if let Some(message_id) = message_id {

@@ -94,8 +94,11 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     assert_eq!(concern.get_str("level").unwrap(), "majority", "{looked}");
     assert_eq!(toy.place.messages().await.len(), 1);
     secondary.signal("-CONT");
+    eventually("it is published", async || {
+        toy.place.messages().await.len() == 2
+    })
+    .await;
     toy.place.drained().await;
-    assert_eq!(toy.place.messages().await.len(), 2);
     toy.finish().await;
 }
 

@@ -65,6 +65,7 @@ async fn a_commit_whose_outcome_is_unknown_is_503_and_not_a_claim() {
             "the database could not answer in time; if this was a write, it is not known whether it was saved"
         )
     );
+    // It was answered before a majority had it.
     eventually("it was saved", async || app.place.events().await.len() == 1).await;
     app.finish().await;
 }
