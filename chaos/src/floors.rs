@@ -31,10 +31,9 @@ const ORDERS_SHARE: f64 = 0.01;
 const UNCLEAR_SHARE: f64 = 0.05;
 /// So many seconds' worth of writes happen while only NATS is at fault.
 const NATS_ONLY_SECONDS: usize = 3;
-/// A write does not wait for NATS: of those while only NATS is at fault, hardly one takes longer. If they did wait, nearly all would; a few are late
-/// where the machine has other work to do.
+/// A write does not wait for NATS: of those while only NATS is at fault, hardly one takes longer.
 const PROMPT_MS: u64 = 2_000;
-const LATE_SHARE: f64 = 0.05;
+const LATE_SHARE: f64 = 0.01;
 
 /// What a run is to do.
 #[derive(Debug, Clone, Serialize)]

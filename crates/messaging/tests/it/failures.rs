@@ -210,7 +210,7 @@ async fn what_a_server_allows_since_it_was_reloaded_counts_when_it_is_tried_agai
     for (left, allowed) in [(2, 10_000), (1, 20_000)] {
         unsent(&toy, left).await;
         eventually("all of that is parked", async || {
-            toy.place.parked().await.len() as u64 == left
+            outbox.status().await.unwrap().parked == left
         })
         .await;
         nats.change(&format!("max_payload: {allowed}")).await;

@@ -200,11 +200,11 @@ pub(crate) async fn published(place: &Place, key: &str) -> Vec<i64> {
     versions.collect()
 }
 
-/// Waits until so many events are unsent.
-pub(crate) async fn unsent(toy: &Toy, wanted: u64) {
-    let events = toy.place.database().await.collection::<Document>("events");
+/// Waits until so many events are unsent, as a majority of the servers has them.
+pub(crate) async fn unsent(toy: &Toy, wanted: i64) {
+    let outbox = Outbox::new(&toy.place.db().await);
     eventually("so many are unsent", async || {
-        events.count_documents(doc! { "sent": "NO" }).await.unwrap() == wanted
+        outbox.status().await.unwrap().unsent == wanted
     })
     .await;
 }

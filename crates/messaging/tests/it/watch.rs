@@ -99,6 +99,7 @@ async fn a_stream_that_is_opened_tells_of_what_a_majority_did_not_have_yet() {
     })
     .await;
     toy.place.drained().await;
+    assert_eq!(toy.place.messages().await.len(), 2);
     toy.finish().await;
 }
 
