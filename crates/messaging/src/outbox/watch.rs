@@ -7,6 +7,9 @@ use mongodb::change_stream::ChangeStream;
 
 use super::{EVENTS, Outbox, parked::PARKED};
 
+/// Changes in one answer of the server. Without a limit, what is saved in bulk comes in answers of 16 MB, to ring a bell once.
+const MOST_AT_ONCE: u32 = 256;
+
 /// What a change stream tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watched {
@@ -72,7 +75,8 @@ impl Outbox {
         // The sweep that the opening wakes reads what a majority has. So the stream begins there, and tells of the rest.
         let since = self.db.majority_time().await?;
         let collection = self.db.collection::<Document>(name);
-        let watch = collection.watch().pipeline(pipeline).max_await_time(pulse);
+        let watch = collection.watch().pipeline(pipeline);
+        let watch = watch.max_await_time(pulse).batch_size(MOST_AT_ONCE);
         Ok(watch.start_at_operation_time(since).await?.with_type())
     }
 }

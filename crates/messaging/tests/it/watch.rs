@@ -3,6 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use bson::{DateTime, Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::{Database, options::WriteConcern};
 use testbed::{Mongo, at_the_next, eventually, nats_url};
 
@@ -118,5 +119,40 @@ async fn an_event_that_is_given_back_is_told_of_and_published_at_once() {
         toy.place.drained().await;
     }
     assert_eq!(toy.place.messages().await.len(), 1);
+    toy.finish().await;
+}
+
+/// Else each answer is as large as the server allows, and with it what the service takes of memory.
+#[tokio::test]
+async fn of_a_thousand_events_that_are_saved_at_once_no_answer_tells_of_more_than_256() {
+    let toy = Toy::start_at(Place::new()).await;
+    let database = toy.place.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    // Its answer ends the question that was asked before.
+    toy.create().await;
+    toy.place.drained().await;
+    let mut session = database.client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let events = database.collection::<Document>("events");
+    let thousand = (0..1_000).map(|number| event(&format!("key-{number}"), 0, doc! {}));
+    let saved = events.insert_many(thousand).session(&mut session);
+    saved.await.unwrap();
+    session.commit_transaction().await.unwrap();
+
+    let profile = database.collection::<Document>("system.profile");
+    let answers = [
+        doc! { "$match": {
+            "op": "getmore", "ns": format!("{}.events", toy.place.name), "originatingCommand.pipeline.0.$changeStream": { "$exists": true },
+        } },
+        doc! { "$group": { "_id": null, "all": { "$sum": "$nreturned" }, "most": { "$max": "$nreturned" } } },
+    ];
+    let told = async |figure| {
+        let mut found = profile.aggregate(answers.clone()).await.unwrap();
+        let found = found.try_next().await.unwrap().unwrap_or_default();
+        found.get_i32(figure).unwrap_or_default()
+    };
+    eventually("all are told of", async || told("all").await == 1_001).await;
+    assert_eq!(told("most").await, 256);
+    toy.place.drained().await;
     toy.finish().await;
 }
