@@ -22,7 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 use tokio::{
     net::TcpListener,
-    time::{Instant, sleep},
+    time::{Instant, interval, sleep},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub const READ_INTERVAL: Duration = Duration::from_secs(5);
 const READ_SHARE: u32 = 20;
 /// Keep it below the threshold of the alert `OutboxFiguresAreStale`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Each sample of a histogram lies in memory until it is counted, and a backlog that is published is tens of thousands in a second.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// In bytes: what an operator decides is short.
@@ -118,14 +120,13 @@ pub(crate) async fn serve(
     let read = || async {
         let status = messaging::read_figures(&outbox).await;
         let aside = messaging::read_inbox_figures(&inbox, &live.consumers).await;
-        // Else what is observed is kept until somebody scrapes.
-        metrics.run_upkeep();
         let is_read = status.is_some() && aside.is_some();
         live.has_read(status, aside);
         is_read
     };
     tokio::select! {
         () = read_for_ever(read) => {}
+        () = count_for_ever(|| metrics.run_upkeep()) => {}
         () = live.tell() => {}
         () = web::serve(admin.listener, routes, timing.http, Closing::default()) => {}
     }
@@ -182,13 +183,21 @@ async fn read_for_ever<F: Future<Output = bool>>(read: impl Fn() -> F) {
     }
 }
 
+async fn count_for_ever(count: impl Fn()) {
+    let mut again = interval(COUNT_INTERVAL);
+    loop {
+        again.tick().await;
+        count();
+    }
+}
+
 fn pause_after(reading: Duration) -> Duration {
     (reading * READ_SHARE).clamp(READ_INTERVAL, LONGEST_PAUSE)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use tokio::time::timeout;
 
@@ -215,5 +224,14 @@ mod tests {
             readings.await.unwrap_err();
             assert_eq!(begun.borrow()[..4], begin);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn samples_are_counted_every_second() {
+        let counted = Cell::new(0);
+        let counts = count_for_ever(|| counted.set(counted.get() + 1));
+        let ten = Duration::from_millis(9_500);
+        timeout(ten, counts).await.unwrap_err();
+        assert_eq!(counted.get(), 10);
     }
 }
