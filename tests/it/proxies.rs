@@ -49,8 +49,9 @@ pub(crate) fn nginx(folder: &TempDir, port: u16, instances: [u16; 2]) -> Command
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let temporary = temporary.map(|it| format!("{it}_temp_path {home}/{it};"));
     let block = configuration("nginx", port, instances);
+    // Who kills a master leaves its workers.
     let whole = format!(
-        "daemon off; pid {home}/pid; error_log stderr; events {{}} http {{ access_log off; {} {block} }}",
+        "daemon off; master_process off; pid {home}/pid; error_log stderr; events {{}} http {{ access_log off; {} {block} }}",
         temporary.concat()
     );
     fs::write(&file, whole).unwrap();
