@@ -35,11 +35,10 @@ pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// `module::name` of every test of the workspace; the module is the file's, without its folders.
-fn tests() -> BTreeSet<String> {
-    let mut tests = BTreeSet::new();
+/// The file and the name of every test of the workspace.
+pub(crate) fn tests() -> Vec<(PathBuf, String)> {
+    let mut tests = Vec::new();
     for file in files(&root(), ".rs") {
-        let module = file.file_stem().unwrap().to_str().unwrap();
         let source = fs::read_to_string(&file).unwrap();
         let mut is_test = false;
         for line in source.lines().map(str::trim) {
@@ -47,7 +46,7 @@ fn tests() -> BTreeSet<String> {
             let name = line.trim_start_matches("async ").strip_prefix("fn ");
             if let Some(name) = name.and_then(|it| it.split('(').next()) {
                 if is_test {
-                    tests.insert(format!("{module}::{name}"));
+                    tests.push((file.clone(), name.to_owned()));
                 }
                 is_test = false;
             }
@@ -78,7 +77,12 @@ pub(crate) fn pages() -> Vec<PathBuf> {
 
 #[test]
 fn every_test_that_a_page_names_is_there() {
-    let tests = tests();
+    // The module is the file's, without its folders.
+    let module = |file: &Path| file.file_stem().unwrap().to_str().unwrap().to_owned();
+    let tests = tests().into_iter();
+    let tests: BTreeSet<String> = tests
+        .map(|(file, name)| format!("{}::{name}", module(&file)))
+        .collect();
     for page in pages() {
         let named = named_tests(&fs::read_to_string(&page).unwrap());
         let missing: Vec<_> = named.difference(&tests).collect();

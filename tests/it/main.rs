@@ -36,6 +36,7 @@ mod openapi;
 mod operations;
 mod operators;
 mod orders;
+mod patches;
 mod permissions;
 mod pictures;
 mod process;
